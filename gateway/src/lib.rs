@@ -1,0 +1,3 @@
+//! The gateway. (Table of contents follows as the rooms are built.)
+
+pub mod log;
