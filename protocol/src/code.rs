@@ -110,11 +110,11 @@ codes! {
     4300 CURSOR_OTHER_LOG "cursor_other_log": "The cursor belongs to another log. Start anew from the cursor given here.";
     4301 CURSOR_DIVERGED "cursor_diverged": "The log's history was rewritten since this cursor. Start anew from the cursor given here.";
     4302 CURSOR_AHEAD "cursor_ahead": "The cursor lies beyond the end of the log. Start anew from the cursor given here.";
+    4303 CURSOR_MALFORMED "cursor_malformed": "The text is not a cursor. Send back a cursor exactly as it was received, or none.";
 
     4400 NOT_ALLOWED "not_allowed": "The token does not grant this. Ask for a grant that covers it, or ask for less.";
     4401 BAD_TOPIC "bad_topic": "The topic is not valid. At most 255 bytes and 32 levels, no wildcards, no control characters.";
     4402 BAD_FILTER "bad_filter": "The filter is not valid. + and # fill a whole level, # stands last.";
-    4403 BAD_CURSOR "bad_cursor": "The cursor is not one. Send back a cursor exactly as it was received, or none.";
     4404 BAD_ENVELOPE "bad_envelope": "The envelope is not valid: {\"metadata\":{\"topic\":…},\"payload\":…}.";
     4405 TOO_LARGE "too_large": "The message is over the size limit in welcome. Send less.";
     4406 TOO_MANY_SUBSCRIPTIONS "too_many_subscriptions": "The connection has as many subscriptions as are allowed. Use a wildcard, or unsubscribe from some.";

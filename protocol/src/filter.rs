@@ -109,7 +109,9 @@ fn walk(a: &Filter, b: &Filter, step: impl Fn(Level<'_>, Level<'_>) -> Step) -> 
     let mut first = true;
     loop {
         let (x, y) = (a.next(), b.next());
-        if first && matches!((x, y), (Level::One, Level::Name(n)) | (Level::Name(n), Level::One) if n.starts_with('$')) {
+        if first
+            && matches!((x, y), (Level::One, Level::Name(n)) | (Level::Name(n), Level::One) if n.starts_with('$'))
+        {
             return false;
         }
         first = false;

@@ -1,8 +1,35 @@
 //! The language that Anabranch's gateway and clients speak.
+//!
+//! No tokio, no clock, no socket, no serde: it builds for wasm32 and is what both sides agree on. A subscription's life
+//! in ten frames:
+//!
+//! ```text
+//! client                                             gateway
+//!   hello { token, cursor, subscriptions } ─────────▶
+//!                                          ◀───────── welcome { cursor, pingIntervalMs, limits, … }
+//!                                          ◀───────── subscribed { cursor, outcome: resumed | gap | reset | live }
+//!                                          ◀───────── message { position, envelope } …
+//!                                          ◀───────── caught_up { cursor }           from here on: live
+//!                                          ◀───────── mark { cursor, delivered }     covers what the filters left out
+//!                                          ◀───────── ping
+//!   pong ───────────────────────────────────────────▶
+//!   publish { envelope } ───────────────────────────▶
+//!                                          ◀───────── published { messageId, position }
+//! ```
+//!
+//! `docs/PROTOCOL.md` is the specification, `vectors/*.json` the examples that every implementation must pass.
 
+#![forbid(unsafe_code)]
+
+pub mod client_frame;
 pub mod code;
 pub mod cursor;
+pub mod envelope;
 pub mod filter;
 pub mod json;
 pub mod limits;
+pub mod server_frame;
 pub mod topic;
+
+/// The WebSocket subprotocol of this version, frames as JSON text.
+pub const SUBPROTOCOL: &str = "anabranch.v1.json";
