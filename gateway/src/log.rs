@@ -51,7 +51,12 @@ pub trait Log: Send + Sync + 'static {
     fn tail(&self, partition: Partition, from: Start) -> BoxStream<'static, TailEvent>;
 
     /// Reads forward from an offset, at most as much as `budget` allows (and at least one record, if there is one).
-    fn read(&self, partition: Partition, after: Offset, budget: Budget) -> BoxFuture<'static, Result<Batch, ReadError>>;
+    fn read(
+        &self,
+        partition: Partition,
+        after: Offset,
+        budget: Budget,
+    ) -> BoxFuture<'static, Result<Batch, ReadError>>;
 
     /// What can be read at present.
     fn bounds(&self, partition: Partition) -> BoxFuture<'static, Result<Bounds, ReadError>>;

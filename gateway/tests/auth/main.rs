@@ -1,0 +1,3 @@
+//! The room `auth`, seen from outside: every question that the gateway asks it, as tables.
+
+mod grants;
