@@ -103,7 +103,8 @@ enum Step {
 /// Walks two filters side by side until `step` decides.
 ///
 /// At the root, `#` is read as `+/#`: every topic has a first level, so both mean the same there, and one rule fewer
-/// is needed. There too, a wildcard against a `$` name decides at once: they share no topic.
+/// is needed. Likewise `/#` is `/+/#`: its parent would be the empty name, which is no topic. At the root too, a
+/// wildcard against a `$` name decides at once: they share no topic.
 fn walk(a: &Filter, b: &Filter, step: impl Fn(Level<'_>, Level<'_>) -> Step) -> bool {
     let (mut a, mut b) = (Levels::new(a.as_str()), Levels::new(b.as_str()));
     let mut first = true;
@@ -129,7 +130,12 @@ struct Levels<'a> {
 
 impl<'a> Levels<'a> {
     fn new(text: &'a str) -> Self {
-        Levels { rest: Some(if text == "#" { "+/#" } else { text }) }
+        let text = match text {
+            "#" => "+/#",
+            "/#" => "/+/#",
+            other => other,
+        };
+        Levels { rest: Some(text) }
     }
 
     fn next(&mut self) -> Level<'a> {

@@ -156,7 +156,7 @@ fn topics() -> Vec<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
 
     /// What `may_subscribe` promises, and what the rules say of single topics, for any mixture of grants.
     #[test]
