@@ -276,7 +276,7 @@ impl<'a> ClientFrame<'a> {
                 object.string("type", "hello").string("token", &hello.token);
                 object.string("clientId", &hello.client_id).string("sdk", &hello.sdk);
                 if let Some(cursor) = &hello.cursor {
-                    object.display("cursor", cursor);
+                    object.string("cursor", cursor);
                 }
                 let list = object.key("subscriptions");
                 list.push('[');
@@ -326,7 +326,7 @@ impl Subscribe<'_> {
             StartAt::Now => drop(object.string("from", "now")),
             StartAt::Earliest => drop(object.string("from", "earliest")),
             StartAt::Since(ms) => drop(object.number("sinceMs", *ms)),
-            StartAt::Cursor(cursor) => drop(object.display("cursor", cursor)),
+            StartAt::Cursor(cursor) => drop(object.string("cursor", cursor)),
         }
     }
 }

@@ -29,6 +29,14 @@ impl fmt::Display for Offset {
     }
 }
 
+impl FromStr for Offset {
+    type Err = CursorError;
+
+    fn from_str(text: &str) -> Result<Offset, CursorError> {
+        decimal(text).map(Offset)
+    }
+}
+
 /// 32 bits of a hash over a record. Tells a rewritten history from the one that the client has seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fingerprint(pub u32);

@@ -67,6 +67,11 @@ impl EnvelopeError {
     }
 }
 
+/// The beginning of a name that somebody else chose: error messages have a bound.
+fn short(name: &str) -> &str {
+    &name[..name.floor_char_boundary(40)]
+}
+
 impl From<JsonError> for EnvelopeError {
     fn from(error: JsonError) -> EnvelopeError {
         EnvelopeError::new(error.to_string())
@@ -95,7 +100,7 @@ impl<'a> Envelope<'a> {
         if text.len() > limits::ENVELOPE_BYTES {
             return Err(EnvelopeError { code: Code::TOO_LARGE, message: Code::TOO_LARGE.advice().into() });
         }
-        let mut scanner = Scanner::new(text);
+        let mut scanner = Scanner::inside(1, text); // In a frame.
         let envelope = Envelope::scan(&mut scanner)?;
         scanner.end()?;
         Ok(envelope)
@@ -115,7 +120,8 @@ impl<'a> Envelope<'a> {
                 "metadata" | "payload" => return Err(EnvelopeError::new(format!("{key} stands twice"))),
                 other => {
                     return Err(EnvelopeError::new(format!(
-                        "unknown field {other:?} beside metadata and payload"
+                        "unknown field {:?} beside metadata and payload",
+                        short(other)
                     )));
                 }
             }
@@ -154,7 +160,10 @@ impl<'a> Envelope<'a> {
                         return Err(EnvelopeError::new("metadata has more than 32 fields of its own"));
                     }
                     if self.unknown.iter().any(|(known, _)| *known == key) {
-                        return Err(EnvelopeError::new(format!("metadata.{key} stands twice")));
+                        return Err(EnvelopeError::new(format!("metadata.{} stands twice", short(&key))));
+                    }
+                    if key.len() > limits::METADATA_FIELD_BYTES {
+                        return Err(EnvelopeError::new("the name of a metadata field is over 256 bytes"));
                     }
                     self.unknown.push((key, scanner.raw()?));
                     continue;
@@ -165,7 +174,7 @@ impl<'a> Envelope<'a> {
                 return Err(EnvelopeError::new(format!("metadata.{key} must have 1 to 256 bytes")));
             }
             if slot.replace(value).is_some() {
-                return Err(EnvelopeError::new(format!("metadata.{key} stands twice")));
+                return Err(EnvelopeError::new(format!("metadata.{} stands twice", short(&key))));
             }
         }
         Ok(())

@@ -10,7 +10,8 @@ pub const TOPIC_LEVELS: usize = 32;
 pub const ENVELOPE_BYTES: usize = 256 * 1024;
 /// Largest frame a client may send: an envelope and what stands around it.
 pub const CLIENT_FRAME_BYTES: usize = ENVELOPE_BYTES + 16 * 1024;
-/// Deepest nesting of arrays and objects in any JSON we accept. At most 64: the scanner keeps one bit a level.
+/// Deepest nesting of arrays and objects in any frame. At most 64: the scanner keeps one bit a level. An envelope counts
+/// as standing in a frame, however it arrived: what is accepted can be delivered.
 pub const JSON_DEPTH: usize = 64;
 /// Longest `messageId`, `correlationId`, `source` or other single metadata string, in bytes.
 pub const METADATA_FIELD_BYTES: usize = 256;

@@ -4,6 +4,7 @@ use crate::client_frame::{FrameError, SubscriptionId, once};
 use crate::code::Code;
 use crate::cursor::{Cursor, Offset, Partition, Position};
 use crate::json::{ObjectWriter, Scanner};
+use crate::limits;
 use std::borrow::Cow;
 
 /// How the delivery of a subscription begins: the verdict on the cursor that was given.
@@ -394,9 +395,11 @@ impl<'a> Fields<'a> {
     fn gap(&self) -> Result<Gap, FrameError> {
         Ok(Gap {
             partition: Partition::try_from(self.number("partition")?)
-                .map_err(|_| FrameError::new("partition is too large"))?,
-            after: Offset(Self::parsed(&self.after, "after")?),
-            before: Offset(Self::parsed(&self.before, "before")?),
+                .ok()
+                .filter(|partition| usize::from(*partition) < limits::PARTITIONS)
+                .ok_or_else(|| FrameError::new("partition is too large"))?,
+            after: Self::parsed(&self.after, "after")?,
+            before: Self::parsed(&self.before, "before")?,
             reason: self.reason.as_deref().map_or(GapReason::Other, GapReason::from_name),
         })
     }
@@ -416,7 +419,12 @@ impl<'a> ServerFrame<'a> {
     /// Reads a frame from JSON. Unknown fields are skipped; a frame of unknown type is [`ServerFrame::Unknown`].
     pub fn from_json(text: &'a str) -> Result<ServerFrame<'a>, FrameError> {
         let mut scanner = Scanner::new(text);
-        let mut fields = Fields::scan(&mut scanner)?;
+        let mut fields = match Fields::scan(&mut scanner) {
+            Ok(fields) => fields,
+            // A newer frame may use a name that we know for something else.
+            Err(_) if is_of_unknown_type(text) => return Ok(ServerFrame::Unknown),
+            Err(error) => return Err(error),
+        };
         scanner.end()?;
         let kind = fields.kind.take().ok_or_else(|| FrameError::missing("type"))?;
         Ok(match &*kind {
@@ -475,4 +483,40 @@ impl<'a> ServerFrame<'a> {
             _ => ServerFrame::Unknown,
         })
     }
+}
+
+/// The types that this version reads.
+const TYPES: [&str; 13] = [
+    "welcome",
+    "subscribed",
+    "message",
+    "caught_up",
+    "gap",
+    "mark",
+    "published",
+    "refused",
+    "revoked",
+    "authenticated",
+    "upstream",
+    "go_away",
+    "ping",
+];
+
+/// Whether a text is an object with a `type` that this version does not know.
+fn is_of_unknown_type(text: &str) -> bool {
+    let look = || {
+        let mut scanner = Scanner::new(text);
+        let mut unknown = false;
+        scanner.enter_object()?;
+        while let Some(key) = scanner.next_key()? {
+            if key == "type" {
+                unknown = !TYPES.contains(&&*scanner.string()?);
+            } else {
+                scanner.raw()?;
+            }
+        }
+        scanner.end()?;
+        Ok::<bool, FrameError>(unknown)
+    };
+    look().unwrap_or(false)
 }

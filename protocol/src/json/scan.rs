@@ -31,12 +31,19 @@ pub struct Scanner<'a> {
     at: usize,
     /// Whether the container just entered has had no element yet.
     fresh: bool,
+    /// Containers entered and not left: they count towards the depth of what is in them.
+    open: usize,
 }
 
 impl<'a> Scanner<'a> {
     /// Starts at the beginning of a text.
     pub fn new(text: &'a str) -> Scanner<'a> {
-        Scanner { text, at: 0, fresh: false }
+        Scanner { text, at: 0, fresh: false, open: 0 }
+    }
+
+    /// Starts a text that will stand inside `levels` containers of another: it may nest that much less deeply.
+    pub fn inside(levels: usize, text: &'a str) -> Scanner<'a> {
+        Scanner { open: levels, ..Scanner::new(text) }
     }
 
     /// The byte at which the scanner stands, for error messages.
@@ -59,8 +66,7 @@ impl<'a> Scanner<'a> {
 
     /// Steps into an object.
     pub fn enter_object(&mut self) -> Scan<()> {
-        self.fresh = true;
-        self.take(b'{', "expected an object")
+        self.enter(b'{', "expected an object")
     }
 
     /// The next key of the object, its colon consumed; `None` after the closing brace.
@@ -75,8 +81,7 @@ impl<'a> Scanner<'a> {
 
     /// Steps into an array.
     pub fn enter_array(&mut self) -> Scan<()> {
-        self.fresh = true;
-        self.take(b'[', "expected an array")
+        self.enter(b'[', "expected an array")
     }
 
     /// Whether the array has a further item, which is then the next value.
@@ -84,11 +89,22 @@ impl<'a> Scanner<'a> {
         self.next_element(b']')
     }
 
+    fn enter(&mut self, bracket: u8, what: &'static str) -> Scan<()> {
+        self.take(bracket, what)?;
+        if self.open == JSON_DEPTH {
+            return Err(self.error("nested too deeply"));
+        }
+        self.open += 1;
+        self.fresh = true;
+        Ok(())
+    }
+
     fn next_element(&mut self, close: u8) -> Scan<bool> {
         let fresh = std::mem::replace(&mut self.fresh, false);
         match self.peek() {
             Some(b) if b == close => {
                 self.at += 1;
+                self.open = self.open.saturating_sub(1);
                 Ok(false)
             }
             Some(b',') if !fresh => {
@@ -131,7 +147,8 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Any value, as its text. It is checked to be valid JSON, nested at most [`JSON_DEPTH`] deep, and not otherwise read.
+    /// Any value, as its text. It is checked to be valid JSON, nested at most [`JSON_DEPTH`] deep together with the
+    /// containers it stands in, and not otherwise read.
     pub fn raw(&mut self) -> Scan<&'a str> {
         self.peek();
         let start = self.at;
@@ -140,7 +157,7 @@ impl<'a> Scanner<'a> {
         loop {
             match self.peek().ok_or_else(|| self.error("expected a value"))? {
                 open @ (b'{' | b'[') => {
-                    if depth == JSON_DEPTH {
+                    if self.open + depth == JSON_DEPTH {
                         return Err(self.error("nested too deeply"));
                     }
                     self.at += 1;

@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write};
 
-/// Appends a JSON string, escaped.
+/// Appends a JSON string, escaped: the shortest JSON text that there is for it.
 pub fn write_string(out: &mut String, text: &str) {
     out.push('"');
     let mut plain = 0;
@@ -13,6 +13,8 @@ pub fn write_string(out: &mut String, text: &str) {
             b'\n' => "\\n",
             b'\r' => "\\r",
             b'\t' => "\\t",
+            0x08 => "\\b",
+            0x0c => "\\f",
             0..=0x1f => "",
             _ => continue,
         };
