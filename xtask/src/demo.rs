@@ -1,0 +1,49 @@
+//! `cargo xtask demo`: builds all that the demo is made of, and hands over to the `demo` program, which runs it.
+//!
+//! The build is cargo's `dev` profile: it optimises a little, and it is the one that the tests use, so that on a fresh
+//! machine the first of `demo` and `test` pays for the other. A release build would take minutes longer for a stream of
+//! ten messages a second.
+
+use crate::{tool, wasm, workspace};
+use anyhow::Result;
+use std::process::Command;
+
+pub fn run(port: u16, open: bool, fresh: bool) -> Result<()> {
+    println!("Building the gateway, the device agent and the demo's launcher");
+    build(tool::run)?;
+    println!("Building the browser client and the web demo");
+    wasm::build_all()?;
+    let mut demo = Command::new(workspace::built("demo"));
+    demo.current_dir(workspace::root());
+    demo.arg("--port").arg(port.to_string());
+    demo.arg("--state").arg(workspace::target().join("demo"));
+    demo.arg("--site").arg(workspace::web_demo().join("dist"));
+    if open {
+        demo.arg("--open");
+    }
+    if fresh {
+        demo.arg("--fresh");
+    }
+    hand_over(&mut demo)
+}
+
+/// The native programs of the demo, in one cargo run so that their common dependencies are built once.
+pub fn build(run: impl FnOnce(&mut Command) -> Result<()>) -> Result<()> {
+    let mut cargo = tool::cargo("build");
+    cargo.args(["--package", "anabranch-gateway", "--package", "anabranch-device-agent"]);
+    cargo.args(["--package", "anabranch-tests", "--bins"]);
+    run(&mut cargo)
+}
+
+/// Becomes the demo, where the system can: then there is one process less to end, and signals need no forwarding.
+#[cfg(unix)]
+fn hand_over(demo: &mut Command) -> Result<()> {
+    use std::os::unix::process::CommandExt;
+    let error = demo.exec();
+    Err(tool::missing(demo, &error))
+}
+
+#[cfg(not(unix))]
+fn hand_over(demo: &mut Command) -> Result<()> {
+    tool::run(demo)
+}

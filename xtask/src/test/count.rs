@@ -1,0 +1,126 @@
+//! How many tests ran: read off the closing lines of the runners, whichever of them ran.
+
+use crate::progress;
+use std::fmt;
+use std::ops::AddAssign;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    pub passed: u64,
+    pub failed: u64,
+}
+
+impl Count {
+    pub fn failed() -> Count {
+        Count { passed: 0, failed: 1 }
+    }
+
+    /// A step that failed without a failed test (its build broke, say) counts as one failure.
+    pub fn or_failed(mut self, failed: bool) -> Count {
+        if failed && self.failed == 0 {
+            self.failed = 1;
+        }
+        self
+    }
+}
+
+impl AddAssign for Count {
+    fn add_assign(&mut self, other: Count) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+    }
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.passed, self.failed) {
+            (0, 0) => Ok(()),
+            (passed, 0) => write!(f, "{passed} passed"),
+            (passed, failed) => write!(f, "{passed} passed, {failed} failed"),
+        }
+    }
+}
+
+/// Adds up the closing lines of cargo test, nextest, vitest and node's runner, and the plain `N passed, N failed`.
+pub fn in_log(log: &str) -> Count {
+    let mut sum = Count::default();
+    for line in progress::plain(log).lines() {
+        if let Some(count) = in_line(line.trim()) {
+            sum += count;
+        }
+    }
+    sum
+}
+
+fn in_line(line: &str) -> Option<Count> {
+    let words: Vec<&str> = line.split(|c: char| c.is_whitespace() || "(),;|:".contains(c)).collect();
+    let before = |word: &str| {
+        let words: Vec<&&str> = words.iter().filter(|word| !word.is_empty()).collect();
+        let at = words.iter().position(|w| **w == word)?;
+        words.get(at.checked_sub(1)?)?.parse::<u64>().ok()
+    };
+    let both =
+        || Some(Count { passed: before("passed").unwrap_or(0), failed: before("failed").unwrap_or(0) });
+    // cargo test
+    if line.starts_with("test result:") {
+        return both();
+    }
+    // nextest: a test that timed out or leaked is told apart from one that failed
+    if line.starts_with("Summary [") {
+        let timed_out = before("timed").unwrap_or(0) + before("out").unwrap_or(0);
+        let count = both()?;
+        return Some(Count { failed: count.failed + timed_out + before("exec").unwrap_or(0), ..count });
+    }
+    // vitest: "Tests  2 failed | 31 passed (33)", not its line about files
+    if line.starts_with("Tests ") && line.ends_with(')') {
+        return both();
+    }
+    // node --test, as TAP or for people: "# pass 3", "ℹ fail 0"
+    if let Some(rest) = line.strip_prefix("# ").or_else(|| line.strip_prefix("ℹ ")) {
+        let (word, number) = rest.split_once(' ')?;
+        let number = number.parse().ok()?;
+        return match word {
+            "pass" => Some(Count { passed: number, failed: 0 }),
+            "fail" | "cancelled" => Some(Count { passed: 0, failed: number }),
+            _ => None,
+        };
+    }
+    // the plain one, alone on its line
+    let (passed, rest) = line.split_once(" passed, ")?;
+    let (failed, _) = rest.split_once(" failed")?;
+    Some(Count { passed: passed.parse().ok()?, failed: failed.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_runner_is_understood() {
+        for (line, passed, failed) in [
+            (
+                "test result: FAILED. 5 passed; 2 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.1s",
+                5,
+                2,
+            ),
+            ("     Summary [   2.345s] 120 tests run: 119 passed (1 slow), 1 failed, 3 skipped", 119, 1),
+            ("     Summary [  60.001s] 3 tests run: 1 passed, 1 failed, 1 timed out, 0 skipped", 1, 2),
+            ("\u{1b}[2m      Tests \u{1b}[22m \u{1b}[1m\u{1b}[31m2 failed\u{1b}[39m | 31 passed (33)", 31, 2),
+            ("      Tests  4 passed (4)", 4, 0),
+            ("# pass 7", 7, 0),
+            ("ℹ fail 1", 0, 1),
+            ("12 passed, 3 failed", 12, 3),
+            ("12 passed, 0 failed, 1 skipped", 12, 0),
+        ] {
+            assert_eq!(in_log(line), Count { passed, failed }, "{line}");
+        }
+    }
+
+    #[test]
+    fn other_lines_count_nothing() {
+        for line in ["Test Files  2 passed (2)", "running 5 tests", "warning: 3 passed over", "# tests 9", ""]
+        {
+            assert_eq!(in_log(line), Count::default(), "{line}");
+        }
+    }
+}

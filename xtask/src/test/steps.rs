@@ -1,0 +1,156 @@
+//! The steps of `cargo xtask test`, in their order: what fails fast comes first.
+
+use super::count::Count;
+use super::{browser, install, lengths, rooms, websocket};
+use crate::progress::Log;
+use crate::{npm, tool, wasm, workspace};
+use anyhow::{Context, Result};
+use std::process::Command;
+
+pub struct Step {
+    pub name: &'static str,
+    pub about: &'static str,
+    /// Also in the tier that ends within five minutes.
+    pub fast: bool,
+    /// The second argument is true in the fast tier.
+    pub run: fn(&Log, bool) -> Result<Told>,
+}
+
+/// What a step that did not fail tells.
+pub enum Told {
+    /// It is one check, and it holds.
+    Check,
+    /// It counted its tests.
+    Counted(Count),
+    /// Its log ends with a runner's closing line.
+    Runner,
+    /// It only made things ready.
+    Prepared,
+    /// It could not run here, and that is no failure: why.
+    Skipped(String),
+}
+
+pub const ALL: &[Step] = &[
+    Step { name: "tools", about: "installs what the tests need", fast: true, run: tools },
+    Step { name: "format", about: "cargo fmt --check", fast: true, run: format },
+    Step {
+        name: "lengths",
+        about: "no source file over 600 lines",
+        fast: true,
+        run: |_, _| lengths::check(),
+    },
+    Step { name: "lints", about: "clippy, warnings are errors", fast: true, run: lints },
+    Step { name: "wasm", about: "builds the browser client and the web demo", fast: true, run: build_wasm },
+    Step { name: "sizes", about: "gates the browser client's size", fast: true, run: sizes },
+    Step { name: "rooms", about: "who may know whom", fast: true, run: |log, _| rooms::check(log) },
+    Step { name: "rust", about: "every Rust test", fast: true, run: rust },
+    Step { name: "doctests", about: "the examples in the documentation", fast: true, run: doctests },
+    Step {
+        name: "browser client",
+        about: "the npm package's tests, golden vectors too",
+        fast: true,
+        run: client,
+    },
+    Step {
+        name: "websocket",
+        about: "Autobahn's cases against our WebSocket",
+        fast: true,
+        run: websocket::check,
+    },
+    Step { name: "loom", about: "the ring's wake-up, in every interleaving", fast: false, run: loom },
+    Step {
+        name: "browser story",
+        about: "the web demo in Chromium",
+        fast: false,
+        run: |log, _| browser::story(log),
+    },
+    Step {
+        name: "supply chain",
+        about: "cargo deny: bans, licenses, sources",
+        fast: true,
+        run: supply_chain,
+    },
+];
+
+fn tools(log: &Log, fast: bool) -> Result<Told> {
+    wasm::install_target()?;
+    npm::install_with(|command| log.run(command))?;
+    if !fast {
+        install::chromium(log)?;
+    }
+    install::venv(log)?;
+    Ok(Told::Prepared)
+}
+
+fn format(log: &Log, _: bool) -> Result<Told> {
+    log.run(tool::cargo("fmt").args(["--all", "--check"])).context("run `cargo fmt`")?;
+    Ok(Told::Check)
+}
+
+fn lints(log: &Log, _: bool) -> Result<Told> {
+    let mut cargo = tool::cargo("clippy");
+    log.run(cargo.args(["--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"]))?;
+    Ok(Told::Check)
+}
+
+fn build_wasm(log: &Log, _: bool) -> Result<Told> {
+    log.run(Command::new(std::env::current_exe()?).arg("wasm"))?;
+    Ok(Told::Check)
+}
+
+fn sizes(log: &Log, _: bool) -> Result<Told> {
+    log.run(Command::new(std::env::current_exe()?).arg("sizes"))?;
+    Ok(Told::Check)
+}
+
+/// The kill loops have `kill` in their names, and a test group of their own in `.config/nextest.toml`.
+fn rust(log: &Log, fast: bool) -> Result<Told> {
+    let mut cargo;
+    if tool::cargo_has("nextest") {
+        cargo = tool::cargo("nextest");
+        cargo.args(["run", "--workspace", "--no-fail-fast", "--no-tests", "fail"]);
+        if fast {
+            cargo.args(["--filterset", "not test(kill)"]);
+        }
+    } else {
+        cargo = tool::cargo("test");
+        cargo.args(["--workspace", "--all-targets", "--no-fail-fast", "--"]);
+        if fast {
+            cargo.args(["--skip", "kill"]);
+        }
+    }
+    log.run(&mut cargo)?;
+    Ok(Told::Runner)
+}
+
+fn doctests(log: &Log, _: bool) -> Result<Told> {
+    log.run(tool::cargo("test").args(["--workspace", "--doc", "--no-fail-fast"]))?;
+    Ok(Told::Runner)
+}
+
+fn client(log: &Log, _: bool) -> Result<Told> {
+    let package = workspace::npm_package();
+    log.run(&mut npm::script(&package, "check"))?;
+    log.run(&mut npm::script(&package, "test"))?;
+    Ok(Told::Runner)
+}
+
+/// Loom replaces atomics and locks at compile time, so this needs a build, and a folder, of its own.
+fn loom(log: &Log, _: bool) -> Result<Told> {
+    let mut cargo = tool::cargo("test");
+    cargo.args(["--package", "anabranch-gateway", "--lib", "loom"]);
+    cargo.env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", workspace::target().join("loom"));
+    log.run(&mut cargo)?;
+    Ok(Told::Runner)
+}
+
+/// The advisories are left out: their database is a git repository, and the tests reach package registries only.
+fn supply_chain(log: &Log, _: bool) -> Result<Told> {
+    if !tool::cargo_has("deny") {
+        return Ok(Told::Skipped(
+            "cargo-deny is not installed (cargo install cargo-deny --locked)".to_string(),
+        ));
+    }
+    log.run(tool::cargo("deny").args(["--offline", "check", "bans", "licenses", "sources"]))?;
+    Ok(Told::Check)
+}
