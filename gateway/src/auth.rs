@@ -3,7 +3,20 @@
 //! A token is verified once, at the door, into a [`Principal`]; afterwards only the principal is asked. Nothing here
 //! holds a clock or a socket: the time is an argument, so that every rule about it can be tested.
 
+mod claims;
+mod error;
 pub mod grants;
+mod jwt;
+mod keys;
+mod mint;
+mod roles;
+mod shared;
+
+pub use error::AuthError;
+pub use jwt::{Authenticator, SetupError};
+pub use keys::{Algorithm, KEYS, KeyError, SECRET_BYTES, check_key};
+pub use mint::NewToken;
+pub use roles::check_role_filter;
 
 use grants::Grants;
 use std::fmt;
