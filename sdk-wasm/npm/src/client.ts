@@ -1,0 +1,166 @@
+import { Delivery } from './delivery.ts';
+import { AnabranchError } from './errors.ts';
+import type { MessageEvent, SubscriptionEvent } from './events.ts';
+import type { ClientOptions, PublishOptions, Published, SubscribeOptions } from './options.ts';
+import { Session } from './session.ts';
+import type { ConnectionState, Envelope } from './shell/core.ts';
+import { browser, type Environment } from './shell/environment.ts';
+import type { Observable } from './state.ts';
+import type { Subscription } from './subscription.ts';
+
+/** One connection to a gateway, opened when the first subscription or publish needs it. Made by `createClient`. */
+export class Client implements Disposable {
+  /** The connection's state, to read or to watch. */
+  readonly state: Observable<ConnectionState>;
+  private readonly session: Session;
+  private readonly errorWatchers = new Set<(error: AnabranchError) => void>();
+
+  /** @internal */
+  constructor(
+    private readonly options: ClientOptions,
+    private readonly environment: Environment,
+  ) {
+    this.session = new Session(options, environment, (error) => this.report(error));
+    this.state = this.session.state;
+  }
+
+  /**
+   * Everything that `filter` matches and the token grants, as a stream for `for await`. Leaving the loop, `close()` or the
+   * signal end it. A subscription may be read by one loop at a time.
+   */
+  subscribe<Payload = unknown>(filter: string, options: SubscribeOptions = {}): Subscription<Payload> {
+    return this.make<Payload>(filter, options);
+  }
+
+  /** The same for a callback. What it throws becomes an error event and stops nothing. Call `close()` to end it. */
+  on<Payload = unknown>(
+    filter: string,
+    callback: (event: SubscriptionEvent<Payload>) => void,
+    options: SubscribeOptions = {},
+  ): Subscription<Payload> {
+    return this.make<Payload>(filter, options, callback);
+  }
+
+  /**
+   * Sends one message. Resolves when the log has it, however often the connection is lost meanwhile; rejects with an
+   * `AnabranchError` when it will not be stored. Not kept over a reload of the page.
+   */
+  publish(topic: string, payload: unknown, options: PublishOptions = {}): Promise<Published> {
+    if (this.session.closed) return Promise.reject(closedError());
+    if (!this.environment.socket) return Promise.reject(noSocketError());
+    const messageId = options.messageId ?? this.uuid();
+    const metadata = {
+      messageId,
+      timestamp: new Date(this.environment.wall()).toISOString(),
+      topic,
+      source: options.source ?? this.options.clientId ?? 'anabranch-js',
+      ...(options.correlationId === undefined ? {} : { correlationId: options.correlationId }),
+      messageType: options.messageType ?? 'event',
+      version: '1.0',
+    };
+    // `undefined` has no JSON; a message without a payload carries null.
+    return this.session.publish(messageId, JSON.stringify({ metadata, payload: payload ?? null }));
+  }
+
+  /** The newest messages in memory that `filter` matches, oldest first. Never asks the network. */
+  cached<Payload = unknown>(filter: string, { limit = 100 }: { readonly limit?: number } = {}): MessageEvent<Payload>[] {
+    const entries = JSON.parse(this.session.cached(filter, limit)) as [string, Envelope][];
+    return entries.map(([position, { metadata, payload }]) => ({
+      type: 'message',
+      topic: metadata.topic,
+      payload: payload as Payload,
+      metadata,
+      position,
+    }));
+  }
+
+  /** Connects, and stays connected without subscriptions. Also tries again after `needs_auth` and `closed` by the gateway. */
+  connect(): void {
+    this.session.use(this);
+    this.session.reconnect();
+  }
+
+  /** Disconnects for a reason of the app's own. As long as one reason stands, nothing connects. */
+  pause(reason: string): void {
+    this.session.pause(reason);
+  }
+
+  /** Takes one reason back. */
+  resume(reason: string): void {
+    this.session.unpause(reason);
+  }
+
+  /** Called with each error that belongs to no call. Without a watcher they go to the page's `error` event. */
+  onError(watch: (error: AnabranchError) => void): () => void {
+    this.errorWatchers.add(watch);
+    return () => void this.errorWatchers.delete(watch);
+  }
+
+  /** Says goodbye, ends every subscription and rejects what was not published. Final. Cursors are kept for the next load. */
+  close(): void {
+    this.session.close(closedError());
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  private make<Payload>(
+    filter: string,
+    options: SubscribeOptions,
+    callback?: (event: SubscriptionEvent<Payload>) => void,
+  ): Subscription<Payload> {
+    const cursor = options.from === undefined ? this.session.resume.find(filter) : undefined;
+    const delivery = new Delivery(
+      filter,
+      options.from ?? (cursor === undefined ? undefined : { cursor }),
+      this.session,
+      callback as ((event: SubscriptionEvent) => void) | undefined,
+      options.signal,
+      options.bufferBytes,
+    );
+    if (this.session.closed) delivery.end(closedError());
+    else if (options.signal?.aborted) delivery.close();
+    else this.session.subscribe(delivery);
+    return delivery as unknown as Subscription<Payload>;
+  }
+
+  private report(error: AnabranchError): void {
+    if (this.errorWatchers.size === 0) return raise(error);
+    for (const watch of [...this.errorWatchers]) {
+      try {
+        watch(error);
+      } catch (thrown) {
+        raise(thrown);
+      }
+    }
+  }
+
+  /** A random UUID, also on pages that are not served securely, where `crypto.randomUUID` is absent. */
+  private uuid(): string {
+    const bytes = new Uint8Array(Uint32Array.from({ length: 4 }, () => this.environment.random32()).buffer);
+    bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x40;
+    bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
+    const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+    return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
+  }
+}
+
+/** A client for one gateway. Opens nothing yet, touches nothing of the page, and is safe where there is no page. */
+export function createClient(options: ClientOptions): Client {
+  return new Client(options, browser());
+}
+
+/** Like an exception that nobody catches: seen by the page's own error reporting, and harmless to the code that runs. */
+function raise(error: unknown): void {
+  if (typeof reportError === 'function') reportError(error);
+  else console.error(error);
+}
+
+function closedError(): AnabranchError {
+  return new AnabranchError('closed', 'The client was closed.', false, 'Make a new one with createClient.');
+}
+
+function noSocketError(): AnabranchError {
+  return new AnabranchError('no_websocket', 'There is no page here to connect from.', false, 'Publish in the browser.');
+}

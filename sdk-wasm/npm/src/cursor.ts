@@ -1,0 +1,33 @@
+/**
+ * The arithmetic of cursors on the app's side of the buffer: the core's cursor covers what has arrived, this one what the
+ * app has taken. `logid/partition:offset:fingerprint,…`, as in docs/PROTOCOL.md.
+ */
+export class Cursor {
+  private constructor(
+    private readonly log: string,
+    private readonly entries: Map<number, string>,
+  ) {}
+
+  static parse(text: string): Cursor {
+    const slash = text.indexOf('/');
+    const entries = new Map<number, string>();
+    for (const position of text.slice(slash + 1).split(',')) {
+      if (position !== '') entries.set(partitionOf(position), position);
+    }
+    return new Cursor(text.slice(0, slash), entries);
+  }
+
+  /** Moves past one message. */
+  advance(position: string): void {
+    this.entries.set(partitionOf(position), position);
+  }
+
+  toString(): string {
+    const rising = [...this.entries].sort(([a], [b]) => a - b);
+    return `${this.log}/${rising.map(([, position]) => position).join(',')}`;
+  }
+}
+
+function partitionOf(position: string): number {
+  return Number.parseInt(position, 10);
+}

@@ -1,0 +1,24 @@
+export { Client, createClient } from './client.ts';
+export { AnabranchError } from './errors.ts';
+export type {
+  ClosedEvent,
+  GapEvent,
+  LaggingEvent,
+  LiveEvent,
+  MessageEvent,
+  SubscribedEvent,
+  SubscriptionEvent,
+} from './events.ts';
+export type {
+  ClientOptions,
+  PublishOptions,
+  Published,
+  Start,
+  SubscribeOptions,
+  TokenFunction,
+  WasmSource,
+} from './options.ts';
+export type { ConnectionState, Envelope, GapRange, Outcome, Phase, TokenReason } from './shell/core.ts';
+export type { Observable } from './state.ts';
+export type { CursorStore } from './store.ts';
+export type { Subscription } from './subscription.ts';

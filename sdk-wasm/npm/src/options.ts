@@ -1,0 +1,55 @@
+import type { TokenReason } from './shell/core.ts';
+import type { CursorStore } from './store.ts';
+
+/** Where a subscription starts: from now, from the oldest record of the log, some time ago, or after a cursor. */
+export type Start = 'now' | 'earliest' | { readonly sinceMs: number } | { readonly cursor: string };
+
+/** Where the core's wasm comes from when the default, `core_bg.wasm` beside this module, does not fit. */
+export type WasmSource = string | URL | Response | BufferSource | WebAssembly.Module;
+
+export type TokenFunction = (why: TokenReason, options: { readonly signal: AbortSignal }) => string | Promise<string>;
+
+export interface ClientOptions {
+  /** The gateway, `wss://host/v1/ws`. A path alone means this page's own host. */
+  readonly url: string;
+  /**
+   * Returns a token that is valid now. Called before each connection, and again before a token expires; never twice at
+   * once. It has ten seconds, then `signal` aborts and the client tries again later.
+   */
+  readonly token: TokenFunction;
+  /** Names this client to the gateway, and keeps its cursors apart from another's. At most 128 bytes. */
+  readonly clientId?: string;
+  readonly wasm?: WasmSource;
+  /** `session` (the default): a reload of the page goes on where it was. `off`: a reload starts from now. */
+  readonly resume?: 'session' | 'off';
+  /** Where cursors outlive the page, in place of the session's storage. */
+  readonly store?: CursorStore;
+}
+
+export interface SubscribeOptions {
+  /** Ends the subscription. */
+  readonly signal?: AbortSignal;
+  /** Without it: after the cursor of this page's last load, if there is one, else from now. */
+  readonly from?: Start;
+  /**
+   * Most bytes of events that wait for a slow `for await` loop; 4 MiB unless told. Beyond, the client stops the stream and
+   * goes on from the cursor when half is taken. Callbacks do not wait, so `on` has no buffer.
+   */
+  readonly bufferBytes?: number;
+}
+
+export interface PublishOptions {
+  readonly correlationId?: string;
+  readonly messageType?: 'event' | 'command' | 'response' | 'notification';
+  /** The same id is stored once, however often it is sent. Made up if absent. */
+  readonly messageId?: string;
+  /** Who publishes; the client id if absent. */
+  readonly source?: string;
+}
+
+/** The answer to a publish, once the log has confirmed it. */
+export interface Published {
+  readonly position: string;
+  /** An earlier try with this `messageId` was already stored. */
+  readonly duplicate: boolean;
+}

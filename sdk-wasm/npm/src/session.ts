@@ -1,0 +1,346 @@
+import { AnabranchError } from './errors.ts';
+import type { ClientOptions, Published } from './options.ts';
+import { Publishes } from './publishes.ts';
+import { Resume } from './resume.ts';
+import { Body, type Call } from './shell/body.ts';
+import type { ConnectionState, Effect } from './shell/core.ts';
+import { Engine } from './shell/engine.ts';
+import type { Environment } from './shell/environment.ts';
+import { IDLE, Observed } from './state.ts';
+import type { Delivery, Host } from './delivery.ts';
+
+const SDK = 'anabranch-js/0.1.0';
+/** How long a connection outlives its last user, in milliseconds: a component that is mounted anew finds it open. */
+const LINGER_MS = 1_000;
+
+/**
+ * What the app wants (subscriptions, publishes, pauses) and the engine that is told of it. The wish outlives the engine: it is
+ * there before the wasm is, and is told again to a new core when one has trapped.
+ */
+export class Session implements Host {
+  readonly state: Observed<ConnectionState>;
+  readonly publishes = new Publishes();
+  readonly resume: Resume;
+  private readonly body: Body;
+  /** All that are not closed; and those of them that the core knows, by id. */
+  private readonly all = new Set<Delivery>();
+  private readonly subscriptions = new Map<number, Delivery>();
+  private readonly users = new Set<object>();
+  private readonly pauses = new Set<string>();
+  private engine: Engine | undefined;
+  private loading = false;
+  private loadsFailed = 0;
+  private stopRetry: (() => void) | undefined;
+  private connected = false;
+  private over = false;
+  private nextId = 0;
+  private stopLinger: (() => void) | undefined;
+  private readonly stopListening: () => void;
+
+  constructor(
+    private readonly options: ClientOptions,
+    private readonly environment: Environment,
+    private readonly report: (error: AnabranchError) => void,
+  ) {
+    this.state = new Observed(IDLE, (error) => this.threw(error, 'a state watcher'));
+    const url = absolute(options.url);
+    const store = options.resume === 'off' ? undefined : (options.store ?? environment.store);
+    this.resume = new Resume(store, `anabranch ${url} ${options.clientId ?? ''}`, environment, (cause) =>
+      this.tell('storage', 'The cursors could not be kept; a reload starts from now.', cause),
+    );
+    this.body = new Body({ ...options, url }, environment, this.call, report);
+    this.stopListening = environment.socket
+      ? environment.listen({
+          wake: () => this.call((core, ...at) => core.wake(...at)),
+          flush: () => this.resume.flush(),
+          pause: (reason) => this.pause(reason),
+          resume: (reason) => this.unpause(reason),
+        })
+      : () => {};
+  }
+
+  get closed(): boolean {
+    return this.over;
+  }
+
+  // What the app wants.
+
+  /** Somebody needs the connection until `release`. */
+  use(user: object): void {
+    if (this.over) return;
+    this.users.add(user);
+    this.stopLinger?.();
+    this.stopLinger = undefined;
+    if (!this.engine) return void this.load();
+    if (this.connected) return;
+    this.connected = true;
+    this.call((core, ...at) => core.connect(...at));
+  }
+
+  unuse(user: object): void {
+    if (!this.users.delete(user) || this.users.size > 0 || this.over) return;
+    this.stopLinger = this.environment.setTimer(() => {
+      this.stopLinger = undefined;
+      this.connected = false;
+      this.call((core, ...at) => core.disconnect(...at));
+    }, LINGER_MS);
+  }
+
+  /** Connects again where the core waits for the app: no acceptable token, or told to stop. */
+  reconnect(): void {
+    this.call((core, ...at) => core.connect(...at));
+  }
+
+  subscribe(subscription: Delivery): void {
+    this.all.add(subscription);
+    this.resume.add(subscription);
+    this.use(subscription);
+    // One made and closed in the same turn, as React's StrictMode does, never reaches the wire.
+    queueMicrotask(() => {
+      if (this.all.has(subscription)) this.open(subscription, subscription.start);
+    });
+  }
+
+  publish(messageId: string, envelope: string): Promise<Published> {
+    const earlier = this.publishes.find(messageId);
+    if (earlier) return earlier;
+    const promise = this.publishes.add(messageId, envelope);
+    this.use(promise);
+    const settled = (): void => this.unuse(promise);
+    promise.then(settled, settled);
+    this.call((core, ...at) => core.publish(messageId, envelope, ...at));
+    return promise;
+  }
+
+  pause(reason: string): void {
+    this.pauses.add(reason);
+    this.call((core, ...at) => core.pause(reason, ...at));
+  }
+
+  unpause(reason: string): void {
+    if (this.pauses.delete(reason)) this.call((core, ...at) => core.resume(reason, ...at));
+  }
+
+  cached(filter: string, limit: number): string {
+    return this.engine?.read((core) => core.cached(filter, limit)) ?? '[]';
+  }
+
+  close(error: AnabranchError): void {
+    if (this.over) return;
+    this.over = true;
+    this.call((core, ...at) => core.close(...at));
+    this.finish(error);
+  }
+
+  // What subscriptions need of it.
+
+  taken(subscription: Delivery): void {
+    this.resume.changed(subscription);
+  }
+
+  hold(subscription: Delivery): void {
+    this.shut(subscription);
+  }
+
+  release(subscription: Delivery, cursor: string | undefined): void {
+    this.open(subscription, cursor === undefined ? subscription.start : { cursor });
+  }
+
+  ended(subscription: Delivery): void {
+    this.shut(subscription);
+    this.forget(subscription);
+  }
+
+  heardAt(): number | null {
+    return this.body.heardAt;
+  }
+
+  threw(error: unknown, what: string): void {
+    this.tell('handler_threw', `${what} threw: ${String(error)}`, error);
+  }
+
+  // How it is done.
+
+  private readonly call: Call = (step, bytes = 0) => this.engine?.call(step, bytes);
+
+  private async load(): Promise<void> {
+    if (this.loading || !this.environment.socket) return;
+    this.loading = true;
+    try {
+      const create = await this.environment.load(this.options.wasm);
+      if (this.over) return;
+      this.loadsFailed = 0;
+      this.engine = new Engine(create, this.options.clientId ?? '', SDK, this.environment, {
+        effect: (effect, bytes) => this.carryOut(effect, bytes),
+        restarted: (cause) => this.restarted(cause),
+        failed: (cause) => this.failed(cause),
+      });
+      this.tellAll();
+    } catch (cause) {
+      if (cause instanceof WebAssembly.CompileError || cause instanceof WebAssembly.LinkError) this.failed(cause);
+      else this.loadLater(cause);
+    } finally {
+      this.loading = false;
+    }
+  }
+
+  /** The wasm could not be fetched: the network may be down, as for the connection itself. */
+  private loadLater(cause: unknown): void {
+    if (this.over) return;
+    const most = Math.min(30_000, 1_000 * 2 ** this.loadsFailed++);
+    const delay = most * (0.5 + this.environment.random32() / 2 ** 33);
+    this.tell('core_unavailable', `The core could not be loaded: ${String(cause)}`, cause);
+    const since = this.state.get().phase === 'offline' ? this.state.get().since : this.environment.wall();
+    this.changed({ ...IDLE, phase: 'offline', attempt: this.loadsFailed, retryInMs: delay, since });
+    this.stopRetry = this.environment.setTimer(() => void this.load(), delay);
+  }
+
+  /** Tells a core that knows nothing all that the app wants. */
+  private tellAll(): void {
+    for (const reason of this.pauses) this.call((core, ...at) => core.pause(reason, ...at));
+    const open = [...this.subscriptions.values()];
+    this.subscriptions.clear();
+    for (const subscription of open) {
+      const cursor = subscription.received;
+      this.open(subscription, cursor === undefined ? subscription.start : { cursor });
+    }
+    for (const [messageId, envelope] of this.publishes.waiting()) {
+      this.call((core, ...at) => core.publish(messageId, envelope, ...at));
+    }
+    this.connected = this.users.size > 0;
+    if (this.connected) this.call((core, ...at) => core.connect(...at));
+  }
+
+  private open(subscription: Delivery, start: Delivery['start']): void {
+    const id = this.nextId++;
+    this.subscriptions.set(id, subscription);
+    const json = JSON.stringify(typeof start === 'string' ? { from: start } : (start ?? null));
+    this.call((core, ...at) => core.subscribe(id, subscription.filter, json, ...at));
+  }
+
+  private shut(subscription: Delivery): void {
+    for (const [id, open] of this.subscriptions) {
+      if (open !== subscription) continue;
+      this.subscriptions.delete(id);
+      this.call((core, ...at) => core.unsubscribe(id, ...at));
+    }
+  }
+
+  private carryOut(effect: Effect, bytes: number): void {
+    switch (effect[0]) {
+      case 'open':
+      case 'send':
+      case 'close':
+      case 'token':
+      case 'timer':
+        return this.body.carryOut(effect);
+      case 'message': {
+        const [, ids, position, envelope] = effect;
+        const { metadata, payload } = envelope;
+        const event = { type: 'message', topic: metadata.topic, payload, metadata, position } as const;
+        return this.each(ids, (subscription) => subscription.push({ event, position, bytes }));
+      }
+      case 'gap': {
+        const event = { type: 'gap', ...effect[2] } as const;
+        return this.each(effect[1], (subscription) => subscription.push({ event, bytes: 0 }));
+      }
+      case 'live':
+        return this.each(effect[1], (subscription) => subscription.push({ event: { type: 'live' }, bytes: 0 }));
+      case 'subscribed': {
+        const event = { type: 'subscribed', outcome: effect[2] } as const;
+        return this.each([effect[1]], (subscription) => subscription.push({ event, bytes: 0 }));
+      }
+      case 'cursor':
+        return this.each([effect[1]], (subscription) => subscription.push({ cursor: effect[2], bytes: 0 }));
+      case 'refused': {
+        const error = new AnabranchError(effect[2], effect[3], effect[2] < 4400);
+        return effect[1] === null ? this.report(error) : this.endSubscription(effect[1], error);
+      }
+      case 'revoked':
+        return this.endSubscription(effect[1], new AnabranchError(effect[2], 'The token no longer grants this.', false));
+      case 'published':
+        return this.publishes.published(effect[1], { position: effect[2], duplicate: effect[3] });
+      case 'failed':
+        return this.publishes.failed(effect[1], new AnabranchError(effect[2], effect[3], effect[4]));
+      case 'state':
+        return this.changed(effect[1]);
+    }
+  }
+
+  private each(ids: readonly number[], act: (subscription: Delivery) => void): void {
+    for (const id of ids) {
+      const subscription = this.subscriptions.get(id);
+      if (subscription) act(subscription);
+    }
+  }
+
+  private endSubscription(id: number, error: AnabranchError): void {
+    const subscription = this.subscriptions.get(id);
+    if (!subscription) return;
+    this.subscriptions.delete(id);
+    subscription.end(error);
+    this.forget(subscription);
+  }
+
+  private forget(subscription: Delivery): void {
+    this.all.delete(subscription);
+    this.resume.remove(subscription);
+    this.unuse(subscription);
+  }
+
+  private changed(state: ConnectionState): void {
+    if (state.phase !== 'live' && state.phase !== 'syncing') {
+      for (const subscription of this.subscriptions.values()) subscription.lost();
+    }
+    this.state.set(Object.freeze(state));
+  }
+
+  private restarted(cause: unknown): void {
+    this.body.letGo();
+    this.tell('core_restarted', `The core failed and was started anew: ${String(cause)}`, cause);
+    this.tellAll();
+  }
+
+  private failed(cause: unknown): void {
+    if (this.over) return;
+    this.over = true;
+    const error = new AnabranchError('core_failed', `The core cannot run: ${String(cause)}`, false, HINT_CORE, { cause });
+    this.report(error);
+    this.finish(error);
+  }
+
+  private finish(error: AnabranchError): void {
+    this.stopListening();
+    this.stopLinger?.();
+    this.stopRetry?.();
+    for (const subscription of this.all) subscription.end(error);
+    this.resume.flush();
+    this.publishes.failAll(error);
+    const stop = (): void => {
+      this.body.letGo();
+      this.engine?.stop();
+      this.engine = undefined;
+      this.all.clear();
+      this.subscriptions.clear();
+      if (this.state.get().phase !== 'closed') {
+        this.changed({ ...this.state.get(), phase: 'closed', code: error.code, since: this.environment.wall() });
+      }
+    };
+    // A handler may have called this: what the core said of its end is carried out first.
+    if (this.engine) this.engine.whenIdle(stop);
+    else stop();
+  }
+
+  private tell(code: string, message: string, cause: unknown): void {
+    this.report(new AnabranchError(code, message, true, undefined, { cause }));
+  }
+}
+
+const HINT_CORE =
+  "Is core_bg.wasm served, and does the page's Content-Security-Policy allow 'wasm-unsafe-eval'? Else please report it.";
+
+/** A path becomes a url of this page's host. Where there is no page, it stays as it is: nothing connects there. */
+function absolute(url: string): string {
+  if (!url.startsWith('/') || typeof location === 'undefined') return url;
+  return `${location.protocol === 'https:' ? 'wss:' : 'ws:'}//${location.host}${url}`;
+}

@@ -1,0 +1,98 @@
+import { AnabranchError } from '../errors.ts';
+import type { ClientOptions } from '../options.ts';
+import type { Core, Effect, TokenReason } from './core.ts';
+import type { Environment } from './environment.ts';
+import { Sockets } from './sockets.ts';
+import { askForToken } from './tokens.ts';
+
+/** Makes one call to the core, with the time. */
+export type Call = (step: (core: Core, now: number, wall: number) => string, bytes?: number) => void;
+
+type BodyEffect = Extract<Effect, ['open' | 'send' | 'close' | 'token' | 'timer', ...unknown[]]>;
+
+/** What the core has no hands for: the socket, the timer, and asking the app for a token. */
+export class Body {
+  private readonly sockets: Sockets;
+  private stopTimer: (() => void) | undefined;
+  private asking = new AbortController();
+  private heard: number | null = null;
+
+  constructor(
+    private readonly options: ClientOptions,
+    private readonly environment: Environment,
+    private readonly call: Call,
+    private readonly report: (error: AnabranchError) => void,
+  ) {
+    this.sockets = new Sockets(environment, options.url, {
+      opened: (attempt) => call((core, ...at) => core.opened(attempt, ...at)),
+      received: (attempt, text) => {
+        this.heard = environment.wall();
+        call((core, ...at) => core.received(attempt, text, ...at), text.length);
+      },
+      closed: (attempt, code) => call((core, ...at) => core.closed(attempt, code, ...at)),
+    });
+  }
+
+  /** Unix milliseconds of the last frame. */
+  get heardAt(): number | null {
+    return this.heard;
+  }
+
+  carryOut(effect: BodyEffect): void {
+    switch (effect[0]) {
+      case 'open':
+        return this.open(effect[1]);
+      case 'send':
+        return this.sockets.send(effect[1], effect[2]);
+      case 'close':
+        return this.sockets.close(effect[1], effect[2]);
+      case 'token':
+        return void this.token(effect[1], effect[2]);
+      case 'timer':
+        return this.timer(effect[1]);
+    }
+  }
+
+  /** Lets go of all that belongs to one instance of the core. */
+  letGo(): void {
+    this.asking.abort();
+    this.asking = new AbortController();
+    this.timer(null);
+    this.sockets.closeAll();
+  }
+
+  private open(attempt: number): void {
+    try {
+      this.sockets.open(attempt);
+    } catch (cause) {
+      const message = `The browser refuses to connect to ${this.options.url}: ${String(cause)}`;
+      this.report(new AnabranchError('bad_url', message, false, HINT_URL, { cause }));
+      this.call((core, ...at) => core.closed(attempt, 1006, ...at));
+    }
+  }
+
+  private async token(request: number, why: TokenReason): Promise<void> {
+    const { signal } = this.asking;
+    try {
+      const token = await askForToken(this.options.token, why, signal, this.environment);
+      if (!signal.aborted) this.call((core, ...at) => core.token(request, token, ...at));
+    } catch (cause) {
+      if (signal.aborted) return;
+      this.report(new AnabranchError('token', `No token: ${String(cause)}`, true, undefined, { cause }));
+      this.call((core, ...at) => core.token_failed(request, String(cause), ...at));
+    }
+  }
+
+  private timer(at: number | null): void {
+    this.stopTimer?.();
+    this.stopTimer = undefined;
+    if (at === null) return;
+    const delay = Math.max(0, at - this.environment.now());
+    this.stopTimer = this.environment.setTimer(() => {
+      this.stopTimer = undefined;
+      this.call((core, ...now) => core.timer(...now));
+    }, delay);
+  }
+}
+
+const HINT_URL = 'The url is wss://host/v1/ws; a page loaded over https may not use ws:.';
