@@ -1,6 +1,17 @@
 //! Where messages come from: an ordered, replayable sequence that forgets its oldest part.
 //!
 //! Only this room knows a broker's name. Everything beyond it sees [`Log`].
+//!
+//! * [`memory`]: nothing survives the process; the model that the others must agree with.
+//! * [`verified`] makes an honest log of a broker that lies; [`source`] is what a broker's backend implements for it,
+//!   and [`continuity`] its judgement.
+
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
+pub mod continuity;
+pub mod memory;
+pub mod source;
+pub mod verified;
 
 use anabranch_protocol::cursor::{Fingerprint, LogId, Offset, Partition, Position};
 use anabranch_protocol::topic::Topic;
@@ -47,7 +58,8 @@ pub trait Log: Send + Sync + 'static {
 
     /// Follows a partition: every record after `from`, then each new one, for ever.
     ///
-    /// Reconnects by itself and reports what that meant ([`TailEvent::Health`]). Ends only when the log is closed.
+    /// Begins with its [`TailEvent::Health`]. Reconnects by itself and reports what that meant. Ends only when the log
+    /// is closed. [`Start::Next`] is what is appended after this call, whenever the stream is polled.
     fn tail(&self, partition: Partition, from: Start) -> BoxStream<'static, TailEvent>;
 
     /// Reads forward from an offset, at most as much as `budget` allows (and at least one record, if there is one).
@@ -152,8 +164,10 @@ pub struct Budget {
 pub struct Batch {
     pub records: Vec<Record>,
     /// Everything up to and including this offset is in this batch or before it. At least the last record's offset.
+    ///
+    /// Lower than the asked offset only if the log ends before it: the asker has seen another history.
     pub covered_to: Offset,
-    /// Whether the read came to the end of what was there.
+    /// Whether a read came to the end of what was there. On a tail, `false` says nothing.
     pub at_end: bool,
 }
 
@@ -261,6 +275,12 @@ pub enum ReadError {
     /// No such partition.
     #[error("there is no partition {0}")]
     NoPartition(Partition),
+}
+
+/// The wall clock, in milliseconds since 1970.
+pub(crate) fn now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
 }
 
 /// The longest that a log may take to answer a read, a probe or a confirm before the gateway reports it unavailable.

@@ -1,0 +1,365 @@
+//! One tail: a consumer that is replaced as often as needed, and what became of the records in between.
+
+use super::{Shared, within};
+use crate::log::continuity::{Continuity, Judgement, Then};
+use crate::log::source::{Consumption, Delivery, Pace, Source, SourceError, SourceEvent};
+use crate::log::{Budget, Health, ResetReason, Start, TailEvent};
+use anabranch_protocol::cursor::{LogId, Offset, Partition, Position};
+use futures_util::future::BoxFuture;
+use futures_util::stream::{Stream, StreamExt, unfold};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use super::History;
+
+pub(super) fn start<S: Source>(
+    shared: Arc<Shared<S>>,
+    partition: Partition,
+    from: Start,
+) -> impl Stream<Item = TailEvent> + Send {
+    let origin = match from {
+        // Asked in the call itself: what is appended after it belongs to this tail.
+        Start::Next => Origin::Next(shared.source.latest(partition), shared.source.earliest(partition)),
+        Start::Earliest => Origin::Known(Continuity::from_earliest(partition)),
+        Start::After(position) => Origin::Known(Continuity::after(Position { partition, ..position })),
+    };
+    let history = shared.history.subscribe();
+    let id = shared.history().id;
+    let tail = Tail {
+        shared,
+        partition,
+        history,
+        id,
+        origin: Some(origin),
+        continuity: Continuity::from_earliest(partition),
+        consumption: None,
+        out: VecDeque::new(),
+        health: None,
+        doubt: false,
+        failures: 0,
+        quiet_since: Instant::now(),
+        stalled_since: None,
+        gone: false,
+        deaths: Deaths::default(),
+    };
+    unfold(tail, |mut tail| async move { tail.next().await.map(|event| (event, tail)) })
+}
+
+enum Origin {
+    Next(
+        BoxFuture<'static, Result<Option<Position>, SourceError>>,
+        BoxFuture<'static, Result<Offset, SourceError>>,
+    ),
+    Known(Continuity),
+}
+
+struct Tail<S> {
+    shared: Arc<Shared<S>>,
+    partition: Partition,
+    history: watch::Receiver<History>,
+    /// The history to which `continuity` belongs.
+    id: LogId,
+    /// Where to begin, until that is known.
+    origin: Option<Origin>,
+    continuity: Continuity,
+    consumption: Option<Consumption>,
+    out: VecDeque<TailEvent>,
+    health: Option<Health>,
+    /// The last consumer was given up although it stood: this one is healthy once it has delivered.
+    doubt: bool,
+    /// Attempts in a row that brought nothing.
+    failures: u32,
+    quiet_since: Instant,
+    /// Since when records are known to be there that do not come.
+    stalled_since: Option<Instant>,
+    /// The broker said that the stream was deleted.
+    gone: bool,
+    deaths: Deaths,
+}
+
+/// So many records taken one by one without a death: the killer was not a record.
+const CAREFUL_RECORDS: usize = 1000;
+
+/// How often consumers were killed without progress.
+#[derive(Default)]
+struct Deaths {
+    count: u32,
+    at: Option<Offset>,
+    stepped_over: bool,
+    /// Deliveries since records are taken one by one.
+    survived: usize,
+}
+
+impl Deaths {
+    fn careful(&self) -> bool {
+        self.count >= 2
+    }
+}
+
+impl<S: Source> Tail<S> {
+    async fn next(&mut self) -> Option<TailEvent> {
+        loop {
+            if let Some(event) = self.out.pop_front() {
+                return Some(event);
+            }
+            if self.shared.history().closed {
+                return None;
+            }
+            if self.partition >= self.shared.source.capabilities().partitions {
+                self.health(Health::Retrying(format!("there is no partition {}", self.partition)));
+                if self.out.is_empty() {
+                    self.history.changed().await.ok()?;
+                }
+                continue;
+            }
+            self.turn().await;
+        }
+    }
+
+    /// One step: whatever it finds out is in `out` afterwards. Loses nothing if dropped while waiting.
+    async fn turn(&mut self) {
+        let history = self.shared.history();
+        if history.id != self.id {
+            self.follow(history);
+            return;
+        }
+        if self.consumption.is_none() {
+            self.connect().await;
+            return;
+        }
+        let patience = self.shared.patience;
+        let wake =
+            self.stalled_since.map_or(self.quiet_since + patience.quiet, |since| since + patience.stalled);
+        let Some(consumption) = self.consumption.as_mut() else { return };
+        tokio::select! {
+            biased;
+            _ = self.history.changed() => {}
+            event = consumption.next() => match event {
+                Some(Ok(SourceEvent::Deliveries(deliveries))) => self.deliveries(deliveries.into()).await,
+                Some(Ok(SourceEvent::Health(health))) => self.health(health),
+                Some(Err(error)) => self.lost(error).await,
+                None => self.lost(SourceError::Gone).await,
+            },
+            _ = tokio::time::sleep_until(wake) => self.quiet().await,
+        }
+    }
+
+    /// Another tail has found another history, or this one has.
+    fn follow(&mut self, history: History) {
+        self.out.push_back(TailEvent::Reset { log: history.id, why: history.why });
+        self.id = history.id;
+        self.origin = None;
+        self.continuity = Continuity::from_earliest(self.partition);
+        self.consumption = None;
+        self.gone = false;
+        self.doubt = false;
+        self.failures = 0;
+        self.deaths = Deaths::default();
+    }
+
+    async fn connect(&mut self) {
+        if self.failures > 0 {
+            sleep(self.pause()).await;
+            if self.shared.history().id != self.id {
+                return;
+            }
+        }
+        match self.try_connect().await {
+            Ok(consumption) => {
+                self.consumption = Some(consumption);
+                self.quiet_since = Instant::now();
+                self.stalled_since = None;
+                if !self.doubt {
+                    self.health(Health::Connected);
+                }
+            }
+            Err(Trouble::Source(error)) => self.retry(error.to_string()),
+            Err(Trouble::Reset(why)) => self.reset(why).await,
+        }
+    }
+
+    async fn try_connect(&mut self) -> Result<Consumption, Trouble> {
+        let source = self.shared.source.clone();
+        match &mut self.origin {
+            Some(Origin::Next(latest, earliest)) => {
+                // By reference: a dropped turn must not lose the question that was asked at the call.
+                let latest = latest.await;
+                let earliest = earliest.await;
+                // After a failure the question is asked again: what was appended in between is then not ours to
+                // promise, since nobody knows where the call stood.
+                self.origin =
+                    Some(Origin::Next(source.latest(self.partition), source.earliest(self.partition)));
+                self.continuity = match latest? {
+                    Some(latest) => Continuity::after(latest),
+                    None => Continuity::after(Position {
+                        partition: self.partition,
+                        offset: Offset(earliest?.0.saturating_sub(1)),
+                        fingerprint: None,
+                    }),
+                };
+                self.origin = None;
+            }
+            Some(Origin::Known(continuity)) => {
+                self.continuity = continuity.clone();
+                self.origin = None;
+            }
+            None => {}
+        }
+        let begin = self.continuity.begin();
+        if let Some(offset) = begin.check {
+            let one = Budget { records: 1, bytes: 1 };
+            let fetched = within(source.fetch(self.partition, offset, one, Pace::Single)).await?;
+            let found = fetched.deliveries.into_iter().find_map(|delivery| match delivery {
+                Delivery::Record(record) => Some(record.position),
+                Delivery::Blank(_) => None,
+            });
+            let earliest = within(source.earliest(self.partition)).await?;
+            self.continuity.confirm(found, earliest).map_err(Trouble::Reset)?;
+        }
+        let pace = if self.deaths.careful() { Pace::Single } else { Pace::Full };
+        Ok(within(source.consume(self.partition, begin.from, pace)).await?)
+    }
+
+    /// Doubling, with jitter of up to a half so that nodes do not return in step.
+    fn pause(&self) -> Duration {
+        let patience = self.shared.patience;
+        let doubled = patience.backoff.saturating_mul(1 << (self.failures - 1).min(16));
+        let jitter = getrandom::u32().map_or(0.5, |r| f64::from(r) / f64::from(u32::MAX));
+        doubled.min(patience.backoff_max).mul_f64(0.5 + jitter / 2.0)
+    }
+
+    async fn deliveries(&mut self, mut deliveries: VecDeque<Delivery>) {
+        self.quiet_since = Instant::now();
+        self.stalled_since = None;
+        self.deaths.survived += deliveries.len();
+        let mut earliest = None;
+        let before = self.continuity.covered();
+        loop {
+            let Judgement { events, then } = self.continuity.judge(&mut deliveries, earliest);
+            self.out.extend(events);
+            match then {
+                Then::Continue => break,
+                Then::Probe => match within(self.shared.source.earliest(self.partition)).await {
+                    Ok(offset) => earliest = Some(offset),
+                    Err(error) => return self.retry(error.to_string()),
+                },
+                Then::Restart => return self.retry("records came out of order".into()),
+                Then::Reset(why) => return self.reset(why).await,
+            }
+        }
+        self.failures = 0;
+        self.gone = false;
+        if std::mem::take(&mut self.doubt) {
+            self.health(Health::Connected);
+        }
+        let passed = self.deaths.stepped_over && self.continuity.covered() > before;
+        if self.deaths.careful() && (passed || self.deaths.survived >= CAREFUL_RECORDS) {
+            self.deaths = Deaths::default();
+            self.consumption = None; // The next one takes many at once again.
+        }
+    }
+
+    /// Nothing has come for a while: is there nothing, or does the broker keep it from us?
+    async fn quiet(&mut self) {
+        let source = self.shared.source.clone();
+        let earliest = match within(source.earliest(self.partition)).await {
+            Ok(earliest) => earliest,
+            Err(error) => return self.retry(error.to_string()),
+        };
+        let latest = match within(source.latest(self.partition)).await {
+            Ok(latest) => latest,
+            Err(error) => return self.retry(error.to_string()),
+        };
+        match self.continuity.quiet(earliest, latest) {
+            Then::Reset(ResetReason::Ahead) if self.gone => self.reset(ResetReason::Recreated).await,
+            Then::Reset(why) => self.reset(why).await,
+            Then::Restart if self.stalled_since.is_none() => self.stalled_since = Some(Instant::now()),
+            Then::Restart => {
+                self.doubt = true;
+                self.retry("the broker has records and does not deliver them".into());
+            }
+            Then::Continue | Then::Probe => {
+                self.quiet_since = Instant::now();
+                self.stalled_since = None;
+                self.failures = 0;
+                if std::mem::take(&mut self.doubt) {
+                    self.health(Health::Connected);
+                }
+            }
+        }
+    }
+
+    async fn lost(&mut self, error: SourceError) {
+        match &error {
+            SourceError::Killed(_) => self.killed().await,
+            SourceError::Gone => self.gone = true,
+            SourceError::Unreachable(_) | SourceError::NoPartition(_) => {}
+        }
+        self.retry(error.to_string());
+    }
+
+    /// The broker ended the consumer over a record. Two deaths at the same place: take one record at a time. A third:
+    /// the record after the last one is the culprit, unless the last one cannot be read either.
+    async fn killed(&mut self) {
+        let covered = self.continuity.covered();
+        if self.deaths.count == 0 || self.deaths.at != covered {
+            let count = if self.deaths.careful() { 2 } else { 0 };
+            self.deaths = Deaths { count, at: covered, ..self.deaths };
+        }
+        self.deaths.count += 1;
+        if self.deaths.count < 3 {
+            return;
+        }
+        if let Some(anchor) = self.continuity.anchor() {
+            let one = Budget { records: 1, bytes: 1 };
+            let fetch = self.shared.source.fetch(self.partition, anchor.offset, one, Pace::Single);
+            let readable = within(fetch).await.is_ok_and(|fetched| {
+                let offset = fetched.deliveries.first().map(Delivery::offset);
+                offset == Some(anchor.offset)
+            });
+            if !readable {
+                return; // The broker is ill, not the record.
+            }
+        }
+        let gap = self.continuity.step_over();
+        tracing::warn!(offset = gap.after.0 + 1, "stepped over a record that kills every consumer");
+        self.out.push_back(TailEvent::Gap(gap));
+        self.deaths.stepped_over = true;
+    }
+
+    /// Gives up this consumption; the next turn begins another.
+    fn retry(&mut self, why: String) {
+        self.consumption = None;
+        self.stalled_since = None;
+        self.failures = self.failures.saturating_add(1);
+        self.health(Health::Retrying(why));
+    }
+
+    async fn reset(&mut self, why: ResetReason) {
+        self.consumption = None;
+        if let Err(error) = self.shared.reset(self.id, why).await {
+            self.retry(error.to_string());
+        }
+    }
+
+    fn health(&mut self, health: Health) {
+        if self.health.as_ref() != Some(&health) {
+            self.health = Some(health.clone());
+            self.out.push_back(TailEvent::Health(health));
+        }
+    }
+}
+
+enum Trouble {
+    Source(SourceError),
+    Reset(ResetReason),
+}
+
+impl From<SourceError> for Trouble {
+    fn from(error: SourceError) -> Trouble {
+        Trouble::Source(error)
+    }
+}
