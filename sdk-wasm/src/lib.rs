@@ -1,1 +1,215 @@
+//! The browser's client core: synchronous exports around `anabranch-sdk-core`.
+//!
+//! The TypeScript shell owns the WebSocket, the timers and the store. It calls one method of [`Core`] for each thing that
+//! happens and runs the effects that come back. Every method takes the time as its last two arguments:
+//!
+//! * `now`: monotonic milliseconds (`performance.now()`),
+//! * `wall`: milliseconds since 1970 (`Date.now()`).
+//!
+//! Every method returns a JSON array of effects, to be carried out in order. An envelope stands in it as it came from
+//! the gateway, so one `JSON.parse` of the answer parses it too.
+//!
+//! | effect | meaning |
+//! |---|---|
+//! | `["open", attempt]` | open a WebSocket; report `opened`, `received`, `closed` with this attempt |
+//! | `["send", attempt, text]` | send a text frame on it (may hold a token: never log it) |
+//! | `["close", attempt, code]` | close it and forget it; nothing needs to be reported |
+//! | `["token", request, why]` | ask the app for a token; answer `token` or `token_failed`. `why`: `first`, `expiring`, `rejected` |
+//! | `["timer", at]` | call `timer` at this monotonic time, instead of any earlier wish; `null`: no timer |
+//! | `["message", [id…], position, envelope]` | one message for these subscriptions |
+//! | `["gap", [id…], {partition, after, before, reason}]` | records that they have not seen are gone; `after` and `before` are strings |
+//! | `["live", [id…]]` | they have everything up to the newest record |
+//! | `["subscribed", id, outcome]` | delivery begins: `live`, `resumed`, `gap`, `reset`. The last two are followed by a `gap` effect (of reason `reset` for a reset) |
+//! | `["refused", id or null, code, message]` | the subscription is gone; or, with `null`, the connection was refused (what follows shows in `state`) |
+//! | `["revoked", id, code]` | the token no longer grants it: it is gone |
+//! | `["cursor", id, cursor]` | where it stands after all that came before in this array; at most one for each subscription. Store both together |
+//! | `["published", messageId, position, duplicate]` | the log has it |
+//! | `["failed", messageId, code, message, retryable]` | it will not be published |
+//! | `["state", {phase, attempt, retryInMs, since, code, upstream}]` | `phase`: `idle`, `connecting`, `syncing`, `live`, `offline`, `paused`, `needs_auth`, `closed`; `retryInMs` and `code` may be `null`; `since` is wall time |
+//!
+//! A `startJson` is an object with the fields of a `subscribe` frame: at most one of `cursor`, `from` (`now`,
+//! `earliest`) and `sinceMs`. Empty, `{}` or `null` means from now. A cursor that cannot be read begins from now and is
+//! told as a reset. Use a fresh id for each subscription.
 
+#![forbid(unsafe_code)]
+
+mod answer;
+mod start;
+
+use anabranch_protocol::code::Code;
+use anabranch_protocol::filter::Filter;
+use anabranch_protocol::json::write_string;
+use anabranch_sdk_core::{Effect, Machine, Now};
+use answer::Answer;
+use wasm_bindgen::prelude::wasm_bindgen;
+
+/// One client. See the [crate](self) for the contract.
+#[wasm_bindgen]
+pub struct Core {
+    machine: Machine,
+    /// The timer that the shell has set.
+    timer: Option<u64>,
+}
+
+#[wasm_bindgen]
+impl Core {
+    /// A client that does nothing yet. The two halves of the seed come from `crypto.getRandomValues`.
+    #[wasm_bindgen(constructor)]
+    pub fn new(client_id: &str, sdk: &str, seed_high: u32, seed_low: u32) -> Core {
+        let seed = u64::from(seed_high) << 32 | u64::from(seed_low);
+        Core { machine: Machine::new(client_id, sdk, seed), timer: None }
+    }
+
+    /// Bounds the memory cache to so many bytes and empties it; 0 keeps nothing. Without it: 4 MiB.
+    pub fn limit_cache(&mut self, bytes: u32) {
+        self.machine.limit_cache(bytes as usize);
+    }
+
+    /// The app wants a connection. Also: try again after `needs_auth` or a `closed` that the gateway caused.
+    pub fn connect(&mut self, now: f64, wall: f64) -> String {
+        self.machine.connect(at(now, wall));
+        self.answer()
+    }
+
+    /// The app wants none, until the next `connect`.
+    pub fn disconnect(&mut self, now: f64, wall: f64) -> String {
+        self.machine.disconnect(at(now, wall));
+        self.answer()
+    }
+
+    /// The end, for good.
+    pub fn close(&mut self, now: f64, wall: f64) -> String {
+        self.machine.close(at(now, wall));
+        self.answer()
+    }
+
+    /// Adds a reason to be silent.
+    pub fn pause(&mut self, reason: &str, now: f64, wall: f64) -> String {
+        self.machine.pause(at(now, wall), reason);
+        self.answer()
+    }
+
+    /// Takes a reason away.
+    pub fn resume(&mut self, reason: &str, now: f64, wall: f64) -> String {
+        self.machine.resume(at(now, wall), reason);
+        self.answer()
+    }
+
+    /// The page became visible, came back from a freeze, or is online again.
+    pub fn wake(&mut self, now: f64, wall: f64) -> String {
+        self.machine.wake(at(now, wall));
+        self.answer()
+    }
+
+    /// The timer fired, late or not.
+    pub fn timer(&mut self, now: f64, wall: f64) -> String {
+        self.timer = None;
+        self.machine.handle_timer(at(now, wall));
+        self.answer()
+    }
+
+    /// The socket of this attempt is open.
+    pub fn opened(&mut self, attempt: u32, now: f64, wall: f64) -> String {
+        self.machine.handle_opened(at(now, wall), attempt);
+        self.answer()
+    }
+
+    /// A text frame arrived on it.
+    pub fn received(&mut self, attempt: u32, text: &str, now: f64, wall: f64) -> String {
+        self.machine.handle_frame(at(now, wall), attempt, text);
+        self.answer()
+    }
+
+    /// It closed, or could not be opened. `code` as in the close event.
+    pub fn closed(&mut self, attempt: u32, code: u16, now: f64, wall: f64) -> String {
+        self.machine.handle_closed(at(now, wall), attempt, code);
+        self.answer()
+    }
+
+    /// The app's answer to a `token` effect.
+    pub fn token(&mut self, request: u32, token: &str, now: f64, wall: f64) -> String {
+        self.machine.handle_token(at(now, wall), request, token);
+        self.answer()
+    }
+
+    /// The app could not answer it; it is asked again later. The message is the shell's to show.
+    pub fn token_failed(&mut self, request: u32, _message: &str, now: f64, wall: f64) -> String {
+        self.machine.handle_token_failed(at(now, wall), request);
+        self.answer()
+    }
+
+    /// Adds a subscription.
+    pub fn subscribe(&mut self, id: u32, filter: &str, start_json: &str, now: f64, wall: f64) -> String {
+        let refused = self.machine.subscribe(at(now, wall), id, filter, start::parse(start_json)).err();
+        let mut answer = Answer::new();
+        if let Some(error) = refused {
+            let message = error.message().into();
+            answer.push(&Effect::Refused { subscription: Some(id), code: Code::BAD_FILTER, message });
+        }
+        self.complete(answer)
+    }
+
+    /// Ends a subscription.
+    pub fn unsubscribe(&mut self, id: u32, now: f64, wall: f64) -> String {
+        self.machine.unsubscribe(at(now, wall), id);
+        self.answer()
+    }
+
+    /// Queues an envelope. `messageId` is the one in its metadata.
+    pub fn publish(&mut self, message_id: &str, envelope_json: &str, now: f64, wall: f64) -> String {
+        let refused = self.machine.publish(at(now, wall), message_id, envelope_json).err();
+        let mut answer = Answer::new();
+        if let Some(refused) = refused {
+            let (code, message) = (refused.code(), refused.message().into());
+            let retryable = code == Code::TOO_MANY_IN_FLIGHT;
+            answer.push(&Effect::Failed { message_id: message_id.into(), code, message, retryable });
+        }
+        self.complete(answer)
+    }
+
+    /// Where a subscription stands; empty while it is not known.
+    pub fn cursor(&self, id: u32) -> String {
+        self.machine.cursor(id).map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// The newest messages in memory for a filter, as a JSON array of `[position, envelope]`, oldest first.
+    pub fn cached(&self, filter: &str, limit: u32) -> String {
+        let mut out = String::from("[");
+        if let Ok(filter) = Filter::new(filter) {
+            for (i, message) in self.machine.cached(&filter, limit as usize).iter().enumerate() {
+                out.push_str(if i > 0 { ",[" } else { "[" });
+                write_string(&mut out, &message.position.to_string());
+                out.push(',');
+                out.push_str(&message.envelope);
+                out.push(']');
+            }
+        }
+        out.push(']');
+        out
+    }
+}
+
+impl Core {
+    fn answer(&mut self) -> String {
+        self.complete(Answer::new())
+    }
+
+    /// All effects, and the timer if it is to change.
+    fn complete(&mut self, mut answer: Answer) -> String {
+        while let Some(effect) = self.machine.poll_effect() {
+            answer.push(&effect);
+        }
+        let timer = self.machine.next_timer();
+        if timer != self.timer {
+            self.timer = timer;
+            answer.push_timer(timer);
+        }
+        answer.end()
+    }
+}
+
+/// JavaScript's times as ours. What is no sensible time becomes 0 or the largest exact number.
+fn at(now: f64, wall: f64) -> Now {
+    const MOST: f64 = (1u64 << 53) as f64;
+    Now { mono: now.clamp(0.0, MOST) as u64, wall: wall.clamp(0.0, MOST) as u64 }
+}

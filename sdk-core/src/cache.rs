@@ -1,0 +1,196 @@
+//! The newest messages of each topic, so that an app has something to show before the connection is there.
+//!
+//! Bounded in bytes. The newest message of a topic outlives the older ones of all others: a chatty topic does not push
+//! a quiet one out.
+
+use anabranch_protocol::cursor::Position;
+use anabranch_protocol::filter::Filter;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Messages kept of one topic.
+pub const PER_TOPIC: usize = 128;
+/// The default bound, in bytes of envelopes and topics.
+pub const BYTES: usize = 4 * 1024 * 1024;
+/// What an entry costs beside its envelope, about.
+const ENTRY_BYTES: usize = 64;
+
+/// One message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cached {
+    /// When it arrived, as a running number over all topics.
+    arrival: u64,
+    pub position: Position,
+    pub envelope: Arc<str>,
+}
+
+struct Topic {
+    name: Box<str>,
+    /// Oldest first.
+    messages: VecDeque<Cached>,
+}
+
+/// The newest messages by topic.
+pub struct Cache {
+    /// Sorted by name. A sorted list costs less code than a map, which matters in a browser, and new topics are rare.
+    topics: Vec<Topic>,
+    bytes: usize,
+    limit: usize,
+    arrivals: u64,
+}
+
+impl Default for Cache {
+    fn default() -> Cache {
+        Cache::new(BYTES)
+    }
+}
+
+impl Cache {
+    /// A cache of at most so many bytes; 0 keeps nothing.
+    pub fn new(limit: usize) -> Cache {
+        Cache { topics: Vec::new(), bytes: 0, limit, arrivals: 0 }
+    }
+
+    /// Keeps a message.
+    pub fn insert(&mut self, topic: &str, position: Position, envelope: &Arc<str>) {
+        if cost(envelope) + topic.len() > self.limit {
+            return;
+        }
+        let at = match self.topics.binary_search_by(|t| (*t.name).cmp(topic)) {
+            Ok(at) => at,
+            Err(at) => {
+                self.bytes += topic.len();
+                self.topics.insert(at, Topic { name: topic.into(), messages: VecDeque::new() });
+                at
+            }
+        };
+        let messages = &mut self.topics[at].messages;
+        self.arrivals += 1;
+        messages.push_back(Cached { arrival: self.arrivals, position, envelope: envelope.clone() });
+        self.bytes += cost(envelope);
+        if messages.len() > PER_TOPIC {
+            self.bytes -= messages.pop_front().map_or(0, |old| cost(&old.envelope));
+        }
+        if self.bytes > self.limit {
+            self.shrink();
+        }
+    }
+
+    /// The newest messages whose topic the filter means, at most `limit`, oldest first.
+    pub fn read(&self, filter: &Filter, limit: usize) -> Vec<Cached> {
+        let mut found: Vec<&Cached> = Vec::new();
+        for topic in self.topics.iter().filter(|t| filter.matches(&t.name)) {
+            found.extend(topic.messages.iter());
+        }
+        found.sort_unstable_by_key(|m| m.arrival);
+        let skip = found.len().saturating_sub(limit);
+        found.into_iter().skip(skip).cloned().collect()
+    }
+
+    /// Forgets the topics that `gone` means.
+    pub fn purge(&mut self, mut gone: impl FnMut(&str) -> bool) {
+        self.topics.retain(|t| !gone(&t.name));
+        self.recount();
+    }
+
+    /// Bytes in use.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Makes room in large steps, so that the cost of a step is shared by many inserts: first shorter histories for
+    /// all topics, then the topics that were silent longest.
+    fn shrink(&mut self) {
+        let target = self.limit - self.limit / 8;
+        let mut keep = PER_TOPIC;
+        while self.bytes > target && keep > 1 {
+            keep /= 2;
+            for topic in &mut self.topics {
+                while topic.messages.len() > keep {
+                    self.bytes -= topic.messages.pop_front().map_or(0, |old| cost(&old.envelope));
+                }
+            }
+        }
+        while self.bytes > target {
+            let newest = |t: &Topic| t.messages.back().map_or(0, |m| m.arrival);
+            let oldest = self.topics.iter().map(newest).min().unwrap_or(0);
+            let bar = oldest + (self.arrivals - oldest) / 8;
+            self.topics.retain(|t| newest(t) > bar);
+            self.recount();
+        }
+    }
+
+    fn recount(&mut self) {
+        let topic = |t: &Topic| t.name.len() + t.messages.iter().map(|m| cost(&m.envelope)).sum::<usize>();
+        self.bytes = self.topics.iter().map(topic).sum();
+    }
+}
+
+fn cost(envelope: &str) -> usize {
+    envelope.len() + ENTRY_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anabranch_protocol::cursor::Offset;
+
+    fn insert(cache: &mut Cache, topic: &str, offset: u64) {
+        let envelope: Arc<str> = format!("{topic} {offset}").into();
+        cache.insert(topic, Position { partition: 0, offset: Offset(offset), fingerprint: None }, &envelope);
+    }
+
+    fn read(cache: &Cache, filter: &str, limit: usize) -> Vec<String> {
+        let filter = Filter::new(filter).expect("a filter");
+        cache.read(&filter, limit).into_iter().map(|m| m.envelope.to_string()).collect()
+    }
+
+    #[test]
+    fn reads_the_newest_in_the_order_of_arrival() {
+        let mut cache = Cache::default();
+        for (offset, topic) in ["a/x", "a/y", "b", "a/x"].into_iter().enumerate() {
+            insert(&mut cache, topic, offset as u64);
+        }
+        assert_eq!(read(&cache, "a/#", 10), ["a/x 0", "a/y 1", "a/x 3"]);
+        assert_eq!(read(&cache, "#", 2), ["b 2", "a/x 3"]);
+    }
+
+    #[test]
+    fn stays_within_its_bytes_and_keeps_the_newest_of_quiet_topics() {
+        let mut cache = Cache::new(10_000);
+        insert(&mut cache, "quiet", 0);
+        for offset in 1..5_000 {
+            insert(&mut cache, "chatty", offset);
+            assert!(cache.bytes() <= 10_000);
+        }
+        assert_eq!(read(&cache, "quiet", 1), ["quiet 0"]);
+        assert_eq!(read(&cache, "chatty", 1), ["chatty 4999"]);
+    }
+
+    #[test]
+    fn with_too_many_topics_the_longest_silent_go() {
+        let mut cache = Cache::new(10_000);
+        for offset in 0..5_000 {
+            insert(&mut cache, &format!("t/{offset}"), offset);
+            assert!(cache.bytes() <= 10_000);
+        }
+        assert!(read(&cache, "t/0", 1).is_empty());
+        assert_eq!(read(&cache, "t/4999", 1), ["t/4999 4999"]);
+    }
+
+    #[test]
+    fn purges_by_topic() {
+        let mut cache = Cache::default();
+        insert(&mut cache, "a", 0);
+        insert(&mut cache, "b", 1);
+        cache.purge(|topic| topic == "a");
+        assert_eq!(read(&cache, "#", 10), ["b 1"]);
+    }
+
+    #[test]
+    fn nothing_is_kept_with_a_limit_of_zero() {
+        let mut cache = Cache::new(0);
+        insert(&mut cache, "a", 0);
+        assert!(read(&cache, "#", 10).is_empty());
+    }
+}

@@ -1,0 +1,209 @@
+//! What each frame of the gateway means.
+
+use super::Machine;
+use crate::Now;
+use crate::backoff::delay;
+use crate::effect::Effect;
+use crate::link::{Link, Online};
+use crate::liveness::Liveness;
+use crate::resume::AfterRefusal;
+use anabranch_protocol::client_frame::ClientFrame;
+use anabranch_protocol::code::{Code, Remedy};
+use anabranch_protocol::cursor::Position;
+use anabranch_protocol::json::{JsonError, Scanner};
+use anabranch_protocol::server_frame::{Refused, ServerFrame, Welcome};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+impl Machine {
+    pub(super) fn take_frame(&mut self, now: Now, attempt: u32, text: &str) {
+        let Ok(frame) = ServerFrame::from_json(text) else {
+            // Skipping it could skip a message without a word. Resume from the cursors instead.
+            self.effects.push_back(Effect::Close { attempt, code: Code::BAD_FRAME.0 });
+            self.lost(now, Code::INTERNAL);
+            return;
+        };
+        if let Link::Online(online) = &mut self.link {
+            online.liveness.heard(now.mono);
+            if matches!(frame, ServerFrame::Mark { .. }) {
+                online.liveness.answered();
+            }
+        }
+        match frame {
+            ServerFrame::Welcome(welcome) => self.welcomed(now, attempt, &welcome),
+            ServerFrame::Refused(refused) => self.refused(now, refused),
+            ServerFrame::GoAway { code, reconnect_after_ms } => {
+                self.verdict = Some(code);
+                self.backoff.advise(now.mono, reconnect_after_ms, &mut self.random);
+                let slot = self.backoff.not_before(now.mono);
+                if let Link::Online(online) = &mut self.link {
+                    online.leave_at = Some(slot);
+                }
+            }
+            // Everything else makes sense only after the welcome.
+            _ if self.link.online().is_none() => {}
+            ServerFrame::Message { position, envelope } => self.message(position, envelope),
+            ServerFrame::Subscribed { subscription, cursor, outcome } => {
+                self.subscriptions.subscribed(subscription, cursor, outcome, &mut self.effects);
+                self.note_caught_up();
+            }
+            ServerFrame::CaughtUp { cursor } => {
+                self.subscriptions.caught_up(&cursor, &mut self.effects);
+                self.note_caught_up();
+            }
+            ServerFrame::Gap(gap) => self.subscriptions.gap(gap, &mut self.effects),
+            ServerFrame::Mark { cursor, delivered } => {
+                self.subscriptions.mark(&cursor, delivered, &mut self.effects);
+            }
+            ServerFrame::Published { message_id, position, duplicate } => {
+                if self.publishes.settle(&message_id) {
+                    let message_id = message_id.into_owned();
+                    self.effects.push_back(Effect::Published { message_id, position, duplicate });
+                }
+            }
+            ServerFrame::Revoked { subscription, cursor, code } => {
+                if let Some((filter, cursor)) = self.subscriptions.revoked(subscription, &cursor) {
+                    let others = &self.subscriptions;
+                    self.cache.purge(|topic| filter.matches(topic) && !others.matches(topic));
+                    if let Some(cursor) = cursor {
+                        self.effects.push_back(Effect::Cursor { subscription, cursor });
+                    }
+                    self.effects.push_back(Effect::Revoked { subscription, code });
+                    self.note_caught_up();
+                }
+            }
+            ServerFrame::Authenticated { token_ttl_ms } => {
+                self.tokens.in_force(now, token_ttl_ms, &mut self.random);
+            }
+            ServerFrame::Upstream { up, .. } => {
+                if let Link::Online(online) = &mut self.link {
+                    online.upstream = up;
+                }
+            }
+            ServerFrame::Ping => self.send(attempt, &ClientFrame::Pong),
+            ServerFrame::Unknown => {}
+        }
+    }
+
+    fn welcomed(&mut self, now: Now, attempt: u32, welcome: &Welcome<'_>) {
+        if !matches!(self.link, Link::Greeting { .. }) {
+            return;
+        }
+        let allowance = welcome.ping_interval_ms.saturating_add(welcome.ping_grace_ms);
+        self.link = Link::Online(Online {
+            attempt,
+            since: now.mono,
+            caught_up: false,
+            liveness: Liveness::new(now.mono, allowance),
+            upstream: true,
+            leave_at: None,
+        });
+        self.intent.code = None;
+        self.tokens.in_force(now, welcome.token_ttl_ms, &mut self.random);
+        self.publishes.connected(welcome.limits.publishes_in_flight);
+        self.note_caught_up();
+    }
+
+    fn note_caught_up(&mut self) {
+        let all_live = self.subscriptions.all_live();
+        if let Link::Online(online) = &mut self.link {
+            online.caught_up |= all_live;
+        }
+    }
+
+    fn message(&mut self, position: Position, envelope: &str) {
+        self.subscriptions.count();
+        let Ok(topic) = topic_of(envelope) else { return };
+        let subscriptions = self.subscriptions.message(&topic, position);
+        if !subscriptions.is_empty() {
+            let envelope: Arc<str> = envelope.into();
+            self.cache.insert(&topic, position, &envelope);
+            self.effects.push_back(Effect::Deliver { subscriptions, position, envelope });
+        }
+    }
+
+    fn refused(&mut self, now: Now, refused: Refused<'_>) {
+        let Refused { code, message, retry_after_ms, subscription, message_id } = refused;
+        let remedy = code.remedy();
+        if let Some(message_id) = message_id {
+            match remedy {
+                Remedy::Retry => {
+                    let after =
+                        retry_after_ms.unwrap_or_else(|| delay(self.publishes.refusals(), &mut self.random));
+                    self.publishes.retry(&message_id, now.mono.saturating_add(after));
+                }
+                Remedy::Authenticate => {
+                    self.tokens.rejected(now.mono, &mut self.random);
+                    let after = delay(self.publishes.refusals() + 1, &mut self.random);
+                    self.publishes.retry(&message_id, now.mono.saturating_add(after));
+                }
+                Remedy::DropItem | Remedy::StartAnew | Remedy::Stop => {
+                    if self.publishes.settle(&message_id) {
+                        self.effects.push_back(Effect::Failed {
+                            message_id: message_id.into_owned(),
+                            code,
+                            message: message.into_owned(),
+                            retryable: false,
+                        });
+                    }
+                }
+            }
+        } else if let Some(id) = subscription {
+            let after =
+                retry_after_ms.unwrap_or_else(|| delay(self.subscriptions.refusals(id), &mut self.random));
+            let at = now.mono.saturating_add(after);
+            if remedy == Remedy::Authenticate {
+                self.tokens.rejected(now.mono, &mut self.random);
+            }
+            let then = match remedy {
+                Remedy::Retry | Remedy::Authenticate => AfterRefusal::RetryAt(at),
+                Remedy::StartAnew => AfterRefusal::Anew(at),
+                Remedy::DropItem | Remedy::Stop => AfterRefusal::Drop,
+            };
+            if self.subscriptions.refused(id, then) {
+                let message = message.into_owned();
+                self.effects.push_back(Effect::Refused { subscription, code, message });
+            }
+            self.note_caught_up();
+        } else {
+            self.connection_refused(now, code, message, retry_after_ms);
+        }
+    }
+
+    fn connection_refused(&mut self, now: Now, code: Code, message: Cow<'_, str>, after_ms: Option<u64>) {
+        if let Some(after) = after_ms {
+            self.backoff.advise(now.mono, after, &mut self.random);
+        }
+        match code.remedy() {
+            // Of an `authenticate`, perhaps: the connection may live on until its own token ends.
+            Remedy::Authenticate => self.tokens.rejected(now.mono, &mut self.random),
+            Remedy::DropItem => {}
+            Remedy::Retry | Remedy::StartAnew | Remedy::Stop => self.verdict = Some(code),
+        }
+        if self.link.online().is_none() {
+            self.verdict = Some(code);
+        }
+        let message = message.into_owned();
+        self.effects.push_back(Effect::Refused { subscription: None, code, message });
+    }
+}
+
+/// The topic in an envelope's metadata. Only the metadata is looked at.
+pub(crate) fn topic_of(envelope: &str) -> Result<Cow<'_, str>, JsonError> {
+    let mut scanner = Scanner::new(envelope);
+    scanner.enter_object()?;
+    while let Some(key) = scanner.next_key()? {
+        if key != "metadata" {
+            scanner.raw()?;
+            continue;
+        }
+        scanner.enter_object()?;
+        while let Some(key) = scanner.next_key()? {
+            if key == "topic" {
+                return scanner.string();
+            }
+            scanner.raw()?;
+        }
+    }
+    Err(scanner.error("no topic in the metadata"))
+}
