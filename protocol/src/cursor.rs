@@ -165,6 +165,31 @@ impl Cursor {
         ahead
     }
 
+    /// Moves every partition forward to where `other`, a cursor of the same log, stands, if that is ahead.
+    pub fn advance_to(&mut self, other: &Cursor) {
+        for position in &other.positions {
+            self.advance(*position);
+        }
+    }
+
+    /// Moves every partition back to where `other`, a cursor of the same log, stands, if that is behind.
+    pub fn retreat_to(&mut self, other: &Cursor) {
+        self.positions.retain_mut(|mine| match other.position(mine.partition) {
+            None => false,
+            Some(theirs) => {
+                if theirs.offset < mine.offset {
+                    *mine = theirs;
+                }
+                true
+            }
+        });
+    }
+
+    /// Whether everything that `other`, a cursor of the same log, accounts for is accounted for here too.
+    pub fn includes_all(&self, other: &Cursor) -> bool {
+        other.positions.iter().all(|position| self.includes(*position))
+    }
+
     /// Whether a record at this position is already accounted for.
     pub fn includes(&self, position: Position) -> bool {
         self.position(position.partition).is_some_and(|now| now.offset >= position.offset)

@@ -1,0 +1,17 @@
+//! What all connections share: the recent frames, who cares about which topic, one reader of the log, one window of
+//! published messages.
+
+pub mod block;
+pub mod canary;
+pub mod interest;
+pub mod mailbox;
+pub mod publish;
+pub mod pump;
+pub mod registry;
+pub mod replay;
+pub mod ring;
+
+/// What `mailbox` locks with. The loom test gives it loom's.
+mod sync {
+    pub use std::sync::{Mutex, MutexGuard};
+}

@@ -1,0 +1,135 @@
+//! Records encoded for sockets: frames side by side in one piece of memory, shared by every connection of the node.
+
+use crate::log::Record;
+use crate::socket::header::{Opcode, write_header};
+use anabranch_protocol::cursor::{Cursor, Position};
+use anabranch_protocol::server_frame::{Gap, ServerFrame};
+use bytes::Bytes;
+
+/// A run of frames in the order of the log, ready to be written: neighbours leave in one slice.
+///
+/// Immutable once made, so shards share it without locks.
+#[derive(Debug)]
+pub struct Block {
+    bytes: Bytes,
+    topics: String,
+    frames: Vec<Entry>,
+    /// Where a client stands that has everything before this block.
+    before: Cursor,
+    kind: Kind,
+}
+
+/// What a block's frames are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Messages, each for those who subscribed to its topic.
+    Messages,
+    /// One gap, for everyone.
+    Gap,
+}
+
+#[derive(Debug)]
+struct Entry {
+    position: Position,
+    /// Where the frame ends in `bytes`, and its topic in `topics`; each begins where its predecessor ends.
+    end: u32,
+    topic_end: u32,
+}
+
+impl Block {
+    /// Encodes records that follow `before`.
+    pub fn encode(before: Cursor, records: &[Record]) -> Block {
+        let envelopes: usize = records.iter().map(|r| r.envelope.len() + 96).sum();
+        let mut bytes = Vec::with_capacity(envelopes);
+        let mut topics = String::new();
+        let mut frames = Vec::with_capacity(records.len());
+        let mut head = String::new();
+        for record in records {
+            message_head(&mut head, record.position);
+            write_header(&mut bytes, Opcode::Text, head.len() + record.envelope.len() + 1);
+            bytes.extend_from_slice(head.as_bytes());
+            bytes.extend_from_slice(&record.envelope);
+            bytes.push(b'}');
+            topics.push_str(&record.topic);
+            let (end, topic_end) = (bytes.len() as u32, topics.len() as u32);
+            frames.push(Entry { position: record.position, end, topic_end });
+        }
+        Block { bytes: bytes.into(), topics, frames, before, kind: Kind::Messages }
+    }
+
+    /// One gap after `before`; `last` is the position at which it ends.
+    pub fn gap(before: Cursor, gap: Gap, last: Position) -> Block {
+        let text = ServerFrame::Gap(gap).to_json();
+        let mut bytes = Vec::new();
+        write_header(&mut bytes, Opcode::Text, text.len());
+        bytes.extend_from_slice(text.as_bytes());
+        let frames = vec![Entry { position: last, end: bytes.len() as u32, topic_end: 0 }];
+        Block { bytes: bytes.into(), topics: String::new(), frames, before, kind: Kind::Gap }
+    }
+
+    /// Where a client stands that has everything before this block.
+    pub fn before(&self) -> &Cursor {
+        &self.before
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// How many frames there are.
+    pub fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Memory held, in bytes.
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+            + self.topics.capacity()
+            + self.frames.capacity() * size_of::<Entry>()
+            + size_of::<Block>()
+    }
+
+    pub fn position(&self, frame: usize) -> Position {
+        self.frames[frame].position
+    }
+
+    pub fn topic(&self, frame: usize) -> &str {
+        let start = if frame == 0 { 0 } else { self.frames[frame - 1].topic_end as usize };
+        &self.topics[start..self.frames[frame].topic_end as usize]
+    }
+
+    /// Where a frame's bytes begin; `len()` gives the end of the last.
+    pub fn start(&self, frame: usize) -> usize {
+        if frame == 0 { 0 } else { self.frames[frame - 1].end as usize }
+    }
+
+    /// The bytes of the frames `from..to`.
+    pub fn slice(&self, from: usize, to: usize) -> &[u8] {
+        &self.bytes[self.start(from)..self.start(to)]
+    }
+
+    /// The frame that holds the byte at `at`.
+    pub fn frame_at(&self, at: usize) -> usize {
+        self.frames.partition_point(|frame| frame.end as usize <= at)
+    }
+
+    /// Where a client stands that has everything before this frame; `len()` for everything in the block.
+    pub fn cursor_before(&self, frame: usize) -> Cursor {
+        let mut cursor = self.before.clone();
+        for entry in &self.frames[..frame] {
+            cursor.advance(entry.position);
+        }
+        cursor
+    }
+}
+
+/// `{"type":"message","position":"…","envelope":`, the part of a message frame before the envelope.
+fn message_head(out: &mut String, position: Position) {
+    use std::fmt::Write;
+    out.clear();
+    let _ = write!(out, r#"{{"type":"message","position":"{position}","envelope":"#);
+}

@@ -1,0 +1,195 @@
+//! From the log to the shards: each record is read once, encoded once, and handed to every shard.
+
+use super::block::Block;
+use super::canary::Canary;
+use super::mailbox::Mailbox;
+use super::publish::{Publisher, WINDOW};
+use crate::log::{self, Batch, Budget, Health, Log, ReadError, Record, ResetReason, Start, TailEvent};
+use crate::shard::ShardEvent;
+use anabranch_protocol::code::Code;
+use anabranch_protocol::cursor::{Cursor, Offset, Partition, Position};
+use anabranch_protocol::server_frame::{Gap, GapReason};
+use futures_util::StreamExt;
+use futures_util::stream::{BoxStream, SelectAll, select_all};
+use std::sync::Arc;
+
+/// Envelope bytes to a block, at most (but one record at least).
+const BLOCK_BYTES: usize = 1024 * 1024;
+/// Frames to a block, at most.
+const BLOCK_FRAMES: usize = 4096;
+
+/// Follows the log.
+pub struct Pump {
+    log: Arc<dyn Log>,
+    publisher: Arc<Publisher>,
+    canary: Arc<Canary>,
+    head: Cursor,
+    tails: SelectAll<BoxStream<'static, (Partition, TailEvent)>>,
+}
+
+impl Pump {
+    /// Finds the log's end, remembers the keys of its last records, and attaches behind them.
+    pub async fn attach(
+        log: Arc<dyn Log>,
+        publisher: Arc<Publisher>,
+        canary: Arc<Canary>,
+    ) -> Result<Pump, ReadError> {
+        let mut head = Cursor::beginning(log.id());
+        let mut tails = Vec::new();
+        for partition in 0..log.capabilities().partitions {
+            let bounds = log.bounds(partition).await?;
+            let start = match bounds.newest {
+                Some(newest) => {
+                    remember(&*log, &publisher, newest, bounds.oldest).await?;
+                    head.set(newest);
+                    Start::After(newest)
+                }
+                None if bounds.last > Offset(0) => {
+                    let last = Position { partition, offset: bounds.last, fingerprint: None };
+                    head.set(last);
+                    Start::After(last)
+                }
+                None => Start::Earliest,
+            };
+            tails.push(log.tail(partition, start).map(move |event| (partition, event)).boxed());
+        }
+        Ok(Pump { log, publisher, canary, head, tails: select_all(tails) })
+    }
+
+    /// Where the shards begin.
+    pub fn head(&self) -> &Cursor {
+        &self.head
+    }
+
+    /// Feeds the shards until the log is closed.
+    pub async fn run(mut self, shards: Vec<Arc<Mailbox<ShardEvent>>>) {
+        while let Some((partition, event)) = self.tails.next().await {
+            self.handle(partition, event, |event| {
+                for shard in &shards {
+                    shard.push(event.clone());
+                }
+            });
+        }
+        tracing::info!("the log is closed, nothing new will come");
+    }
+
+    fn handle(&mut self, partition: Partition, event: TailEvent, mut send: impl FnMut(ShardEvent)) {
+        match event {
+            TailEvent::Records(batch) => self.records(partition, batch, &mut send),
+            TailEvent::Progress(offset) => {
+                self.progress(Position { partition, offset, fingerprint: None }, &mut send)
+            }
+            TailEvent::Gap(gap) => {
+                tracing::warn!(partition, after = %gap.after, before = %gap.before, why = ?gap.why, "records are gone");
+                let last =
+                    Position { partition, offset: Offset(gap.before.0.saturating_sub(1)), fingerprint: None };
+                let told = Gap { partition, after: gap.after, before: gap.before, reason: reason(gap.why) };
+                send(ShardEvent::Block(Arc::new(Block::gap(self.head.clone(), told, last))));
+                self.head.advance(last);
+            }
+            TailEvent::Reset { log, why } => {
+                tracing::warn!(%log, ?why, "the log has another history");
+                self.head = Cursor::beginning(log);
+                self.publisher.reset();
+                let code = match why {
+                    ResetReason::Diverged | ResetReason::Recreated => Code::CURSOR_DIVERGED,
+                    ResetReason::Ahead => Code::CURSOR_AHEAD,
+                };
+                send(ShardEvent::Reset { head: self.head.clone(), code });
+            }
+            TailEvent::Health(health) => {
+                let (up, message) = match health {
+                    Health::Connected => (true, String::new()),
+                    Health::Blocked(why) | Health::Retrying(why) => (false, why),
+                };
+                tracing::info!(up, message, "the log's health has changed");
+                send(ShardEvent::Upstream { up, message: message.into() });
+            }
+        }
+    }
+
+    fn records(&mut self, partition: Partition, batch: Batch, send: &mut impl FnMut(ShardEvent)) {
+        let covered_to = batch.covered_to;
+        let last = batch.records.last().map(|record| record.position);
+        let mut records = batch.records;
+        records.retain(|record| {
+            self.canary.observe(&record.topic);
+            !self.publisher.note(record.key, record.position)
+        });
+        let mut rest = &records[..];
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(block_len(rest));
+            let block = Block::encode(self.head.clone(), now);
+            self.head = block.cursor_before(block.len());
+            send(ShardEvent::Block(Arc::new(block)));
+            rest = later;
+        }
+        // Duplicates at the end were left out, and a batch may cover more than its records.
+        if let Some(last) = last {
+            self.progress(last, send);
+        }
+        self.progress(Position { partition, offset: covered_to, fingerprint: None }, send);
+    }
+
+    fn progress(&mut self, position: Position, send: &mut impl FnMut(ShardEvent)) {
+        if self.head.advance(position) {
+            send(ShardEvent::Progress(position));
+        }
+    }
+
+    /// The log that is followed.
+    pub fn log(&self) -> &Arc<dyn Log> {
+        &self.log
+    }
+}
+
+/// How many of the records make one block.
+fn block_len(records: &[Record]) -> usize {
+    let mut bytes = 0;
+    let fits = records.iter().take(BLOCK_FRAMES).take_while(|record| {
+        bytes += record.envelope.len();
+        bytes <= BLOCK_BYTES
+    });
+    fits.count().max(1)
+}
+
+fn reason(why: log::GapReason) -> GapReason {
+    match why {
+        log::GapReason::Forgotten => GapReason::Retention,
+        log::GapReason::Corrupt => GapReason::Corrupt,
+        log::GapReason::Poisoned => GapReason::Poisoned,
+    }
+}
+
+/// Notes the keys of the newest records, so that a publisher that retries across a restart is recognised.
+async fn remember(
+    log: &dyn Log,
+    publisher: &Publisher,
+    newest: Position,
+    oldest: Offset,
+) -> Result<(), ReadError> {
+    let mut after = Offset(newest.offset.0.saturating_sub(WINDOW as u64).max(oldest.0.saturating_sub(1)));
+    while after < newest.offset {
+        let budget = Budget { records: 4096, bytes: BLOCK_BYTES };
+        let batch = match log.read(newest.partition, after, budget).await {
+            Ok(batch) => batch,
+            Err(ReadError::Forgotten { oldest }) => {
+                after = Offset(oldest.0.saturating_sub(1)).max(Offset(after.0 + 1));
+                continue;
+            }
+            Err(ReadError::Corrupt { before, .. }) => {
+                after = Offset(before.0.saturating_sub(1)).max(Offset(after.0 + 1));
+                continue;
+            }
+            Err(other) => return Err(other),
+        };
+        for record in &batch.records {
+            publisher.note(record.key, record.position);
+        }
+        if batch.covered_to <= after {
+            break;
+        }
+        after = batch.covered_to;
+    }
+    Ok(())
+}

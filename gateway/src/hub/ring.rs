@@ -1,0 +1,182 @@
+//! The recent frames, shared by all connections of a shard.
+//!
+//! ```text
+//!    blocks      ┌────────────┬─────┬───────────────┐
+//!                │ 40 … 71    │ 72  │ 73 … 99       │
+//!                └────────────┴─────┴───────────────┘
+//!    sequence     oldest = 40                        next = 100
+//! ```
+//!
+//! A sequence number counts the frames that this shard has seen. It is dense, which offsets are not, and lives only as
+//! long as the process: clients never see it. The blocks are shared between shards, the index is not, so nothing here is
+//! locked.
+
+use super::block::Block;
+use anabranch_protocol::cursor::{Cursor, Position};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Where a frame stands in this shard's ring.
+pub type Sequence = u64;
+
+/// The recent frames.
+pub struct Ring {
+    blocks: VecDeque<Slot>,
+    next: Sequence,
+    head: Cursor,
+    bytes: usize,
+    max_bytes: usize,
+}
+
+struct Slot {
+    first: Sequence,
+    block: Arc<Block>,
+}
+
+/// Where a position lies, seen from the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// Everything up to the position is before this sequence.
+    At(Sequence),
+    /// Another record stands at this offset.
+    Diverged,
+    /// Before what the ring holds: ask the log.
+    Older,
+    /// Beyond what this node has read.
+    Newer,
+}
+
+impl Ring {
+    /// An empty ring at `head`, that keeps at least one block and at most about `max_bytes`.
+    pub fn new(head: Cursor, max_bytes: usize) -> Ring {
+        Ring { blocks: VecDeque::new(), next: 0, head, bytes: 0, max_bytes }
+    }
+
+    /// Where a client stands that has everything.
+    pub fn head(&self) -> &Cursor {
+        &self.head
+    }
+
+    /// The sequence of the oldest frame held; `next()` when there is none.
+    pub fn oldest(&self) -> Sequence {
+        self.blocks.front().map_or(self.next, |slot| slot.first)
+    }
+
+    /// The sequence that the next frame will get.
+    pub fn next(&self) -> Sequence {
+        self.next
+    }
+
+    /// Appends a block; returns its first sequence. Does not evict.
+    pub fn push(&mut self, block: Arc<Block>) -> Sequence {
+        let first = self.next;
+        self.next += block.len() as u64;
+        self.head = block.cursor_before(block.len());
+        self.bytes += block.size();
+        self.blocks.push_back(Slot { first, block });
+        first
+    }
+
+    /// Moves the head past a hole in the log.
+    pub fn advance_head(&mut self, position: Position) {
+        self.head.advance(position);
+    }
+
+    /// The sequence below which frames should go, if the ring is over its size: a sixteenth of it at once, because
+    /// each eviction looks at every connection.
+    pub fn surplus(&self) -> Option<Sequence> {
+        if self.bytes <= self.max_bytes {
+            return None;
+        }
+        let target = self.max_bytes - self.max_bytes / 16;
+        let mut bytes = self.bytes;
+        let mut below = None;
+        for slot in self.blocks.iter().take(self.blocks.len() - 1) {
+            if bytes <= target {
+                break;
+            }
+            bytes -= slot.block.size();
+            below = Some(slot.first + slot.block.len() as u64);
+        }
+        below
+    }
+
+    /// Drops every block that ends at or below `below`.
+    pub fn evict(&mut self, below: Sequence) {
+        while let Some(slot) = self.blocks.front() {
+            if slot.first + slot.block.len() as u64 > below {
+                break;
+            }
+            self.bytes -= slot.block.size();
+            self.blocks.pop_front();
+        }
+    }
+
+    /// Forgets everything: another history begins at `head`.
+    pub fn reset(&mut self, head: Cursor) {
+        self.blocks.clear();
+        self.bytes = 0;
+        self.head = head;
+    }
+
+    /// The block that holds a sequence, and the block's first sequence.
+    pub fn block(&self, sequence: Sequence) -> Option<(&Arc<Block>, Sequence)> {
+        let at = self.blocks.partition_point(|slot| slot.first <= sequence).checked_sub(1)?;
+        let slot = &self.blocks[at];
+        (sequence < slot.first + slot.block.len() as u64).then_some((&slot.block, slot.first))
+    }
+
+    /// Where a client stands that has everything before a sequence, which must be in the ring or its end.
+    pub fn cursor_before(&self, sequence: Sequence) -> Cursor {
+        match self.block(sequence) {
+            Some((block, first)) => block.cursor_before((sequence - first) as usize),
+            None => self.head.clone(),
+        }
+    }
+
+    /// Finds the place after a position, and checks that the record there is the one that the client has seen.
+    pub fn find(&self, position: Position) -> Lookup {
+        let partition = position.partition;
+        let offset_in = |cursor: &Cursor| cursor.position(partition).map(|p| p.offset);
+        if offset_in(&self.head).is_none_or(|head| head < position.offset) {
+            return Lookup::Newer;
+        }
+        if self.head.position(partition).is_some_and(|head| head.offset == position.offset) {
+            return match_fingerprint(self.head.position(partition), position, self.next);
+        }
+        // The last block that begins before the offset holds it, if any does.
+        let after = self.blocks.partition_point(|slot| {
+            offset_in(slot.block.before()).is_none_or(|before| before < position.offset)
+        });
+        let Some(at) = after.checked_sub(1) else {
+            return match self.blocks.front() {
+                // Exactly before the oldest block: that record is known, though not held.
+                Some(slot) if offset_in(slot.block.before()) == Some(position.offset) => {
+                    match_fingerprint(slot.block.before().position(partition), position, slot.first)
+                }
+                _ => Lookup::Older,
+            };
+        };
+        let slot = &self.blocks[at];
+        let mut in_partition =
+            (0..slot.block.len()).filter(|&f| slot.block.position(f).partition == partition);
+        match in_partition.find(|&f| slot.block.position(f).offset >= position.offset) {
+            Some(frame) if slot.block.position(frame).offset == position.offset => {
+                match_fingerprint(Some(slot.block.position(frame)), position, slot.first + frame as u64 + 1)
+            }
+            Some(frame) => match_fingerprint(None, position, slot.first + frame as u64),
+            None => match_fingerprint(None, position, slot.first + slot.block.len() as u64),
+        }
+    }
+}
+
+/// A cursor with a fingerprint must name the record that is there; one without claims no record.
+fn match_fingerprint(found: Option<Position>, claimed: Position, after: Sequence) -> Lookup {
+    match (found.and_then(|p| p.fingerprint), claimed.fingerprint) {
+        (_, None) => Lookup::At(after),
+        (Some(a), Some(b)) if a == b => Lookup::At(after),
+        // A gap's end is known by its offset only.
+        (None, Some(_)) if found.is_some() => Lookup::At(after),
+        _ => Lookup::Diverged,
+    }
+}
