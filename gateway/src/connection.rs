@@ -1,0 +1,217 @@
+//! One client's conversation: a cursor and what is due, never a queue of messages.
+//!
+//! ```text
+//!   frames in ──▶ session (pure) ──▶ actions ──▶ shard
+//!                                                  │
+//!   ring ──▶ due ranges (live)        ┐            ▼
+//!   ring, log ──▶ one page (behind)   ┴──▶ output ──▶ socket
+//! ```
+//!
+//! A connection is *live* while the shard hands it ranges of the ring, and *behind* while it reads by itself, at its own
+//! pace: after a resume, when it is slow, when a subscription begins in the past. It changes to live when it stands at
+//! the head. Both happen within one turn of its shard, so that no record falls between.
+
+mod behind;
+mod due;
+mod output;
+pub mod resume;
+pub mod session;
+mod subscriptions;
+
+pub use behind::{Behind, Next};
+pub use output::Wrote;
+
+use crate::hub::registry::{Admission, Seat};
+use crate::hub::ring::{Ring, Sequence};
+use crate::socket::Socket;
+use crate::socket::header::{Opcode, write_close, write_frame};
+use crate::socket::inbound::Inbound;
+use anabranch_protocol::code::Code;
+use anabranch_protocol::cursor::Cursor;
+use anabranch_protocol::server_frame::ServerFrame;
+use due::Due;
+use session::{Millis, Session};
+use std::task::Waker;
+
+/// More bytes of its own frames than this, and a connection is not read from until some are written: a client that
+/// publishes without reading the confirms stops itself.
+const PRIVATE_BYTES: usize = 256 * 1024;
+
+/// One client.
+pub struct Connection {
+    /// Tells this connection from an earlier one with the same number.
+    pub serial: u64,
+    pub socket: Socket,
+    pub waker: Waker,
+    pub inbound: Inbound,
+    pub session: Session,
+    delivery: Delivery,
+    /// Bytes for this client alone: replies, and the rest of a shared frame that was cut. They leave first.
+    private: Vec<u8>,
+    /// How much of `private` has been written.
+    private_sent: usize,
+    /// Message frames handed to the socket.
+    delivered: u64,
+    /// Whether the shard's list of connections to write to holds this one.
+    pub touched: bool,
+    /// Whether the socket is full; it wakes the shard when it is not.
+    pub full: bool,
+    /// Whether it was not read from, because it is [choked](Connection::is_choked).
+    pub deaf: bool,
+    /// The close that was said, and when the connection ends if it cannot be written.
+    pub closing: Option<Millis>,
+    /// When the shard's timer will look at it next.
+    pub scheduled: Millis,
+    /// When a read of the log that failed is tried again.
+    pub retry_at: Option<Millis>,
+    /// Its places in the counts by address and by subject; given back when it is dropped.
+    pub seat: Seat,
+    pub admission: Option<Admission>,
+}
+
+enum Delivery {
+    Live(Due),
+    Behind(Box<Behind>),
+}
+
+impl Connection {
+    pub fn new(serial: u64, socket: Socket, waker: Waker, session: Session, seat: Seat) -> Connection {
+        Connection {
+            serial,
+            socket,
+            waker,
+            inbound: Inbound::default(),
+            session,
+            delivery: Delivery::Live(Due::default()),
+            private: Vec::new(),
+            private_sent: 0,
+            delivered: 0,
+            touched: false,
+            full: false,
+            deaf: false,
+            closing: None,
+            scheduled: Millis::MAX,
+            retry_at: None,
+            seat,
+            admission: None,
+        }
+    }
+
+    /// Where the client stands, once it has read what was written: everything up to here was sent, or was not wanted.
+    pub fn cursor(&self, ring: &Ring) -> Cursor {
+        match &self.delivery {
+            Delivery::Live(due) => match due.first() {
+                Some(first) => ring.cursor_before(first),
+                None => ring.head().clone(),
+            },
+            Delivery::Behind(behind) => behind.cursor(),
+        }
+    }
+
+    /// Message frames handed to the socket so far.
+    pub fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
+    /// Frames `from..to` of the ring are for this client. Says whether there is something new to write.
+    pub fn offer(&mut self, from: Sequence, to: Sequence, ring: &Ring) -> bool {
+        match &mut self.delivery {
+            Delivery::Behind(_) => false,
+            Delivery::Live(due) => {
+                if !due.extend(from, to) {
+                    self.fall_behind(ring, false);
+                }
+                true
+            }
+        }
+    }
+
+    /// The first sequence of the ring that it still needs, if it is live.
+    pub fn needs(&self) -> Option<Sequence> {
+        match &self.delivery {
+            Delivery::Live(due) => due.first(),
+            Delivery::Behind(_) => None,
+        }
+    }
+
+    /// Reads by itself from where it stands.
+    pub fn fall_behind(&mut self, ring: &Ring, announce: bool) {
+        let announce = announce || matches!(&self.delivery, Delivery::Behind(behind) if behind.announce);
+        let cursor = self.cursor(ring);
+        self.delivery = Delivery::Behind(Box::new(Behind::new(cursor, ring, announce)));
+    }
+
+    /// Goes back to a cursor that another subscription begins at, if that is before where it stands.
+    ///
+    /// To be called before that subscription is started: the others remember what they have.
+    pub fn go_back_to(&mut self, cursor: &Cursor, ring: &Ring) {
+        let mut target = self.cursor(ring);
+        self.session.subscriptions_mut().note_delivered(&target);
+        target.retreat_to(cursor);
+        self.delivery = Delivery::Behind(Box::new(Behind::new(target, ring, true)));
+    }
+
+    /// Another history begins: nothing of the old one is due any more.
+    pub fn start_over(&mut self) {
+        self.delivery = Delivery::Live(Due::default());
+        self.session.subscriptions_mut().all_joined();
+    }
+
+    /// What a connection behind does next; `None` if it is live. Joins the live ones when it stands at the head.
+    pub fn catch_up(&mut self, ring: &Ring) -> Option<Next> {
+        let Delivery::Behind(behind) = &mut self.delivery else { return None };
+        let next = behind.next(ring, self.session.subscriptions());
+        if next == Next::Join {
+            let announce = behind.announce;
+            self.delivery = Delivery::Live(Due::default());
+            self.session.subscriptions_mut().all_joined();
+            if announce {
+                self.say(&ServerFrame::CaughtUp { cursor: ring.head().clone() });
+            }
+            return None;
+        }
+        Some(next)
+    }
+
+    /// The reading place, while it is behind.
+    pub fn behind(&mut self) -> Option<(&mut Behind, &subscriptions::Subscriptions)> {
+        match &mut self.delivery {
+            Delivery::Behind(behind) => Some((behind, self.session.subscriptions())),
+            Delivery::Live(_) => None,
+        }
+    }
+
+    /// Whether it is at the head with nothing due.
+    pub fn is_current(&self) -> bool {
+        matches!(&self.delivery, Delivery::Live(due) if due.is_empty())
+    }
+
+    /// Queues a frame for this client alone.
+    pub fn say(&mut self, frame: &ServerFrame<'_>) {
+        write_frame(&mut self.private, Opcode::Text, frame.to_json().as_bytes());
+    }
+
+    /// Queues a pong.
+    pub fn pong(&mut self, payload: &[u8]) {
+        write_frame(&mut self.private, Opcode::Pong, payload);
+    }
+
+    /// Queues a close frame, drops everything else that was due, and ends the connection at `deadline` at the latest.
+    pub fn close(&mut self, code: Code, deadline: Millis) {
+        if self.closing.is_none() {
+            self.delivery = Delivery::Live(Due::default());
+            write_close(&mut self.private, code.0, code.name());
+            self.closing = Some(deadline);
+        }
+    }
+
+    /// Whether bytes of its own wait to be written.
+    pub fn has_something_to_say(&self) -> bool {
+        self.private_sent < self.private.len()
+    }
+
+    /// Whether it has so much to say that it does not listen.
+    pub fn is_choked(&self) -> bool {
+        self.private.len() - self.private_sent > PRIVATE_BYTES
+    }
+}

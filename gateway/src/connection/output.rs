@@ -1,0 +1,143 @@
+//! Writes what is due: private bytes first, then shared frames, in as few system calls as there are.
+
+use super::{Connection, Delivery};
+use crate::hub::block::{Block, Kind};
+use crate::hub::ring::Ring;
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll};
+
+/// Most slices of one vectored write. The kernel takes 1,024; beyond some dozens there is nothing left to win.
+const SLICES: usize = 64;
+/// Most bytes written to one connection in a turn, so that one far behind does not hold up the others.
+const TURN_BYTES: usize = 256 * 1024;
+
+/// How a write ended.
+#[derive(Debug)]
+pub enum Wrote {
+    /// Nothing is due any more.
+    All,
+    /// Something is left: the turn's share is used up.
+    Some,
+    /// The socket is full, and wakes its waker when it is not.
+    Full,
+    /// The socket is dead.
+    Failed(io::Error),
+}
+
+impl Connection {
+    /// Writes what is due, as far as the socket and the turn's share allow. Says too how many bytes went.
+    pub fn write(&mut self, ring: &Ring) -> (Wrote, usize) {
+        let mut written = 0;
+        loop {
+            if written >= TURN_BYTES {
+                return (Wrote::Some, written);
+            }
+            match self.write_once(ring) {
+                Poll::Ready(Ok(0)) => return (Wrote::All, written),
+                Poll::Ready(Ok(n)) => written += n,
+                Poll::Ready(Err(error)) => return (Wrote::Failed(error), written),
+                Poll::Pending => return (Wrote::Full, written),
+            }
+        }
+    }
+
+    /// One vectored write; `Ok(0)` when there is nothing to write.
+    fn write_once(&mut self, ring: &Ring) -> Poll<io::Result<usize>> {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let mut count = 0;
+        if self.private_sent < self.private.len() {
+            slices[0] = IoSlice::new(&self.private[self.private_sent..]);
+            count = 1;
+        }
+        self.delivery.pieces(ring, |block, from, to| {
+            slices[count] = IoSlice::new(block.slice(from, to));
+            count += 1;
+            count < SLICES
+        });
+        let mut cx = Context::from_waker(&self.waker);
+        if count == 0 {
+            return self.socket.poll_flush(&mut cx).map_ok(|()| 0);
+        }
+        match self.socket.poll_write(&mut cx, &slices[..count]) {
+            Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            Poll::Ready(Ok(n)) => {
+                self.consume(n, ring);
+                Poll::Ready(Ok(n))
+            }
+            other => other,
+        }
+    }
+
+    /// Takes `bytes` that were written off what is due.
+    fn consume(&mut self, bytes: usize, ring: &Ring) {
+        let private = bytes.min(self.private.len() - self.private_sent);
+        self.private_sent += private;
+        let mut left = bytes - private;
+        if self.private_sent == self.private.len() {
+            // Freed, not kept for next time: an idle connection owns no buffer.
+            (self.private, self.private_sent) = (Vec::new(), 0);
+        }
+        if left == 0 {
+            return;
+        }
+        let (mut frames, mut messages) = (0, 0);
+        let rest = &mut self.private;
+        self.delivery.pieces(ring, |block, from, to| {
+            let piece = block.slice(from, to).len();
+            let done = if left >= piece {
+                left -= piece;
+                to
+            } else {
+                let cut = block.start(from) + left;
+                left = 0;
+                let frame = block.frame_at(cut);
+                if block.start(frame) == cut {
+                    frame
+                } else {
+                    // The rest of the one cut frame moves here, so that the ring may evict at any time.
+                    rest.extend_from_slice(&block.slice(frame, frame + 1)[cut - block.start(frame)..]);
+                    frame + 1
+                }
+            };
+            frames += (done - from) as u64;
+            if block.kind() == Kind::Messages {
+                messages += (done - from) as u64;
+            }
+            left > 0
+        });
+        self.delivered += messages;
+        match &mut self.delivery {
+            Delivery::Live(due) => due.advance(frames),
+            Delivery::Behind(behind) => behind.written(frames),
+        }
+    }
+}
+
+impl Delivery {
+    /// Hands out what is due as pieces of blocks, in order, until the visitor has enough.
+    fn pieces<'r>(&'r self, ring: &'r Ring, mut visit: impl FnMut(&'r Block, usize, usize) -> bool) {
+        match self {
+            Delivery::Live(due) => {
+                for (mut from, to) in due.ranges() {
+                    while from < to {
+                        let Some((block, first)) = ring.block(from) else { return };
+                        let end = to.min(first + block.len() as u64);
+                        if !visit(block, (from - first) as usize, (end - first) as usize) {
+                            return;
+                        }
+                        from = end;
+                    }
+                }
+            }
+            Delivery::Behind(behind) => {
+                if let Some((block, ranges)) = behind.due() {
+                    for (from, to) in ranges {
+                        if !visit(block, from, to) {
+                            return;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
