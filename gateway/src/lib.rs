@@ -2,4 +2,13 @@
 
 pub mod auth;
 pub mod config;
+pub mod connection;
+pub mod drain;
+pub mod gateway;
+pub mod http;
+pub mod hub;
 pub mod log;
+pub mod metrics;
+pub mod node;
+pub mod shard;
+pub mod socket;

@@ -316,6 +316,3 @@ impl Judged {
         self.events
     }
 }
-
-#[cfg(test)]
-mod tests;

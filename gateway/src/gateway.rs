@@ -1,0 +1,231 @@
+//! A whole gateway: binds, runs its threads, and drains.
+
+use crate::auth::Authenticator;
+use crate::connection::session::{Millis, Rules};
+use crate::drain::Slots;
+use crate::http::accept::Door;
+use crate::http::origin::Origins;
+use crate::http::{self, Service};
+use crate::hub::pump::Pump;
+use crate::hub::registry::{self, Registry};
+use crate::log::{Log, ReadError};
+use crate::metrics::Exporter;
+use crate::node::{Node, Parts};
+use crate::shard::{Shard, ShardEvent, ShardHandle};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+
+/// What a gateway is to be.
+pub struct Options {
+    /// Names the node in logs.
+    pub id: String,
+    pub listen: SocketAddr,
+    pub tls: Option<Arc<ServerConfig>>,
+    /// Threads that own connections.
+    pub shards: usize,
+    pub origins: Origins,
+    /// A folder of files to serve besides.
+    pub files: Option<PathBuf>,
+    pub rules: Rules,
+    pub limits: registry::Limits,
+    /// How much of the recent frames each shard keeps, in bytes.
+    pub ring_bytes: usize,
+    /// Over how long reconnects are spread when this node drains, in milliseconds.
+    pub drain_spread: Millis,
+    /// How long the drain waits for clients to leave, in milliseconds.
+    pub drain_patience: Millis,
+}
+
+/// Why a gateway cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot listen on {address}: {error}")]
+    Listen { address: SocketAddr, error: io::Error },
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+    #[error("cannot read the log: {0}")]
+    Log(#[from] ReadError),
+}
+
+/// A gateway that runs.
+pub struct Gateway {
+    address: SocketAddr,
+    node: Arc<Node>,
+    shards: Vec<ShardHandle>,
+    threads: Vec<JoinHandle<()>>,
+    closing: watch::Sender<bool>,
+    drain_spread: Millis,
+    drain_patience: Millis,
+    /// The pump and the canary. Aborted when dropped.
+    _tasks: JoinSet<()>,
+}
+
+impl Gateway {
+    /// Binds, attaches to the log, and starts the threads. When it returns, connections are accepted.
+    pub async fn start(
+        options: Options,
+        log: Arc<dyn Log>,
+        authenticator: Arc<Authenticator>,
+    ) -> Result<Gateway, StartError> {
+        let Options { id, limits, rules, ring_bytes, .. } = options;
+        let registry = Registry::new(limits);
+        let node = Node::new(Parts { id, log: Arc::clone(&log), authenticator, registry, rules, ring_bytes });
+        let pump = Pump::attach(log, Arc::clone(&node.publisher), Arc::clone(&node.canary)).await?;
+        let count = options.shards.max(1);
+        let listeners = listen(options.listen, count)
+            .map_err(|error| StartError::Listen { address: options.listen, error })?;
+        let address = listeners[0]
+            .local_addr()
+            .map_err(|error| StartError::Listen { address: options.listen, error })?;
+        let service = Service {
+            node: Arc::clone(&node),
+            origins: Arc::new(options.origins),
+            metrics: Exporter::install(),
+        };
+        let router = http::router(service, options.files);
+        let (closing, closed) = watch::channel(false);
+        let (mut shards, mut threads) = (Vec::new(), Vec::new());
+        for (number, listener) in listeners.into_iter().enumerate() {
+            let (shard, handle) = Shard::new(Arc::clone(&node), pump.head().clone());
+            let start = Start {
+                shard,
+                listener,
+                tls: options.tls.clone().map(TlsAcceptor::from),
+                router: router.clone(),
+                registry: Arc::clone(&node.registry),
+                handle: handle.clone(),
+                closed: closed.clone(),
+            };
+            let thread =
+                std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || start.run());
+            threads.push(thread.map_err(StartError::Thread)?);
+            shards.push(handle);
+        }
+        let mut tasks = JoinSet::new();
+        tasks.spawn(pump.run(shards.iter().map(|shard| Arc::clone(shard.mailbox())).collect()));
+        tasks.spawn(Arc::clone(&node.canary).run(Arc::clone(&node.publisher)));
+        Ok(Gateway {
+            address,
+            node,
+            shards,
+            threads,
+            closing,
+            drain_spread: options.drain_spread,
+            drain_patience: options.drain_patience,
+            _tasks: tasks,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What its threads share.
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// Ends in order: no new connections, a time of its own for each client to come back, then the end. Returns when
+    /// every connection has ended, or patience has.
+    pub async fn drain(mut self) {
+        self.node.begin_drain();
+        let clients = self.node.registry.open();
+        tracing::info!(clients, "draining");
+        let _ = self.closing.send(true);
+        let slots = Arc::new(Slots::new(self.node.clock, clients, self.drain_spread, self.drain_patience));
+        for shard in &self.shards {
+            shard.mailbox().push(ShardEvent::Drain(Arc::clone(&slots)));
+        }
+        let threads = std::mem::take(&mut self.threads);
+        let joined = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                if thread.join().is_err() {
+                    tracing::error!("a shard has panicked");
+                }
+            }
+        });
+        let _ = joined.await;
+        tracing::info!(left = self.node.registry.open(), "drained");
+    }
+}
+
+impl Drop for Gateway {
+    /// Ends at once, if it was not drained.
+    fn drop(&mut self) {
+        let _ = self.closing.send(true);
+        let slots = Arc::new(Slots::new(self.node.clock, 1, 0, 0));
+        for shard in &self.shards {
+            shard.mailbox().push(ShardEvent::Drain(Arc::clone(&slots)));
+        }
+    }
+}
+
+/// What a shard's thread begins with.
+struct Start {
+    shard: Shard,
+    listener: std::net::TcpListener,
+    tls: Option<TlsAcceptor>,
+    router: axum::Router,
+    registry: Arc<Registry>,
+    handle: ShardHandle,
+    closed: watch::Receiver<bool>,
+}
+
+impl Start {
+    fn run(self) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            // A shard with much to write wakes itself for each slice; sockets are looked at between a few of them, not
+            // after tokio's usual 61.
+            .event_interval(4)
+            .build();
+        let runtime = match runtime {
+            Ok(runtime) => runtime,
+            Err(error) => return tracing::error!(%error, "a shard cannot start"),
+        };
+        runtime.block_on(async move {
+            let listener = match tokio::net::TcpListener::from_std(self.listener) {
+                Ok(listener) => listener,
+                Err(error) => return tracing::error!(%error, "a shard cannot listen"),
+            };
+            let door = Door {
+                listener,
+                tls: self.tls,
+                router: self.router,
+                registry: self.registry,
+                shard: self.handle,
+            };
+            let mut tasks = JoinSet::new();
+            tasks.spawn(door.run(self.closed));
+            self.shard.run().await;
+        });
+    }
+}
+
+/// Binds one listener for each shard to the same address; the kernel spreads the connections.
+fn listen(address: SocketAddr, count: usize) -> io::Result<Vec<std::net::TcpListener>> {
+    let mut address = address;
+    let mut listeners = Vec::new();
+    for _ in 0..count {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        // Only among our own: with one shard, a second gateway on the same port must fail, not share.
+        socket.set_reuse_port(count > 1)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(4096)?;
+        let listener: std::net::TcpListener = socket.into();
+        address = listener.local_addr()?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}

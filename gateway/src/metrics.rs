@@ -1,0 +1,44 @@
+//! What can be measured of a gateway, named once. No label ever comes from a topic, a subject or a client: the number of
+//! series is constant.
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use std::sync::OnceLock;
+
+/// Renders the figures of this process.
+#[derive(Clone)]
+pub struct Exporter(PrometheusHandle);
+
+impl Exporter {
+    /// Installs the process's recorder, or finds the one that is there: it belongs to the process, not to a gateway.
+    pub fn install() -> Exporter {
+        static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+        let handle = HANDLE.get_or_init(|| {
+            let recorder = PrometheusBuilder::new().build_recorder();
+            let handle = recorder.handle();
+            // Somebody who embeds the gateway may have a recorder of their own; then ours stays empty.
+            let _ = metrics::set_global_recorder(recorder);
+            describe();
+            handle
+        });
+        Exporter(handle.clone())
+    }
+
+    pub fn render(&self) -> String {
+        self.0.render()
+    }
+}
+
+fn describe() {
+    use metrics::{describe_counter, describe_gauge};
+    describe_gauge!("anabranch_connections", "WebSocket connections open");
+    describe_counter!("anabranch_connections_refused_total", "Sockets refused at the door, by limits");
+    describe_counter!("anabranch_records_total", "Records read from the log");
+    describe_counter!(
+        "anabranch_duplicates_total",
+        "Records left out, because an earlier one has the same messageId"
+    );
+    describe_counter!("anabranch_gaps_total", "Gaps that the log has told");
+    describe_counter!("anabranch_sent_bytes_total", "Bytes written to sockets");
+    describe_counter!("anabranch_delivered_total", "Message frames handed to sockets");
+    describe_counter!("anabranch_replay_reads_total", "Pages read from the log for connections behind");
+}

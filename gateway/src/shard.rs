@@ -1,0 +1,435 @@
+//! One thread's connections: a loop that reads what came in, then writes what is due, itself.
+//!
+//! A turn: take the hub's blocks, what sockets sent, what futures have ended, what the clock says; hand each matching
+//! range to its connections; then write to every connection that was touched, all that is due in one vectored write.
+//! No task, no channel, no wake-up and no copy for a delivery: that is where the others spend their time. A turn that
+//! has much to write is sliced ([`SLICE`]), so that reads, pings and other topics wait a few milliseconds at most.
+//!
+//! A connection never leaves its shard, so nothing here is locked except the two mailboxes.
+
+mod actions;
+mod reading;
+mod timers;
+mod waker;
+
+use crate::connection::resume::Verdict;
+use crate::connection::session::{Action, Millis, Moment, Session};
+use crate::connection::{Connection, Next, Wrote};
+use crate::hub::block::{Block, Kind};
+use crate::hub::interest::{ConnectionId, Interest};
+use crate::hub::mailbox::Mailbox;
+use crate::hub::registry::Seat;
+use crate::hub::replay::Page;
+use crate::hub::ring::Ring;
+use crate::log::{AppendError, ReadError};
+use crate::node::Node;
+use crate::socket::Socket;
+use anabranch_protocol::client_frame::SubscriptionId;
+use anabranch_protocol::code::Code;
+use anabranch_protocol::cursor::{Cursor, Position};
+use anabranch_protocol::server_frame::{GapReason, Outcome, ServerFrame};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use slab::Slab;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use timers::Timers;
+use waker::Ready;
+
+/// Connections written to before the loop looks at its inputs again.
+const SLICE: usize = 256;
+/// How long a close may wait for a full socket, in milliseconds.
+const CLOSE_MS: Millis = 2_000;
+/// How long a failed read of the log waits before it is tried again, in milliseconds.
+const RETRY_MS: Millis = 250;
+
+/// What reaches a shard from elsewhere.
+#[derive(Clone)]
+pub enum ShardEvent {
+    /// New frames, in the order of the log.
+    Block(Arc<Block>),
+    /// Nothing up to here: coverage advances.
+    Progress(Position),
+    /// Another history begins.
+    Reset { head: Cursor, code: Code },
+    /// The log can be reached, or cannot.
+    Upstream { up: bool, message: Arc<str> },
+    /// The node ends: each connection is told a time of its own to come back.
+    Drain(Arc<crate::drain::Slots>),
+    /// A socket has finished its handshake. `Option`, because it is taken out by the one shard that gets it.
+    Connected(Arc<std::sync::Mutex<Option<Arrival>>>),
+}
+
+/// A socket that speaks WebSocket from here on.
+pub struct Arrival {
+    pub socket: Socket,
+    /// Bytes that came right behind the handshake.
+    pub early: Bytes,
+    pub seat: Seat,
+}
+
+/// How others reach a shard.
+#[derive(Clone)]
+pub struct ShardHandle {
+    mailbox: Arc<Mailbox<ShardEvent>>,
+}
+
+impl ShardHandle {
+    /// Hands a socket over.
+    pub fn connect(&self, arrival: Arrival) {
+        self.mailbox.push(ShardEvent::Connected(Arc::new(std::sync::Mutex::new(Some(arrival)))));
+    }
+
+    /// Where the hub puts its blocks.
+    pub fn mailbox(&self) -> &Arc<Mailbox<ShardEvent>> {
+        &self.mailbox
+    }
+}
+
+/// What a future of a connection has ended with.
+enum Completion {
+    Started { subscriptions: Vec<SubscriptionId>, verdict: Result<Verdict, ReadError> },
+    Appended { message_id: Box<str>, result: Result<(Position, bool), AppendError> },
+    Page { asked: Position, page: Result<Page, ReadError> },
+}
+
+type Work = BoxFuture<'static, (ConnectionId, u64, Completion)>;
+
+/// A thread's connections and their loop.
+pub struct Shard {
+    node: Arc<Node>,
+    mailbox: Arc<Mailbox<ShardEvent>>,
+    ready: Arc<Mailbox<ConnectionId>>,
+    ring: Ring,
+    interest: Interest,
+    connections: Slab<Connection>,
+    next_serial: u64,
+    touched: VecDeque<ConnectionId>,
+    work: FuturesUnordered<Work>,
+    timers: Timers,
+    /// One for all connections.
+    read_buffer: Box<[u8]>,
+    upstream: Option<Arc<str>>,
+    draining: Option<Arc<crate::drain::Slots>>,
+    // Reused from turn to turn.
+    events: Vec<ShardEvent>,
+    woken: Vec<ConnectionId>,
+    actions: Vec<Action>,
+}
+
+impl Shard {
+    /// A shard that begins at `head`.
+    pub fn new(node: Arc<Node>, head: Cursor) -> (Shard, ShardHandle) {
+        let mailbox = Arc::new(Mailbox::default());
+        let shard = Shard {
+            mailbox: Arc::clone(&mailbox),
+            ready: Arc::default(),
+            ring: Ring::new(head, node.ring_bytes),
+            interest: Interest::new(),
+            connections: Slab::new(),
+            next_serial: 0,
+            touched: VecDeque::new(),
+            work: FuturesUnordered::new(),
+            timers: Timers::new(node.clock),
+            read_buffer: vec![0; 64 * 1024].into(),
+            upstream: None,
+            draining: None,
+            events: Vec::new(),
+            woken: Vec::new(),
+            actions: Vec::new(),
+            node,
+        };
+        (shard, ShardHandle { mailbox })
+    }
+
+    /// Runs until the node has drained: every connection has ended, or `Slots` has run out of patience.
+    pub async fn run(mut self) {
+        // Without tokio's budget: it would make the loop wake itself for nothing every 128 sockets.
+        tokio::task::unconstrained(std::future::poll_fn(|cx| self.turn(cx))).await;
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let now = self.node.clock.now();
+        self.take_events(cx, now);
+        self.take_ready(cx, now);
+        while let Poll::Ready(Some((id, serial, completion))) = Pin::new(&mut self.work).poll_next_unpin(cx) {
+            if self.connections.get(id as usize).is_some_and(|c| c.serial == serial) {
+                self.complete(id, completion, now);
+            }
+        }
+        self.tick(cx, now);
+        self.evict();
+        for _ in 0..SLICE {
+            let Some(id) = self.touched.pop_front() else { break };
+            self.write(id, now);
+        }
+        if !self.touched.is_empty() {
+            cx.waker().wake_by_ref();
+        }
+        match &self.draining {
+            Some(slots) if self.connections.is_empty() || slots.is_over(now) => Poll::Ready(()),
+            _ => Poll::Pending,
+        }
+    }
+
+    fn take_events(&mut self, cx: &mut Context<'_>, now: Millis) {
+        let mut events = std::mem::take(&mut self.events);
+        // Polled until empty, so that the waker is registered.
+        while self.mailbox.poll_take(cx, &mut events).is_ready() {
+            for event in events.drain(..) {
+                self.event(event, now);
+            }
+        }
+        self.events = events;
+    }
+
+    fn event(&mut self, event: ShardEvent, now: Millis) {
+        match event {
+            ShardEvent::Block(block) => self.deliver(block),
+            ShardEvent::Progress(position) => self.ring.advance_head(position),
+            ShardEvent::Reset { head, code } => {
+                self.ring.reset(head.clone());
+                for id in self.ids() {
+                    let connection = &mut self.connections[id as usize];
+                    connection.start_over();
+                    let subscribed: Vec<SubscriptionId> =
+                        connection.session.subscriptions().iter().map(|s| s.id).collect();
+                    for subscription in subscribed {
+                        let outcome = Outcome::Reset(code);
+                        connection.say(&ServerFrame::Subscribed {
+                            subscription,
+                            cursor: head.clone(),
+                            outcome,
+                        });
+                    }
+                    self.touch(id);
+                }
+            }
+            ShardEvent::Upstream { up, message } => {
+                self.upstream = (!up).then(|| Arc::clone(&message));
+                for id in self.ids() {
+                    if self.connections[id as usize].session.is_open() {
+                        self.connections[id as usize]
+                            .say(&ServerFrame::Upstream { up, message: (&*message).into() });
+                        self.touch(id);
+                    }
+                }
+            }
+            ShardEvent::Drain(slots) => {
+                self.draining = Some(Arc::clone(&slots));
+                self.timers.wake_at(slots.over());
+                for id in self.ids() {
+                    self.connections[id as usize].session.go_away(slots.next(), &mut self.actions);
+                    self.perform(id, now);
+                }
+            }
+            ShardEvent::Connected(arrival) => {
+                let arrival = arrival.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+                if let Some(arrival) = arrival {
+                    self.connect(arrival, now);
+                }
+            }
+        }
+    }
+
+    fn ids(&self) -> Vec<ConnectionId> {
+        self.connections.iter().map(|(id, _)| id as ConnectionId).collect()
+    }
+
+    fn connect(&mut self, arrival: Arrival, now: Millis) {
+        let entry = self.connections.vacant_entry();
+        let id = entry.key() as ConnectionId;
+        self.next_serial += 1;
+        let session = Session::new(now, &self.node.rules);
+        let waker = Ready::waker(&self.ready, id);
+        let deadline = session.next_tick(&self.node.rules);
+        let connection = Connection::new(self.next_serial, arrival.socket, waker, session, arrival.seat);
+        self.timers.schedule(id, entry.insert(connection), deadline);
+        metrics::gauge!("anabranch_connections").increment(1.0);
+        let mut early = arrival.early.to_vec();
+        if early.is_empty() || self.take_in(id, &mut early, now) {
+            self.read(id, now);
+        }
+    }
+
+    /// Puts a block into the ring and hands its frames to those who care.
+    fn deliver(&mut self, block: Arc<Block>) {
+        let first = self.ring.push(Arc::clone(&block));
+        if block.kind() == Kind::Gap {
+            for id in self.ids() {
+                self.offer(id, first, first + 1);
+            }
+            return;
+        }
+        // Neighbours with the same topic are offered as one range.
+        let mut from = 0;
+        while from < block.len() {
+            let topic = block.topic(from);
+            let same = (from + 1..block.len()).take_while(|&frame| block.topic(frame) == topic).count();
+            let to = from + 1 + same;
+            for &id in self.interest.matching(topic) {
+                let connection = &mut self.connections[id as usize];
+                let news = connection.offer(first + from as u64, first + to as u64, &self.ring);
+                if news && !connection.full && !std::mem::replace(&mut connection.touched, true) {
+                    self.touched.push_back(id);
+                }
+            }
+            from = to;
+        }
+    }
+
+    fn offer(&mut self, id: ConnectionId, from: u64, to: u64) {
+        let connection = &mut self.connections[id as usize];
+        if !connection.session.subscriptions().is_empty() && connection.offer(from, to, &self.ring) {
+            self.touch(id);
+        }
+    }
+
+    /// Puts a connection on the list of those to be written to, once. A full socket wakes us when it is not.
+    fn touch(&mut self, id: ConnectionId) {
+        let connection = &mut self.connections[id as usize];
+        if !connection.full && !std::mem::replace(&mut connection.touched, true) {
+            self.touched.push_back(id);
+        }
+    }
+
+    /// Makes room in the ring. Who still needs what goes reads on by itself, from the log.
+    fn evict(&mut self) {
+        let Some(below) = self.ring.surplus() else { return };
+        for (_, connection) in &mut self.connections {
+            if connection.needs().is_some_and(|first| first < below) {
+                connection.fall_behind(&self.ring, false);
+            }
+        }
+        self.ring.evict(below);
+    }
+
+    /// Writes what is due to one connection, and lets it catch up as far as it goes.
+    fn write(&mut self, id: ConnectionId, now: Millis) {
+        let Some(connection) = self.connections.get_mut(id as usize) else { return };
+        connection.touched = false;
+        let mut wrote_any = false;
+        let outcome = loop {
+            let (wrote, bytes) = connection.write(&self.ring);
+            wrote_any |= bytes > 0;
+            match wrote {
+                Wrote::All => {}
+                other => break other,
+            }
+            match connection.catch_up(&self.ring) {
+                // Live: done, unless joining left something to say.
+                None if connection.is_current() && !connection.has_something_to_say() => break Wrote::All,
+                None | Some(Next::Write) => {}
+                Some(Next::Read(position)) => {
+                    let replay = Arc::clone(&self.node.replay);
+                    let serial = connection.serial;
+                    self.work.push(Box::pin(async move {
+                        let page = replay.page(position).await;
+                        (id, serial, Completion::Page { asked: position, page })
+                    }));
+                    break Wrote::All;
+                }
+                Some(Next::Wait | Next::Join) => break Wrote::All,
+            }
+        };
+        if wrote_any {
+            // A client that takes bytes lives, however slowly it does.
+            connection.session.heard(now);
+        }
+        let closed = connection.closing.is_some();
+        match outcome {
+            Wrote::All if closed => self.finish(id),
+            Wrote::All => {
+                if std::mem::take(&mut connection.deaf) {
+                    self.read(id, now);
+                }
+            }
+            Wrote::Some => self.touch(id),
+            Wrote::Full => connection.full = true,
+            Wrote::Failed(error) => {
+                tracing::debug!(id, %error, "the socket is dead");
+                self.drop_connection(id);
+            }
+        }
+    }
+
+    /// Ends a connection whose close frame was written: the end of the stream follows it.
+    fn finish(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(id as usize) {
+            let mut cx = Context::from_waker(&connection.waker);
+            let _ = connection.socket.poll_shutdown(&mut cx);
+        }
+        self.drop_connection(id);
+    }
+
+    fn drop_connection(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.try_remove(id as usize) else { return };
+        let mut seen: Vec<&anabranch_protocol::filter::Filter> = Vec::new();
+        for subscription in connection.session.subscriptions().iter() {
+            let started = connection.session.subscriptions().has_started(subscription.id);
+            if started && !seen.contains(&&subscription.filter) {
+                self.interest.remove(&subscription.filter, id);
+                seen.push(&subscription.filter);
+            }
+        }
+        metrics::gauge!("anabranch_connections").decrement(1.0);
+    }
+
+    fn complete(&mut self, id: ConnectionId, completion: Completion, now: Millis) {
+        match completion {
+            Completion::Started { subscriptions, verdict } => self.begin(id, subscriptions, verdict, now),
+            Completion::Appended { message_id, result } => {
+                self.connections[id as usize].session.appended(message_id, result, &mut self.actions);
+                self.perform(id, now);
+            }
+            Completion::Page { asked, page } => self.page(id, asked, page, now),
+        }
+    }
+
+    /// A page for a connection that reads by itself.
+    fn page(&mut self, id: ConnectionId, asked: Position, page: Result<Page, ReadError>, now: Millis) {
+        let connection = &mut self.connections[id as usize];
+        let lost = |after, before, reason| {
+            let gap =
+                anabranch_protocol::server_frame::Gap { partition: asked.partition, after, before, reason };
+            let offset = anabranch_protocol::cursor::Offset(before.0.saturating_sub(1));
+            (gap, Position { partition: asked.partition, offset, fingerprint: None })
+        };
+        let Some((behind, wanted)) = connection.behind().filter(|(behind, _)| behind.expects(asked)) else {
+            return;
+        };
+        match page {
+            Ok(page) if page.covered.offset > asked.offset => behind.page(page.block, page.covered, wanted),
+            Err(ReadError::Forgotten { oldest }) if oldest.0 > asked.offset.0 + 1 => {
+                let (gap, position) = lost(asked.offset, oldest, GapReason::Retention);
+                behind.skip_to(position);
+                connection.say(&ServerFrame::Gap(gap));
+            }
+            Err(ReadError::Corrupt { after, before }) if before.0 > asked.offset.0 + 1 => {
+                let (gap, position) = lost(after.max(asked.offset), before, GapReason::Corrupt);
+                behind.skip_to(position);
+                connection.say(&ServerFrame::Gap(gap));
+            }
+            // The log has nothing new where the ring says that there must be, or cannot be read: again, a little later.
+            other => {
+                if let Err(error) = other {
+                    tracing::warn!(id, %error, "a read for a connection behind has failed");
+                }
+                behind.read_failed();
+                connection.retry_at = Some(now + RETRY_MS);
+                self.timers.schedule(id, connection, now + RETRY_MS);
+                return;
+            }
+        }
+        self.touch(id);
+    }
+}
+
+/// The world at this moment, as sessions are told of it.
+fn moment<'r>(ring: &'r Ring, node: &Node, now: Millis) -> Moment<'r> {
+    Moment { now, unix_ms: node.clock.unix_ms(), head: ring.head() }
+}

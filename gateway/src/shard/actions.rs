@@ -1,0 +1,202 @@
+//! Carries out what sessions ask for.
+
+use super::{CLOSE_MS, Completion, Shard};
+use crate::connection::resume::{self, Verdict};
+use crate::connection::session::{Action, Millis, Refusal};
+use crate::hub::interest::ConnectionId;
+use crate::log::ReadError;
+use anabranch_protocol::client_frame::{StartAt, SubscriptionId};
+use anabranch_protocol::code::Code;
+use anabranch_protocol::cursor::Cursor;
+use anabranch_protocol::server_frame::{Outcome, ServerFrame};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a client's cursor may be ahead of this node before it is called ahead of the log: another node may have
+/// read further.
+const AHEAD: Duration = Duration::from_secs(2);
+const AHEAD_STEP: Duration = Duration::from_millis(50);
+
+impl Shard {
+    /// Carries out, in order, what the session of a connection has put into `self.actions`.
+    pub(super) fn perform(&mut self, id: ConnectionId, now: Millis) {
+        let mut actions = std::mem::take(&mut self.actions);
+        for action in actions.drain(..) {
+            self.act(id, action, now);
+        }
+        // Nested calls have left theirs empty again: this one's memory is kept.
+        self.actions = actions;
+        self.touch(id);
+    }
+
+    fn act(&mut self, id: ConnectionId, action: Action, now: Millis) {
+        let connection = &mut self.connections[id as usize];
+        match action {
+            Action::Say(frame) => connection.say(&frame),
+            Action::SayMark => {
+                let mark = ServerFrame::Mark {
+                    cursor: connection.cursor(&self.ring),
+                    delivered: connection.delivered(),
+                };
+                connection.say(&mark);
+            }
+            Action::Start { subscriptions, at } => self.start(id, subscriptions, at, now),
+            Action::Stop { filter, .. } => {
+                if !connection.session.subscriptions().watches(&filter) {
+                    self.interest.remove(&filter, id);
+                }
+            }
+            Action::Revoke { subscription, filter, code } => {
+                if !connection.session.subscriptions().watches(&filter) {
+                    self.interest.remove(&filter, id);
+                }
+                // What is due was matched under the old grants: it is matched anew, under those that are left.
+                let cursor = connection.cursor(&self.ring);
+                connection.fall_behind(&self.ring, false);
+                connection.say(&ServerFrame::Revoked { subscription, cursor, code });
+            }
+            Action::Append { message_id, record } => {
+                let serial = connection.serial;
+                let publishing = self.node.publisher.publish(record);
+                self.work.push(Box::pin(async move {
+                    let result = publishing.await;
+                    (id, serial, Completion::Appended { message_id, result })
+                }));
+            }
+            Action::Admitted(principal) => {
+                tracing::debug!(id, subject = %principal.log_name(), "admitted");
+                connection.admission = Some(self.node.registry.admit(principal));
+                if let Some(message) = &self.upstream {
+                    let message = (&**message).to_owned().into();
+                    connection.say(&ServerFrame::Upstream { up: false, message });
+                }
+                if let Some(slots) = &self.draining {
+                    let mut more = Vec::new();
+                    connection.session.go_away(slots.next(), &mut more);
+                    for action in more {
+                        self.act(id, action, now);
+                    }
+                }
+            }
+            Action::Close(code) => {
+                connection.close(code, now + CLOSE_MS);
+                self.schedule_close(id);
+            }
+        }
+    }
+
+    /// Finds out where the delivery of some subscriptions begins.
+    fn start(
+        &mut self,
+        id: ConnectionId,
+        subscriptions: Vec<SubscriptionId>,
+        at: StartAt<'static>,
+        now: Millis,
+    ) {
+        let head = self.ring.head().clone();
+        let log = Arc::clone(&self.node.log);
+        let since = match at {
+            StartAt::Default | StartAt::Now => {
+                return self.begin(id, subscriptions, Ok(Verdict::new(head, Outcome::Live)), now);
+            }
+            StartAt::Cursor(text) => {
+                let verdict = match text.parse::<Cursor>() {
+                    Err(_) => Verdict::reset(Code::CURSOR_MALFORMED, &head),
+                    Ok(cursor) => {
+                        let partitions = log.capabilities().partitions;
+                        match resume::from_ring(&cursor, &self.ring, head.log(), partitions) {
+                            Some(verdict) => verdict,
+                            None => return self.look_up(id, subscriptions, ask(cursor, head, log)),
+                        }
+                    }
+                };
+                return self.begin(id, subscriptions, Ok(verdict), now);
+            }
+            StartAt::Earliest => None,
+            StartAt::Since(ms) => Some(self.node.clock.unix_ms().saturating_sub(ms)),
+        };
+        let beginning = Cursor::beginning(head.log());
+        self.look_up(id, subscriptions, async move { resume::from_start(since, beginning, &*log).await });
+    }
+
+    fn look_up(
+        &mut self,
+        id: ConnectionId,
+        subscriptions: Vec<SubscriptionId>,
+        looking: impl Future<Output = Result<Verdict, ReadError>> + Send + 'static,
+    ) {
+        let serial = self.connections[id as usize].serial;
+        self.work.push(Box::pin(async move {
+            let verdict = looking.await;
+            (id, serial, Completion::Started { subscriptions, verdict })
+        }));
+    }
+
+    /// It is known where some subscriptions begin: begins.
+    pub(super) fn begin(
+        &mut self,
+        id: ConnectionId,
+        subscriptions: Vec<SubscriptionId>,
+        verdict: Result<Verdict, ReadError>,
+        now: Millis,
+    ) {
+        let mut actions = std::mem::take(&mut self.actions);
+        let connection = &mut self.connections[id as usize];
+        match verdict {
+            Err(error) => {
+                let refusal = Refusal::new(Code::UPSTREAM_DOWN, error.to_string());
+                for subscription in subscriptions {
+                    connection.session.start_failed(subscription, refusal.clone(), &mut actions);
+                }
+            }
+            // The log was replaced while the question was under way: everybody is told so, these too.
+            Ok(verdict) if verdict.cursor.log() != self.ring.head().log() => {
+                let verdict = Verdict::reset(Code::CURSOR_DIVERGED, self.ring.head());
+                self.actions = actions;
+                return self.begin(id, subscriptions, Ok(verdict), now);
+            }
+            Ok(verdict) => {
+                let joins_at_head = connection.is_current() && verdict.cursor.includes_all(self.ring.head());
+                if !joins_at_head {
+                    connection.go_back_to(&verdict.cursor, &self.ring);
+                }
+                for subscription in subscriptions {
+                    let filter = connection.session.subscriptions().filter(subscription).cloned();
+                    let watched =
+                        filter.as_ref().is_some_and(|f| connection.session.subscriptions().watches(f));
+                    let outcome = verdict.outcome.clone();
+                    if connection.session.started(subscription, &verdict.cursor, outcome, &mut actions)
+                        && let Some(filter) = filter.filter(|_| !watched)
+                    {
+                        self.interest.insert(&filter, id);
+                    }
+                }
+                for gap in verdict.more {
+                    actions.push(Action::Say(ServerFrame::Gap(gap)));
+                }
+                if joins_at_head {
+                    actions.push(Action::Say(ServerFrame::CaughtUp { cursor: self.ring.head().clone() }));
+                }
+            }
+        }
+        for action in actions.drain(..) {
+            self.act(id, action, now);
+        }
+        self.actions = actions;
+        self.touch(id);
+    }
+}
+
+/// Asks the log about a cursor that the ring cannot judge. One that is ahead is given a little time: this node may be
+/// behind the one that the client comes from.
+async fn ask(cursor: Cursor, head: Cursor, log: Arc<dyn crate::log::Log>) -> Result<Verdict, ReadError> {
+    let give_up = tokio::time::Instant::now() + AHEAD;
+    loop {
+        let verdict = resume::from_log(cursor.clone(), head.clone(), &*log).await?;
+        let ahead = verdict.outcome == Outcome::Reset(Code::CURSOR_AHEAD);
+        if !ahead || tokio::time::Instant::now() >= give_up {
+            return Ok(verdict);
+        }
+        tokio::time::sleep(AHEAD_STEP).await;
+    }
+}
