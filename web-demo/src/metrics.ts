@@ -1,0 +1,88 @@
+import { number, record, records, type Metric } from './topics.ts';
+import * as units from './units.ts';
+
+/** How one kind of telemetry becomes a chart: its lines, how a payload is read, how a value is written. */
+export interface MetricView {
+  readonly metric: Metric;
+  readonly title: string;
+  readonly lines: readonly string[];
+  /** The top of the scale where it is fixed. */
+  readonly max?: number;
+  /** One value for each line; null where the payload has none. */
+  read(payload: Record<string, unknown>): (number | null)[];
+  write(value: number): string;
+  /** What the newest payload says beyond the lines. */
+  detail(payload: Record<string, unknown>): string;
+}
+
+export const VIEWS: readonly MetricView[] = [
+  {
+    metric: 'cpu',
+    title: 'CPU',
+    lines: ['total'],
+    max: 100,
+    read: (payload) => [number(payload['total'])],
+    write: units.percent,
+    detail(payload) {
+      const cores = Array.isArray(payload['cores']) ? payload['cores'].map(number) : [];
+      return cores.length === 0 ? '' : `cores ${cores.map((core) => (core === null ? '–' : core.toFixed(0))).join(' · ')}`;
+    },
+  },
+  {
+    metric: 'memory',
+    title: 'Memory',
+    lines: ['used', 'swap'],
+    read: (payload) => [number(payload['usedBytes']), number(payload['swapUsedBytes'])],
+    write: units.bytes,
+    detail(payload) {
+      const total = number(payload['totalBytes']);
+      return total === null ? '' : `of ${units.bytes(total)}`;
+    },
+  },
+  {
+    metric: 'network',
+    title: 'Network',
+    lines: ['in', 'out'],
+    read: (payload) => {
+      const all = records(payload['interfaces']);
+      return [sum(all.map((one) => one['rxBytesPerSec'])), sum(all.map((one) => one['txBytesPerSec']))];
+    },
+    write: units.rate,
+    detail: (payload) => records(payload['interfaces']).map((one) => String(one['name'])).join(' · '),
+  },
+  {
+    metric: 'temperature',
+    title: 'Temperature',
+    lines: ['hottest'],
+    read: (payload) => [hottest(payload).celsius],
+    write: units.celsius,
+    detail: (payload) => hottest(payload).label ?? 'this device has no sensors',
+  },
+];
+
+/** A file system and how full it is. */
+export interface Disk {
+  readonly mount: string;
+  readonly used: number;
+  readonly total: number;
+}
+
+export function disks(payload: unknown): Disk[] {
+  return records(record(payload)['disks']).flatMap((disk) => {
+    const [used, total] = [number(disk['usedBytes']), number(disk['totalBytes'])];
+    return used === null || !total ? [] : [{ mount: String(disk['mount']), used, total }];
+  });
+}
+
+function hottest(payload: Record<string, unknown>): { celsius: number | null; label?: string } {
+  let found: { celsius: number | null; label?: string } = { celsius: null };
+  for (const sensor of records(payload['sensors'])) {
+    const celsius = number(sensor['celsius']);
+    if (celsius !== null && celsius > (found.celsius ?? -Infinity)) found = { celsius, label: String(sensor['label']) };
+  }
+  return found;
+}
+
+function sum(values: unknown[]): number | null {
+  return values.length === 0 ? null : values.reduce<number>((all, value) => all + (number(value) ?? 0), 0);
+}
