@@ -243,6 +243,8 @@ impl Subscriptions {
             return;
         }
         s.active = true;
+        // Not before `caught_up`, also where it was live in another history.
+        s.live = false;
         s.refusals = 0;
         let had = s.cursor.take().or(match &s.start {
             Start::After(cursor) => Some(cursor.clone()),
@@ -267,10 +269,6 @@ impl Subscriptions {
         } else if let Outcome::Gap(gap) = &outcome {
             effects.push_back(Effect::Gap { subscriptions: vec![id], gap: gap.clone() });
             s.pass(gap);
-        }
-        if matches!(outcome, Outcome::Live) {
-            s.live = true;
-            effects.push_back(Effect::Live { subscriptions: vec![id] });
         }
         // Messages that follow are counted from the lowest point at which any subscription begins.
         match &mut self.last_good {
