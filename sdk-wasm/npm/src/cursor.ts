@@ -8,8 +8,10 @@ export class Cursor {
     private readonly entries: Map<number, string>,
   ) {}
 
-  static parse(text: string): Cursor {
+  /** Undefined for what is no cursor: the gateway will say so, and give another. */
+  static parse(text: string): Cursor | undefined {
     const slash = text.indexOf('/');
+    if (slash < 0) return undefined;
     const entries = new Map<number, string>();
     for (const position of text.slice(slash + 1).split(',')) {
       if (position !== '') entries.set(partitionOf(position), position);

@@ -105,6 +105,7 @@ export class Delivery implements Subscription {
   /** The next thing in the order of the stream. */
   push(item: Item): void {
     if (this.done) return;
+    if (item.event?.type === 'subscribed') this.lost();
     if (item.event?.type === 'live') this.live = true;
     if (this.callback) {
       if (item.event) this.hand(item.event);

@@ -1,0 +1,63 @@
+import { createClient, type Subscription, type TokenFunction } from '@anabranch/client';
+import { Chaos } from './chaos.ts';
+import { Charts } from './charts.ts';
+import { Continuity } from './continuity.ts';
+import { findDemo, Tokens } from './demo.ts';
+import { Devices, type Device } from './devices.ts';
+import { el, say } from './dom.ts';
+import { Fleet } from './fleet.ts';
+import { Link } from './link.ts';
+import { askForToken } from './sign-in.ts';
+import { Shadow } from './shadow.ts';
+
+/** Puts the page together. Beside the demo's launcher it needs nothing; elsewhere it asks for a token first. */
+export async function start(root: HTMLElement): Promise<void> {
+  const demo = await findDemo();
+  const tokens = demo && new Tokens(demo);
+  const token: TokenFunction = tokens?.get ?? (await askForToken(root));
+  const client = createClient({ url: demo?.wsUrl ?? '/v1/ws', token });
+
+  const devices = new Devices(client);
+  let stream: Subscription | undefined;
+  const link = new Link(client, () => stream?.freshAsOf ?? null);
+  const continuity = new Continuity(client, devices, link);
+  stream = continuity.subscription;
+  const stale = (): boolean => continuity.subscription.stale;
+
+  let shown: Device | undefined;
+  const charts = new Charts(
+    client,
+    () => (shown ? devices.intervalOf(shown.id) : 1000),
+    (metric) => shown?.reported?.document.metrics?.[metric as 'cpu'] ?? true,
+  );
+  const shadow = new Shadow(client, devices, stale);
+  const title = el('h1', {}, 'No device');
+  const about = el('p', { class: 'detail' });
+  const describe = (device: Device): void => {
+    const { os, kernel, uptimeSec, agent } = device.status;
+    const up = uptimeSec === undefined ? undefined : `up ${Math.floor(uptimeSec / 3600)} h`;
+    say(title, device.id);
+    say(about, [os, kernel, up, agent].filter(Boolean).join(' · '));
+  };
+  const fleet = new Fleet(devices, stale, (device) => {
+    shown = device;
+    describe(device);
+    charts.show(device.id);
+    shadow.show(device);
+  });
+  devices.watch((device) => {
+    if (device === shown) describe(device);
+  });
+
+  const chaos = demo && tokens ? [new Chaos(demo, tokens, link).element] : [];
+  root.replaceChildren(
+    el('header', { class: 'top' }, el('span', { class: 'brand' }, 'Anabranch'), el('span', { class: 'detail' }, 'fleet'), link.badge),
+    el(
+      'main',
+      {},
+      el('div', { class: 'left' }, fleet.element),
+      el('div', { class: 'middle' }, el('div', { class: 'device-head' }, title, about), charts.element),
+      el('div', { class: 'right' }, continuity.element, shadow.element, ...chaos, link.journal),
+    ),
+  );
+}
