@@ -1,1 +1,41 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # Rooms
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`builder`] | what a client is made of |
+//! | [`client`] | the handle that apps hold |
+//! | [`subscription`] | a stream of events with a cursor |
+//! | [`message`] | one message |
+//! | [`publish`] | from a value to the gateway's confirm |
+//! | [`error`] | one narrow error for each operation |
+//! | `driver` | the one task in which socket, clock, token provider and the state machine meet |
+//!
+//! All decisions (when to reconnect, what is a duplicate, what is a gap) are made by the state machine of
+//! `anabranch-sdk-core`, which the browser's client shares.
 
+#![forbid(unsafe_code)]
+
+pub mod builder;
+pub mod client;
+mod driver;
+pub mod error;
+pub mod message;
+pub mod publish;
+mod shared;
+pub mod subscription;
+
+pub use builder::{CacheLimits, ClientBuilder};
+pub use client::{CachedRead, Client, States};
+pub use error::{BuildError, PublishError, SubscribeError, WaitError};
+pub use message::{Message, Metadata};
+pub use publish::{Publish, Published};
+pub use subscription::{Closed, Event, Start, Subscribe, Subscription};
+
+pub use anabranch_protocol::code::{Code, Remedy};
+pub use anabranch_protocol::cursor::{Cursor, Offset, Position};
+pub use anabranch_protocol::envelope::MessageType;
+pub use anabranch_protocol::server_frame::{Gap, GapReason, Outcome};
+pub use anabranch_sdk_core::{Phase, State, TokenWhy};
+pub use rustls::RootCertStore;

@@ -1,0 +1,212 @@
+//! The handle that apps hold.
+
+use crate::builder::ClientBuilder;
+use crate::error::WaitError;
+use crate::message::Message;
+use crate::publish::Publish;
+use crate::shared::Shared;
+use crate::subscription::Subscribe;
+use anabranch_protocol::filter::Filter;
+use anabranch_protocol::topic::NameError;
+use anabranch_sdk_core::{Phase, State};
+use futures_util::{Stream, stream};
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// A client of one gateway. Cheap to clone; all clones are the same client.
+///
+/// It ends with [`close`](Client::close), or when the last clone and the last subscription are dropped.
+#[derive(Clone, Debug)]
+pub struct Client {
+    handle: Arc<Handle>,
+}
+
+/// What clones and subscriptions hold together. Its end is the client's.
+pub(crate) struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl Handle {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.shared.client_id())
+    }
+}
+
+impl Client {
+    /// Begins to describe a client. `url` is `ws://host:port` or `wss://host`; without a path, `/v1/ws` is meant.
+    pub fn builder(url: impl Into<String>) -> ClientBuilder {
+        ClientBuilder::new(url.into())
+    }
+
+    pub(crate) fn new(shared: Arc<Shared>) -> Client {
+        Client { handle: Arc::new(Handle { shared }) }
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.handle.shared
+    }
+
+    /// Asks for a connection and keeps it up from here on. Returns at once; does nothing if it was asked for already.
+    /// After [`Phase::NeedsAuth`], or a [`Phase::Closed`] that the gateway caused, it tries again.
+    pub fn connect(&self) {
+        self.shared().command(|machine, now| machine.connect(now));
+    }
+
+    /// Gives the connection up until the next [`connect`](Client::connect). Subscriptions and unconfirmed publishes
+    /// stay.
+    pub fn disconnect(&self) {
+        self.shared().command(|machine, now| machine.disconnect(now));
+    }
+
+    /// Adds a reason to be silent, such as `"background"`. While there is any, there is no connection. Nothing but
+    /// [`resume`](Client::resume) with the same reason takes it away.
+    pub fn pause(&self, reason: &str) {
+        self.shared().command(|machine, now| machine.pause(now, reason));
+    }
+
+    /// Takes a reason away; with the last one gone, the connection comes back, if it is wanted.
+    pub fn resume(&self, reason: &str) {
+        self.shared().command(|machine, now| machine.resume(now, reason));
+    }
+
+    /// Call when the device woke up or the network changed: the connection is probed and, unless an answer comes
+    /// within 2 s, replaced. Sleep is also noticed without it, though later.
+    pub fn wake(&self) {
+        self.shared().command(|machine, now| machine.wake(now));
+    }
+
+    /// Ends everything, for good: subscriptions get [`Event::Closed`](crate::Event::Closed), unconfirmed publishes fail,
+    /// token and cache are forgotten. Returns when the gateway was told, or after a second. Cancel safe.
+    pub async fn close(&self) {
+        self.shared().close();
+        let mut ended = self.shared().ended.subscribe();
+        // An error means that the driver's side is gone, which is what we wait for.
+        let _ = ended.wait_for(|ended| *ended).await;
+    }
+
+    /// Where the connection stands now.
+    pub fn state(&self) -> State {
+        self.shared().lock().machine.state()
+    }
+
+    /// The state now, and each later one. States that follow each other faster than they are taken may be left out.
+    pub fn states(&self) -> States {
+        let receiver = self.shared().state.subscribe();
+        let states = stream::unfold((receiver, true), |(mut receiver, first)| async move {
+            if !first {
+                receiver.changed().await.ok()?;
+            }
+            let state = receiver.borrow_and_update().clone();
+            Some((state, (receiver, false)))
+        });
+        States { states: Box::pin(states) }
+    }
+
+    /// What went wrong last while connecting or asking for a token, for people. `None` while connected.
+    pub fn last_failure(&self) -> Option<String> {
+        self.shared().lock().last_failure.clone()
+    }
+
+    /// Waits until everything is here. Cancel safe.
+    ///
+    /// # Errors
+    /// Time is up, or the client will not become live without the app.
+    pub async fn wait_live(&self, timeout: Duration) -> Result<(), WaitError> {
+        let mut receiver = self.shared().state.subscribe();
+        let settled = |state: &State| matches!(state.phase, Phase::Live | Phase::NeedsAuth | Phase::Closed);
+        let state = match tokio::time::timeout(timeout, receiver.wait_for(settled)).await {
+            Ok(Ok(state)) => state.clone(),
+            Ok(Err(_)) | Err(_) => self.state(),
+        };
+        let last_failure = self.last_failure();
+        match state.phase {
+            Phase::Live => Ok(()),
+            Phase::NeedsAuth => Err(WaitError::NeedsAuth { last_failure }),
+            Phase::Closed => Err(WaitError::Closed { code: state.code, last_failure }),
+            phase => Err(WaitError::TimedOut { phase, last_failure }),
+        }
+    }
+
+    /// Begins to describe a subscription.
+    pub fn subscribe(&self, filter: &str) -> Subscribe {
+        Subscribe::new(self.handle.clone(), filter)
+    }
+
+    /// Begins to describe a message.
+    pub fn publish(&self, topic: &str) -> Publish {
+        Publish::new(self.handle.clone(), topic)
+    }
+
+    /// Begins to describe a read of the newest messages in memory. Never touches the network.
+    pub fn cached(&self, filter: &str) -> CachedRead {
+        CachedRead { client: self.clone(), filter: filter.into(), limit: 100 }
+    }
+}
+
+/// A read of the newest messages in memory.
+#[derive(Clone, Debug)]
+#[must_use = "the cache is read by read()"]
+pub struct CachedRead {
+    client: Client,
+    filter: String,
+    limit: usize,
+}
+
+impl CachedRead {
+    /// At most so many, the newest ones. Without it, 100.
+    pub fn limit(mut self, limit: usize) -> CachedRead {
+        self.limit = limit;
+        self
+    }
+
+    /// The messages that match, oldest first.
+    ///
+    /// # Errors
+    /// The filter is not valid.
+    pub fn read(self) -> Result<Vec<Message>, NameError> {
+        let filter = Filter::new(&self.filter)?;
+        let cached = self.client.shared().cached(&filter, self.limit);
+        Ok(cached.into_iter().filter_map(|c| Message::new(c.envelope, c.position)).collect())
+    }
+}
+
+/// A stream of states, see [`Client::states`].
+pub struct States {
+    states: Pin<Box<dyn Stream<Item = State> + Send>>,
+}
+
+impl States {
+    /// The next state; `None` when the client has ended.
+    pub async fn next(&mut self) -> Option<State> {
+        std::future::poll_fn(|context| self.states.as_mut().poll_next(context)).await
+    }
+}
+
+impl Stream for States {
+    type Item = State;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<State>> {
+        self.states.as_mut().poll_next(context)
+    }
+}
+
+impl fmt::Debug for States {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("States")
+    }
+}

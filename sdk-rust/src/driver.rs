@@ -1,0 +1,142 @@
+//! The one task in which socket, clock, token provider and the state machine meet.
+//!
+//! It decides nothing but how to read: while a subscription's queue is full, it takes no frame from the socket.
+
+mod connection;
+mod delivery;
+mod dial;
+mod provider;
+
+pub(crate) use dial::Dialer;
+pub(crate) use provider::{Provider, fixed};
+
+use crate::shared::Shared;
+use anabranch_sdk_core::{Effect, Phase};
+use connection::{Connection, Event};
+use delivery::Delivery;
+use provider::Request;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+/// With no timer set, the driver looks at the clock this often all the same. Any wake-up of the machine shows a sleep.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+
+struct Driver {
+    shared: Arc<Shared>,
+    dialer: Dialer,
+    provider: Provider,
+    connection: Connection,
+    request: Request,
+    delivery: Delivery,
+    /// Sockets that are being closed in good order.
+    farewells: JoinSet<()>,
+}
+
+/// Drives a client until it is closed.
+pub(crate) async fn run(shared: Arc<Shared>, dialer: Dialer, provider: Provider) {
+    let mut driver = Driver {
+        delivery: Delivery::new(shared.clone()),
+        shared,
+        dialer,
+        provider,
+        connection: Connection::none(),
+        request: Request::none(),
+        farewells: JoinSet::new(),
+    };
+    driver.drive().await;
+    // Goodbyes are short by themselves.
+    while driver.farewells.join_next().await.is_some() {}
+    driver.shared.ended.send_replace(true);
+}
+
+impl Driver {
+    async fn drive(&mut self) {
+        let shared = self.shared.clone();
+        let mut timer = pin!(sleep_until(Instant::now() + HEARTBEAT));
+        loop {
+            self.delivery.relieve();
+            let wanted = self.carry_out();
+            if shared.is_closed() {
+                self.delivery.end();
+                return;
+            }
+            let deadline = [wanted, self.delivery.park_at()].into_iter().flatten().min();
+            let deadline = deadline.unwrap_or_else(|| Instant::now() + HEARTBEAT);
+            if timer.deadline() != deadline {
+                timer.as_mut().reset(deadline);
+            }
+            tokio::select! {
+                event = self.connection.next(self.delivery.may_read()) => self.report(event),
+                () = shared.changed() => {}
+                (request, answer) = self.request.answer() => self.report_token(request, answer),
+                () = &mut timer => {
+                    self.delivery.park_if_due();
+                    let mut locked = shared.lock();
+                    locked.machine.handle_timer(shared.now());
+                }
+            }
+            while self.farewells.try_join_next().is_some() {}
+        }
+    }
+
+    fn report(&mut self, event: Event) {
+        let (attempt, now) = (self.connection.attempt(), self.shared.now());
+        let mut locked = self.shared.lock();
+        match event {
+            Event::Opened => locked.machine.handle_opened(now, attempt),
+            Event::Text(text) => locked.machine.handle_frame(now, attempt, &text),
+            Event::Closed { code, failure, retry_after } => {
+                tracing::info!(client = self.shared.client_id(), attempt, code, "connection lost: {failure}");
+                locked.last_failure = Some(failure);
+                if let Some(after) = retry_after {
+                    let after = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+                    locked.machine.handle_advice(now, after);
+                }
+                locked.machine.handle_closed(now, attempt, code);
+            }
+        }
+    }
+
+    fn report_token(&mut self, request: u32, answer: Result<String, String>) {
+        let now = self.shared.now();
+        let mut locked = self.shared.lock();
+        match answer {
+            Ok(token) => locked.machine.handle_token(now, request, &token),
+            Err(failure) => {
+                tracing::warn!(client = self.shared.client_id(), "no token: {failure}");
+                locked.last_failure = Some(format!("no token: {failure}"));
+                locked.machine.handle_token_failed(now, request);
+            }
+        }
+    }
+
+    /// Carries out all effects. Returns when the machine wants to look at the clock again.
+    fn carry_out(&mut self) -> Option<Instant> {
+        let shared = self.shared.clone();
+        let mut locked = shared.lock();
+        while let Some(effect) = locked.machine.poll_effect() {
+            match effect {
+                Effect::Open { attempt } => self.connection.dial(attempt, &self.dialer),
+                Effect::Send { attempt, text } => self.connection.send(attempt, text),
+                Effect::Close { attempt, code } => {
+                    if let Some(farewell) = self.connection.close(attempt, code) {
+                        self.farewells.spawn(farewell);
+                    }
+                }
+                Effect::NeedToken { request, why } => self.request.start(request, (self.provider)(why)),
+                Effect::State(state) => {
+                    if matches!(state.phase, Phase::Syncing | Phase::Live) {
+                        locked.last_failure = None;
+                    }
+                    tracing::debug!(client = shared.client_id(), phase = state.phase.name(), "state");
+                }
+                told => self.delivery.take(&mut locked, told),
+            }
+        }
+        shared.tell_state(&locked);
+        locked.machine.next_timer().map(|mono| shared.instant(mono))
+    }
+}

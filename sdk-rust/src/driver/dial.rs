@@ -1,0 +1,100 @@
+//! Opens sockets.
+
+use crate::error::BuildError;
+use anabranch_protocol::{SUBPROTOCOL, limits};
+use futures_util::future::BoxFuture;
+use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::{HeaderValue, Uri, header};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{self, http::Response};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
+
+/// Name resolution, TCP, TLS and the upgrade together.
+const CONNECT: Duration = Duration::from_secs(10);
+/// The library's default of 128 KiB would be most of what an idle client costs.
+const READ_BUFFER: usize = 16 * 1024;
+/// The largest frame that is accepted: an envelope, what stands around it, and room for what a newer gateway adds.
+const FRAME: usize = 2 * limits::ENVELOPE_BYTES;
+
+pub(crate) type WebSocket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// How to reach the gateway.
+#[derive(Clone)]
+pub(crate) struct Dialer {
+    url: Uri,
+    tls: Arc<ClientConfig>,
+}
+
+/// A socket could not be opened.
+#[derive(Debug, Error)]
+pub(crate) enum DialError {
+    #[error("cannot connect: {0}")]
+    Tcp(#[from] io::Error),
+    #[error("no connection within 10 s")]
+    Timeout,
+    #[error("the gateway answered HTTP {status}{}", .detail)]
+    Http { status: u16, detail: String, retry_after: Option<Duration> },
+    #[error("no WebSocket: {0}")]
+    WebSocket(tungstenite::Error),
+}
+
+impl Dialer {
+    pub(crate) fn new(url: Uri, roots: Option<RootCertStore>) -> Result<Dialer, BuildError> {
+        let roots = roots.unwrap_or_else(|| webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect());
+        // The provider is named, because a program with two of them would make rustls panic when left to choose.
+        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Dialer { url, tls: Arc::new(tls) })
+    }
+
+    pub(crate) fn dial(&self) -> BoxFuture<'static, Result<WebSocket, DialError>> {
+        let dialer = self.clone();
+        Box::pin(async move { timeout(CONNECT, dialer.open()).await.map_err(|_| DialError::Timeout)? })
+    }
+
+    async fn open(self) -> Result<WebSocket, DialError> {
+        let secure = self.url.scheme_str() == Some("wss");
+        let host = self.url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        let port = self.url.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let tcp = TcpStream::connect((host, port)).await?;
+        // Small frames both ways, each of which someone waits for.
+        tcp.set_nodelay(true)?;
+        let mut request = self.url.clone().into_client_request().map_err(DialError::WebSocket)?;
+        request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER)
+            .write_buffer_size(READ_BUFFER)
+            .max_message_size(Some(FRAME))
+            .max_frame_size(Some(FRAME));
+        let connector = if secure { Connector::Rustls(self.tls) } else { Connector::Plain };
+        match client_async_tls_with_config(request, tcp, Some(config), Some(connector)).await {
+            Ok((socket, _response)) => Ok(socket),
+            Err(tungstenite::Error::Http(response)) => Err(refused(&response)),
+            Err(error) => Err(DialError::WebSocket(error)),
+        }
+    }
+}
+
+/// What an HTTP answer says instead of an upgrade.
+fn refused(response: &Response<Option<Vec<u8>>>) -> DialError {
+    let seconds = response.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()?.parse().ok());
+    let body = response.body().as_deref().unwrap_or_default();
+    let mut detail: String = String::from_utf8_lossy(body).chars().take(200).collect();
+    if !detail.is_empty() {
+        detail.insert_str(0, ": ");
+    }
+    DialError::Http {
+        status: response.status().as_u16(),
+        detail,
+        retry_after: seconds.map(Duration::from_secs),
+    }
+}

@@ -1,0 +1,127 @@
+//! One narrow error for each operation. Each says whether the same thing may work later.
+
+use anabranch_protocol::code::{Code, Remedy};
+use anabranch_protocol::topic::NameError;
+use anabranch_sdk_core::{Phase, PublishRefused};
+use thiserror::Error;
+
+/// A client cannot be built like this.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// Not a `ws://` or `wss://` URL with a host.
+    #[error("not a WebSocket URL: {url}: {reason}")]
+    Url { url: String, reason: String },
+    /// Over 128 bytes.
+    #[error("the client id is over 128 bytes")]
+    ClientId,
+    /// The client needs a tokio runtime, which it takes from where it is built.
+    #[error("no tokio runtime here: build the client inside one")]
+    NoRuntime,
+    /// The system has no random numbers to give.
+    #[error("no random numbers from the system: {0}")]
+    Random(getrandom::Error),
+    /// The TLS library refused its own defaults.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// A subscription cannot be opened.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SubscribeError {
+    /// The filter is not one.
+    #[error("not a filter: {0}")]
+    Filter(#[from] NameError),
+    /// The client was closed.
+    #[error("the client is closed")]
+    Closed,
+}
+
+impl SubscribeError {
+    /// The gateway's code that says the same.
+    pub fn code(&self) -> Code {
+        match self {
+            SubscribeError::Filter(_) => Code::BAD_FILTER,
+            SubscribeError::Closed => Code::GOING_AWAY,
+        }
+    }
+
+    /// Always `false`: neither gets better by itself.
+    pub fn is_retryable(&self) -> bool {
+        false
+    }
+}
+
+/// `wait_live` ended without the connection being live.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum WaitError {
+    /// Time is up. The client goes on trying.
+    #[error("not live in time: {}{}", .phase.name(), failure(.last_failure))]
+    TimedOut { phase: Phase, last_failure: Option<String> },
+    /// The gateway refuses the tokens; see [`Client::connect`](crate::Client::connect).
+    #[error("the gateway accepts none of the tokens{}", failure(.last_failure))]
+    NeedsAuth { last_failure: Option<String> },
+    /// The client was closed, or told by the gateway to stop.
+    #[error("the client is closed{}", failure(.last_failure))]
+    Closed { code: Option<Code>, last_failure: Option<String> },
+}
+
+fn failure(last: &Option<String>) -> String {
+    last.as_ref().map(|text| format!(" ({text})")).unwrap_or_default()
+}
+
+impl WaitError {
+    /// Whether waiting longer may help.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, WaitError::TimedOut { .. })
+    }
+}
+
+/// A message was not published, or it is not known whether it was.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The topic is not one.
+    #[error("not a topic: {0}")]
+    Topic(#[from] NameError),
+    /// The value cannot be written as JSON.
+    #[error("the payload cannot be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// It was not even queued.
+    #[error("not queued: {0}")]
+    NotQueued(#[from] PublishRefused),
+    /// The gateway will not have it.
+    #[error("refused by the gateway: {code}: {message}")]
+    Refused { code: Code, message: String },
+    /// The client was closed before the confirm. The log may have it: publish again under the same message id.
+    #[error("the client was closed before the gateway confirmed {message_id}")]
+    Unconfirmed { message_id: String },
+}
+
+impl PublishError {
+    /// The gateway's code, or the one that says the same.
+    pub fn code(&self) -> Code {
+        match self {
+            PublishError::Topic(_) => Code::BAD_TOPIC,
+            PublishError::Json(_) => Code::BAD_ENVELOPE,
+            PublishError::NotQueued(refused) => refused.code(),
+            PublishError::Refused { code, .. } => *code,
+            PublishError::Unconfirmed { .. } => Code::UNCONFIRMED,
+        }
+    }
+
+    /// Whether the same thing may work later, under the same message id.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            PublishError::NotQueued(refused) => *refused == PublishRefused::QueueFull,
+            _ => self.code().remedy() == Remedy::Retry,
+        }
+    }
+
+    /// Whether the log may have the message all the same.
+    pub fn could_have_happened(&self) -> bool {
+        matches!(self, PublishError::Unconfirmed { .. })
+    }
+}

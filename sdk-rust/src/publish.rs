@@ -1,0 +1,125 @@
+//! From a value to the gateway's confirm.
+
+use crate::client::Handle;
+use crate::error::PublishError;
+use anabranch_protocol::cursor::Position;
+use anabranch_protocol::envelope::{Envelope, MessageType, Stamp};
+use anabranch_protocol::json::Scanner;
+use anabranch_protocol::topic::Topic;
+use anabranch_sdk_core::PublishRefused;
+use serde::Serialize;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// A message that the log has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    pub message_id: String,
+    /// Where the log has it.
+    pub position: Position,
+    /// An earlier try under the same message id had stored it.
+    pub duplicate: bool,
+}
+
+/// A message about to be published. Does nothing until [`send`](Publish::send).
+#[derive(Debug)]
+#[must_use = "a message is published by send()"]
+pub struct Publish {
+    handle: Arc<Handle>,
+    topic: String,
+    payload: String,
+    message_id: Option<String>,
+    correlation_id: Option<String>,
+    source: Option<String>,
+    message_type: MessageType,
+}
+
+impl Publish {
+    pub(crate) fn new(handle: Arc<Handle>, topic: &str) -> Publish {
+        Publish {
+            handle,
+            topic: topic.into(),
+            payload: "null".into(),
+            message_id: None,
+            correlation_id: None,
+            source: None,
+            message_type: MessageType::Event,
+        }
+    }
+
+    /// The payload, from a value.
+    ///
+    /// # Errors
+    /// The value cannot be written as JSON.
+    pub fn json<T: Serialize + ?Sized>(mut self, payload: &T) -> Result<Publish, PublishError> {
+        self.payload = serde_json::to_string(payload)?;
+        Ok(self)
+    }
+
+    /// The payload, from JSON text. Without a payload, `null` is published.
+    pub fn payload_text(mut self, json: impl Into<String>) -> Publish {
+        self.payload = json.into();
+        self
+    }
+
+    /// The message id: the key under which the log keeps one copy. Without it, a random UUID.
+    pub fn message_id(mut self, id: impl Into<String>) -> Publish {
+        self.message_id = Some(id.into());
+        self
+    }
+
+    /// Joins a response to its command.
+    pub fn correlation_id(mut self, id: impl Into<String>) -> Publish {
+        self.correlation_id = Some(id.into());
+        self
+    }
+
+    /// The component that speaks. Without it, the client id.
+    pub fn source(mut self, source: impl Into<String>) -> Publish {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Without it, [`MessageType::Event`].
+    pub fn message_type(mut self, message_type: MessageType) -> Publish {
+        self.message_type = message_type;
+        self
+    }
+
+    /// Queues the message and waits until the log has it. Without a connection it waits for one; it is sent again after a
+    /// reconnect, under the same message id.
+    ///
+    /// Cancel safe: dropping the future gives up waiting, not the message.
+    ///
+    /// # Errors
+    /// See [`PublishError`].
+    pub async fn send(self) -> Result<Published, PublishError> {
+        Topic::check(&self.topic)?;
+        // Checked alone: in the envelope, `1},"x":{` would be as good as a value.
+        let mut scanner = Scanner::new(&self.payload);
+        let whole = scanner.raw().is_ok() && scanner.end().is_ok();
+        if !whole {
+            return Err(PublishRefused::NotJson.into());
+        }
+        let message_id = self.message_id.unwrap_or_else(|| Uuid::new_v4().to_string());
+        let shared = self.handle.shared();
+        let envelope = Envelope {
+            correlation_id: self.correlation_id.map(Into::into),
+            message_type: Some(self.message_type),
+            payload: &self.payload,
+            ..Envelope::default()
+        };
+        let timestamp = jiff::Timestamp::now().to_string();
+        let stamp = Stamp {
+            message_id: &message_id,
+            timestamp: &timestamp,
+            source: self.source.as_deref().unwrap_or(shared.client_id()),
+        };
+        let confirm = shared.publish(&message_id, &envelope.complete(&self.topic, stamp))?;
+        match confirm.await {
+            Ok(result) => result,
+            // The driver is gone, with the runtime that it ran on.
+            Err(_) => Err(PublishError::Unconfirmed { message_id }),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! What the app's handles and the driver share: the state machine behind one lock.
+//!
+//! Handles call the machine directly, so that `connect` or `subscribe` take effect before they return; the driver alone
+//! takes effects out. There is no channel between them that could grow.
+
+use crate::error::{PublishError, SubscribeError};
+use crate::publish::Published;
+use crate::subscription::Start;
+use crate::subscription::queue::Queue;
+use anabranch_protocol::client_frame::SubscriptionId;
+use anabranch_protocol::filter::Filter;
+use anabranch_sdk_core::cache::Cached;
+use anabranch_sdk_core::{Machine, Now, State};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::Instant;
+
+/// The result of a publish, on its way to whoever waits for it.
+pub(crate) type Confirm = oneshot::Sender<Result<Published, PublishError>>;
+
+pub(crate) struct Shared {
+    locked: Mutex<Locked>,
+    /// Tells the driver that the machine has something to do.
+    changed: Notify,
+    pub(crate) state: watch::Sender<State>,
+    /// Turns true when the driver has ended.
+    pub(crate) ended: watch::Sender<bool>,
+    client_id: String,
+    epoch: Instant,
+}
+
+pub(crate) struct Locked {
+    pub(crate) machine: Machine,
+    pub(crate) queues: HashMap<SubscriptionId, Arc<Queue>>,
+    pub(crate) confirms: HashMap<String, Confirm>,
+    pub(crate) last_failure: Option<String>,
+    next_id: SubscriptionId,
+    closed: bool,
+}
+
+impl Shared {
+    pub(crate) fn new(machine: Machine, client_id: String) -> Shared {
+        Shared {
+            locked: Mutex::new(Locked {
+                machine,
+                queues: HashMap::new(),
+                confirms: HashMap::new(),
+                last_failure: None,
+                next_id: 1,
+                closed: false,
+            }),
+            changed: Notify::new(),
+            state: watch::Sender::new(State::idle()),
+            ended: watch::Sender::new(false),
+            client_id,
+            epoch: Instant::now(),
+        }
+    }
+
+    /// Never held across an await.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Locked> {
+        self.locked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        let mono = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now { mono, wall: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX) }
+    }
+
+    /// The moment of the runtime's clock that a machine's moment means.
+    pub(crate) fn instant(&self, mono: u64) -> Instant {
+        self.epoch + std::time::Duration::from_millis(mono)
+    }
+
+    pub(crate) fn client_id(&self) -> &str {
+        &self.client_id
+    }
+
+    pub(crate) fn wake_driver(&self) {
+        self.changed.notify_one();
+    }
+
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// One command to the machine.
+    pub(crate) fn command(&self, command: impl FnOnce(&mut Machine, Now)) {
+        let mut locked = self.lock();
+        command(&mut locked.machine, self.now());
+        self.tell_state(&locked);
+        drop(locked);
+        self.wake_driver();
+    }
+
+    /// Passes the machine's state on to those who watch it, if it changed.
+    pub(crate) fn tell_state(&self, locked: &Locked) {
+        let state = locked.machine.state();
+        self.state.send_if_modified(|told| {
+            let changed = *told != state;
+            *told = state;
+            changed
+        });
+    }
+
+    pub(crate) fn close(&self) {
+        let mut locked = self.lock();
+        locked.closed = true;
+        locked.machine.close(self.now());
+        self.tell_state(&locked);
+        drop(locked);
+        self.wake_driver();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    pub(crate) fn subscribe(
+        &self,
+        filter: &str,
+        start: Start,
+    ) -> Result<(SubscriptionId, Arc<Queue>), SubscribeError> {
+        let mut locked = self.lock();
+        if locked.closed {
+            return Err(SubscribeError::Closed);
+        }
+        let id = locked.next_id;
+        let cursor = match &start {
+            Start::After(cursor) => Some(cursor.clone()),
+            _ => None,
+        };
+        locked.machine.subscribe(self.now(), id, filter, start.into())?;
+        locked.next_id = locked.next_id.wrapping_add(1);
+        let queue = Arc::new(Queue::starting_at(cursor));
+        locked.queues.insert(id, queue.clone());
+        drop(locked);
+        self.wake_driver();
+        Ok((id, queue))
+    }
+
+    pub(crate) fn unsubscribe(&self, id: SubscriptionId) {
+        let mut locked = self.lock();
+        if locked.queues.remove(&id).is_some() {
+            locked.machine.unsubscribe(self.now(), id);
+        }
+        drop(locked);
+        self.wake_driver();
+    }
+
+    pub(crate) fn publish(
+        &self,
+        message_id: &str,
+        envelope: &str,
+    ) -> Result<oneshot::Receiver<Result<Published, PublishError>>, PublishError> {
+        let mut locked = self.lock();
+        locked.machine.publish(self.now(), message_id, envelope)?;
+        let (confirm, confirmed) = oneshot::channel();
+        locked.confirms.insert(message_id.into(), confirm);
+        drop(locked);
+        self.wake_driver();
+        Ok(confirmed)
+    }
+
+    pub(crate) fn cached(&self, filter: &Filter, limit: usize) -> Vec<Cached> {
+        self.lock().machine.cached(filter, limit)
+    }
+}

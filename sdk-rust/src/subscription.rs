@@ -1,0 +1,173 @@
+//! A subscription: a stream of events, and a cursor from which it can be taken up again.
+
+pub(crate) mod queue;
+
+use crate::client::Handle;
+use crate::error::SubscribeError;
+use crate::message::Message;
+use anabranch_protocol::client_frame::SubscriptionId;
+use anabranch_protocol::code::Code;
+use anabranch_protocol::cursor::Cursor;
+use anabranch_protocol::server_frame::{Gap, Outcome};
+use anabranch_sdk_core as core;
+use futures_util::Stream;
+use queue::Queue;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+/// Where the delivery of a subscription begins.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Start {
+    /// With the next message.
+    #[default]
+    Now,
+    /// With the oldest message that the log still has.
+    Earliest,
+    /// With the messages of the last so long.
+    Since(Duration),
+    /// After a cursor from [`Subscription::cursor`], perhaps of an earlier run.
+    After(Cursor),
+}
+
+impl From<Start> for core::Start {
+    fn from(start: Start) -> core::Start {
+        match start {
+            Start::Now => core::Start::Now,
+            Start::Earliest => core::Start::Earliest,
+            // The wire's numbers end at 2^53.
+            Start::Since(ago) => {
+                core::Start::Since(u64::try_from(ago.as_millis()).map_or(1 << 53, |ms| ms.min(1 << 53)))
+            }
+            Start::After(cursor) => core::Start::After(cursor),
+        }
+    }
+}
+
+/// What happens on a subscription, in order.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// The gateway begins the delivery, or takes it up after a reconnect.
+    Subscribed(Outcome),
+    /// One message. Each comes once, in the order of the log.
+    Message(Message),
+    /// Messages may be missing here. Always comes before the next message.
+    Gap(Gap),
+    /// Everything up to the newest message has been delivered; what follows comes as it happens.
+    Live,
+    /// The end: nothing follows.
+    Closed(Closed),
+}
+
+/// Why a subscription ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Closed {
+    /// The gateway will not deliver it: not granted, or not possible.
+    Refused { code: Code, message: String },
+    /// A narrower token ended it.
+    Revoked { code: Code },
+    /// The client was closed.
+    Client,
+}
+
+/// A subscription about to be opened. Does nothing until [`open`](Subscribe::open).
+#[derive(Debug)]
+#[must_use = "a subscription is opened by open()"]
+pub struct Subscribe {
+    handle: Arc<Handle>,
+    filter: String,
+    start: Start,
+}
+
+impl Subscribe {
+    pub(crate) fn new(handle: Arc<Handle>, filter: &str) -> Subscribe {
+        Subscribe { handle, filter: filter.into(), start: Start::Now }
+    }
+
+    /// Where to begin; without it, [`Start::Now`].
+    pub fn from(mut self, start: Start) -> Subscribe {
+        self.start = start;
+        self
+    }
+
+    /// Opens it. The gateway is told as soon as there is a connection.
+    ///
+    /// # Errors
+    /// The filter is not valid, or the client is closed. A refusal by the gateway arrives as [`Event::Closed`].
+    pub fn open(self) -> Result<Subscription, SubscribeError> {
+        let (id, queue) = self.handle.shared().subscribe(&self.filter, self.start)?;
+        Ok(Subscription { handle: self.handle, id, queue })
+    }
+}
+
+/// A stream of [`Event`]s. Dropping it unsubscribes.
+///
+/// # A slow app
+/// At most 1,024 messages or 4 MiB wait for the app. With more, the client stops reading from the network, and TCP stops the
+/// gateway; nothing is lost. Since that stops the client's other subscriptions too, after a second the full
+/// subscription is parked: the gateway is told to stop delivering it, and to go on from its cursor when the app has
+/// taken half of what waits. State topics then arrive conflated, and if the log has forgotten something meanwhile, as
+/// a [`Event::Gap`].
+pub struct Subscription {
+    handle: Arc<Handle>,
+    id: SubscriptionId,
+    queue: Arc<Queue>,
+}
+
+impl Subscription {
+    /// The next event; `None` after [`Event::Closed`]. Cancel safe: an event is taken only when it is returned.
+    pub async fn next_event(&mut self) -> Option<Event> {
+        std::future::poll_fn(|context| self.poll_event(context)).await
+    }
+
+    /// The same as [`next_event`](Subscription::next_event), in the words of streams.
+    pub async fn next(&mut self) -> Option<Event> {
+        self.next_event().await
+    }
+
+    /// The next message, with all other events left out; `None` at the end. For those who do not care about gaps.
+    pub async fn next_message(&mut self) -> Option<Message> {
+        loop {
+            if let Event::Message(message) = self.next_event().await? {
+                return Some(message);
+            }
+        }
+    }
+
+    /// Where the app stands: covers every event after which the next one was asked for. Store it together with what
+    /// the messages changed, and begin with [`Start::After`] in the next run. `None` until the gateway has answered.
+    pub fn cursor(&self) -> Option<Cursor> {
+        self.queue.cursor()
+    }
+
+    fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
+        let (event, relieved) = self.queue.poll(context);
+        if relieved {
+            self.handle.shared().wake_driver();
+        }
+        Poll::Ready(ready!(event))
+    }
+}
+
+impl Stream for Subscription {
+    type Item = Event;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.get_mut().poll_event(context)
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.handle.shared().unsubscribe(self.id);
+    }
+}
+
+impl std::fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subscription").field("id", &self.id).finish_non_exhaustive()
+    }
+}

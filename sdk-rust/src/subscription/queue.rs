@@ -1,0 +1,115 @@
+//! What was delivered for one subscription and its app has not taken yet.
+
+use super::Event;
+use anabranch_protocol::cursor::Cursor;
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+/// Messages that wait for the app before the client stops reading.
+pub(crate) const MESSAGES: usize = 1_024;
+/// Bytes of messages that wait for the app before the client stops reading.
+pub(crate) const BYTES: usize = 4 * 1024 * 1024;
+
+/// Bounded not by refusing, but by its flag: the driver reads no further frame while a queue is full.
+#[derive(Default)]
+pub(crate) struct Queue {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    items: VecDeque<Item>,
+    messages: usize,
+    bytes: usize,
+    /// Set at the bound, cleared at half of it: between them, reading does not stutter.
+    full: bool,
+    /// What the app sees as its cursor: it covers every event that was followed by a request for the next one.
+    cursor: Option<Cursor>,
+    ended: bool,
+    waker: Option<Waker>,
+}
+
+enum Item {
+    Event(Event),
+    /// Covers the events before it.
+    Cursor(Cursor),
+}
+
+impl Queue {
+    pub(crate) fn starting_at(cursor: Option<Cursor>) -> Queue {
+        Queue { inner: Mutex::new(Inner { cursor, ..Inner::default() }) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds an event; says whether the queue is full now.
+    pub(crate) fn push(&self, event: Event) -> bool {
+        let mut inner = self.lock();
+        if let Event::Message(message) = &event {
+            inner.messages += 1;
+            inner.bytes += message.bytes();
+        }
+        inner.ended |= matches!(event, Event::Closed(_));
+        inner.items.push_back(Item::Event(event));
+        inner.full |= inner.messages >= MESSAGES || inner.bytes >= BYTES;
+        let full = inner.full;
+        let waker = inner.waker.take();
+        drop(inner);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        full
+    }
+
+    /// Moves the cursor over everything pushed so far.
+    pub(crate) fn push_cursor(&self, cursor: Cursor) {
+        let mut inner = self.lock();
+        if let Some(Item::Cursor(last)) = inner.items.back_mut() {
+            *last = cursor;
+        } else {
+            inner.items.push_back(Item::Cursor(cursor));
+        }
+        // An app that waits for the next event has handled all before: its cursor may move at once.
+        let waker = inner.waker.take();
+        drop(inner);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.lock().full
+    }
+
+    pub(crate) fn cursor(&self) -> Option<Cursor> {
+        self.lock().cursor.clone()
+    }
+
+    /// The next event, and whether the queue has just stopped being full.
+    pub(crate) fn poll(&self, context: &mut Context<'_>) -> (Poll<Option<Event>>, bool) {
+        let mut inner = self.lock();
+        loop {
+            match inner.items.pop_front() {
+                Some(Item::Cursor(cursor)) => inner.cursor = Some(cursor),
+                Some(Item::Event(event)) => {
+                    let mut relieved = false;
+                    if let Event::Message(message) = &event {
+                        inner.messages -= 1;
+                        inner.bytes -= message.bytes();
+                        relieved = inner.full && inner.messages <= MESSAGES / 2 && inner.bytes <= BYTES / 2;
+                        inner.full &= !relieved;
+                    }
+                    return (Poll::Ready(Some(event)), relieved);
+                }
+                None if inner.ended => return (Poll::Ready(None), false),
+                None => {
+                    inner.waker = Some(context.waker().clone());
+                    return (Poll::Pending, false);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+use crate::gateway::{Gateway, cursor, next_number, soon};
+use anabranch::Outcome;
+
+/// More than the queue and the kernel's buffers hold together.
+const MANY: u64 = 200_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_app_that_does_not_read_is_parked_and_misses_nothing() {
+    let gateway = Gateway::start().await;
+    let client = gateway.client();
+    let mut slow = client.subscribe("slow").open().expect("a filter");
+    client.connect();
+    let (mut peer, hello) = gateway.welcome().await;
+    let id = hello["subscriptions"][0]["id"].as_u64().expect("an id");
+    peer.subscribed(id, 0, Outcome::Live).await;
+
+    // Sends until the client says stop. It must say so, since its app takes nothing.
+    let mut offset = 0;
+    let frame = loop {
+        offset += 1;
+        assert!(offset < MANY, "the client takes everything that its app does not");
+        tokio::select! {
+            biased;
+            frame = peer.frame() => break frame.expect("the client stays"),
+            () = tokio::task::yield_now() => {}
+        }
+        peer.message(offset, "slow").await;
+    };
+    assert_eq!((frame["type"].as_str(), frame["id"].as_u64()), (Some("unsubscribe"), Some(id)));
+
+    // The parked subscription does not keep others from publishing.
+    let publish = tokio::spawn(client.publish("a").message_id("m").send());
+    peer.expect("publish").await;
+    let position = crate::gateway::position(1);
+    peer.send(anabranch_protocol::server_frame::ServerFrame::Published {
+        message_id: "m".into(),
+        position,
+        duplicate: false,
+    })
+    .await;
+    soon("the confirm", publish).await.expect("no panic").expect("published");
+
+    // The app takes up reading: the client goes on from where it stopped.
+    let mut seen = 0;
+    let resume = loop {
+        let number = next_number(&mut slow).await;
+        assert_eq!(number, seen + 1);
+        seen = number;
+        tokio::select! {
+            biased;
+            frame = peer.frame() => break frame.expect("the client stays"),
+            () = tokio::task::yield_now() => {}
+        }
+    };
+    assert_eq!(resume["type"], "subscribe");
+    let from: anabranch::Cursor = resume["cursor"].as_str().expect("a cursor").parse().expect("a cursor");
+    let from = from.positions()[0].offset.0;
+    assert!(from >= seen && from < offset, "{seen} {from} {offset}");
+    peer.subscribed(id, from, Outcome::Resumed).await;
+    for offset in from + 1..from + 100 {
+        peer.message(offset, "slow").await;
+    }
+    while seen < from + 99 {
+        let number = next_number(&mut slow).await;
+        assert_eq!(number, seen + 1);
+        seen = number;
+    }
+    assert_eq!(slow.cursor(), Some(cursor(seen - 1)));
+}
