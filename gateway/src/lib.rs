@@ -1,6 +1,7 @@
 //! The gateway. (Table of contents follows as the rooms are built.)
 
 pub mod auth;
+pub mod cli;
 pub mod config;
 pub mod connection;
 pub mod drain;

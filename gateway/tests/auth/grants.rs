@@ -13,13 +13,16 @@ fn grants(list: &[(Kind, &str)]) -> Grants {
     gathered.into()
 }
 
+/// What a principal was given.
+type Given = &'static [(Kind, &'static str)];
+
 const YES: bool = true;
 const NO: bool = false;
 
 #[test]
 fn a_subscription_is_covered_by_one_grant_or_refused() {
     use Kind::*;
-    let table: &[(&str, &[(Kind, &str)], &str, bool)] = &[
+    let table: &[(&str, Given, &str, bool)] = &[
         ("nothing is granted by default", &[], "a", NO),
         ("an exact grant", &[(Read, "a/b")], "a/b", YES),
         ("another topic", &[(Read, "a/b")], "a/c", NO),
@@ -65,7 +68,7 @@ fn a_subscription_is_covered_by_one_grant_or_refused() {
 fn a_topic_is_read_and_written_by_separate_rights() {
     use Kind::*;
     // name, grants, topic, may read, may write
-    let table: &[(&str, &[(Kind, &str)], &str, bool, bool)] = &[
+    let table: &[(&str, Given, &str, bool, bool)] = &[
         ("nothing", &[], "a", NO, NO),
         ("read only", &[(Read, "a/#")], "a/b", YES, NO),
         ("write only", &[(Write, "a/#")], "a/b", NO, YES),
