@@ -55,6 +55,22 @@ impl Code {
             _ => Remedy::Retry,
         }
     }
+
+    /// The HTTP status of an answer that is refused with this code.
+    pub const fn http_status(self) -> u16 {
+        match self {
+            Code::TOO_MANY_IN_FLIGHT | Code::TOO_MANY_CONNECTIONS => 429,
+            Code::NOT_ALLOWED | Code::ORIGIN_REFUSED => 403,
+            Code::TOO_LARGE => 413,
+            Code::LOG_FULL => 507,
+            _ => match self.remedy() {
+                Remedy::Retry => 503,
+                Remedy::Authenticate => 401,
+                Remedy::StartAnew => 409,
+                Remedy::DropItem | Remedy::Stop => 400,
+            },
+        }
+    }
 }
 
 impl fmt::Debug for Code {

@@ -14,7 +14,8 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// Reads the inputs: files, and folders with all that is in them but `node_modules`, `dist` and hidden entries.
+    /// Reads the inputs: files, and folders with all that is in them but hidden entries and
+    /// what the steps themselves make there.
     pub fn of(name: &str, inputs: &[PathBuf]) -> Result<Stamp> {
         let mut hasher = DefaultHasher::new();
         for input in inputs {
@@ -47,7 +48,7 @@ fn add(hasher: &mut DefaultHasher, path: &Path) -> io::Result<()> {
     entries.sort();
     for entry in entries {
         let name = entry.file_name().unwrap_or_default().to_string_lossy();
-        if !matches!(&*name, "node_modules" | "dist") && !name.starts_with('.') {
+        if !matches!(&*name, "node_modules" | "dist" | "glue.js") && !name.starts_with('.') {
             add(hasher, &entry)?;
         }
     }

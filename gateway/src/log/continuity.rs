@@ -316,3 +316,6 @@ impl Judged {
         self.events
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! The memory log under the suite, and under each lie.
 
+mod lies;
+
 use super::{MemoryLog, Options, Patience};
 use crate::log::Log;
 use crate::log::conformance::Harness;
