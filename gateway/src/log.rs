@@ -3,12 +3,14 @@
 //! Only this room knows a broker's name. Everything beyond it sees [`Log`].
 //!
 //! * [`memory`]: nothing survives the process; the model that the others must agree with.
+//! * [`embedded`]: our own, in files; for gateways that need no broker.
 //! * [`verified`] makes an honest log of a broker that lies; [`source`] is what a broker's backend implements for it,
 //!   and [`continuity`] its judgement.
 
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 pub mod continuity;
+pub mod embedded;
 pub mod memory;
 pub mod source;
 pub mod verified;

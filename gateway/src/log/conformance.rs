@@ -81,7 +81,8 @@ macro_rules! log_conformance_tests {
         $(
             #[tokio::test]
             async fn $case() {
-                let mut harness = $fresh().await;
+                let fresh = $fresh;
+                let mut harness = fresh().await;
                 $crate::log::conformance::run(stringify!($case), &mut harness).await;
             }
         )+

@@ -42,12 +42,15 @@ pub(super) async fn random_operations_agree_with_the_memory_log(harness: &mut dy
 
 impl Pair {
     async fn append(&mut self, dice: &mut Dice) {
-        for _ in 0..=dice.below(20) {
-            let n = self.positions.len() as u64;
+        let mut confirms = Vec::new();
+        for n in 0..=dice.below(20) {
+            let n = self.positions.len() as u64 + n;
             let padding = if dice.below(30) == 0 { 20_000 } else { dice.below(300) as usize };
             let new = record_of(&format!("iotsphere/t{}", dice.below(5)), n, padding);
-            let here = self.log.append(new.clone()).await.expect("confirmed");
-            let there = self.oracle.append(new).await.expect("confirmed");
+            confirms.push((self.log.append(new.clone()), self.oracle.append(new)));
+        }
+        for (here, there) in confirms {
+            let (here, there) = (here.await.expect("confirmed"), there.await.expect("confirmed"));
             assert_eq!(here.fingerprint, there.fingerprint);
             self.positions.push((here, there));
         }
