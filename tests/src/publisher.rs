@@ -1,0 +1,100 @@
+//! Publishers that enter every message in a ledger, and retry it under the same message id until they have a confirm.
+
+use crate::http_client::HttpClient;
+use crate::ledger::{Ledger, Number};
+use crate::wait::{PATIENCE, until};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Publishes by HTTP, in batches.
+#[derive(Debug)]
+pub struct HttpPublisher {
+    address: SocketAddr,
+    token: String,
+    ledger: Arc<Ledger>,
+    /// Before the number in each message id: message ids of two tests, or two publishers, never meet.
+    prefix: String,
+    connection: Option<HttpClient>,
+    /// Requests that had to be sent again.
+    retries: u64,
+}
+
+impl HttpPublisher {
+    pub fn new(address: SocketAddr, token: &str, ledger: Arc<Ledger>) -> HttpPublisher {
+        let prefix = uuid::Uuid::new_v4().to_string();
+        HttpPublisher { address, token: token.into(), ledger, prefix, connection: None, retries: 0 }
+    }
+
+    /// How many requests had to be sent again.
+    pub fn retries(&self) -> u64 {
+        self.retries
+    }
+
+    /// Publishes one message for each topic, and returns when all are confirmed. While there is no gateway, it tries
+    /// again and again.
+    pub async fn publish(&mut self, topics: &[&str]) {
+        let mut open: Vec<(Number, String)> = topics
+            .iter()
+            .map(|topic| {
+                let number = self.ledger.enter(topic);
+                (number, envelope(&self.prefix, number, topic))
+            })
+            .collect();
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while !open.is_empty() {
+            assert!(tokio::time::Instant::now() < deadline, "{} messages not confirmed", open.len());
+            let body: String = open.iter().map(|(_, envelope)| envelope.as_str()).collect();
+            match self.send(&body).await {
+                Some(results) => {
+                    let mut results = results.into_iter();
+                    open.retain(|(number, envelope)| {
+                        let result = results.next().unwrap_or(Value::Null);
+                        match result["position"].as_str() {
+                            Some(position) => {
+                                self.ledger.confirm(*number, position.parse().expect("a position"));
+                                false
+                            }
+                            None => {
+                                assert_eq!(result["remedy"], "retry", "{envelope}: {result}");
+                                true
+                            }
+                        }
+                    });
+                }
+                None => self.connection = None,
+            }
+            if !open.is_empty() {
+                self.retries += 1;
+            }
+        }
+    }
+
+    /// The results, if there is an answer with results.
+    async fn send(&mut self, body: &str) -> Option<Vec<Value>> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            none => {
+                let address = self.address;
+                none.insert(until("a gateway", async || HttpClient::connect(address).await.ok()).await)
+            }
+        };
+        let authorization = format!("Bearer {}", self.token);
+        let headers = [("Authorization", authorization.as_str()), ("Content-Type", "application/x-ndjson")];
+        let response = connection.request("POST", "/v1/publish", &headers, body.as_bytes()).await.ok()?;
+        let answer = response.json();
+        match answer["results"].as_array() {
+            Some(results) => Some(results.clone()),
+            None => {
+                assert!(response.status >= 500 || response.status == 429, "{}: {answer}", response.status);
+                None
+            }
+        }
+    }
+}
+
+/// One line of NDJSON.
+fn envelope(prefix: &str, number: Number, topic: &str) -> String {
+    let metadata = json!({ "messageId": format!("{prefix}-{number}"), "topic": topic });
+    format!("{}\n", json!({ "metadata": metadata, "payload": { "n": number } }))
+}

@@ -1,0 +1,28 @@
+//! Conditions with deadlines, in the place of sleeps.
+
+use std::future::Future;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout};
+
+/// Long enough for anything that is expected to happen on a machine with other work to do.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits for a future, at most [`PATIENCE`]. Panics with what it waited for.
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("not within {PATIENCE:?}: {what}"),
+    }
+}
+
+/// Asks again and again until there is an answer, at most [`PATIENCE`]: for conditions that nobody signals.
+pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
