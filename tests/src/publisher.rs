@@ -3,6 +3,7 @@
 use crate::http_client::HttpClient;
 use crate::ledger::{Ledger, Number};
 use crate::wait::{PATIENCE, until};
+use anabranch::Client;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -97,4 +98,25 @@ impl HttpPublisher {
 fn envelope(prefix: &str, number: Number, topic: &str) -> String {
     let metadata = json!({ "messageId": format!("{prefix}-{number}"), "topic": topic });
     format!("{}\n", json!({ "metadata": metadata, "payload": { "n": number } }))
+}
+
+/// Publishes through an SDK client, one message at a time.
+#[derive(Debug)]
+pub struct SdkPublisher {
+    client: Client,
+    ledger: Arc<Ledger>,
+}
+
+impl SdkPublisher {
+    pub fn new(client: Client, ledger: Arc<Ledger>) -> SdkPublisher {
+        SdkPublisher { client, ledger }
+    }
+
+    /// Publishes a message, and returns when it is confirmed.
+    pub async fn publish(&self, topic: &str) {
+        let number = self.ledger.enter(topic);
+        let publish = self.client.publish(topic).json(&json!({ "n": number })).expect("JSON");
+        let published = publish.send().await.expect("a confirm");
+        self.ledger.confirm(number, published.position);
+    }
 }

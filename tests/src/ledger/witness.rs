@@ -1,9 +1,10 @@
 //! What one client's app was shown, in order.
 
 use super::Number;
+use anabranch::Event;
 use anabranch_protocol::cursor::{Cursor, Offset, Partition, Position};
 use anabranch_protocol::filter::Filter;
-use anabranch_protocol::server_frame::Gap;
+use anabranch_protocol::server_frame::{Gap, Outcome};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -70,6 +71,20 @@ impl Witness {
     /// The app was told a gap.
     pub fn gap(&mut self, gap: &Gap) {
         self.gaps.push(gap.clone());
+    }
+
+    /// Writes down an event of an SDK's subscription. Panics if it has ended.
+    pub fn event(&mut self, event: &Event) {
+        match event {
+            Event::Message(message) => {
+                let payload: Payload = message.json().expect("a payload with its number");
+                self.message(payload.n, message.position());
+            }
+            Event::Gap(gap) => self.gap(gap),
+            Event::Subscribed(Outcome::Reset(_)) => self.resets += 1,
+            Event::Closed(why) => panic!("the subscription to {} has ended: {why:?}", self.filter),
+            _ => {}
+        }
     }
 
     /// Writes down a frame from the gateway, for clients that deliver everything that they get.
