@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::time::Duration;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 /// Long enough for anything that is expected to happen on a machine with other work to do.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -23,6 +23,11 @@ pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T 
             return answer;
         }
         assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        sleep(Duration::from_millis(5)).await;
+        pause().await;
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "between two questions, not in the place of one")]
+async fn pause() {
+    tokio::time::sleep(Duration::from_millis(5)).await;
 }

@@ -43,7 +43,7 @@ impl Settings {
         let mut values = BTreeMap::from(
             [
                 ("listen", format!("{:?}", address.to_string())),
-                ("log.folder", format!("{:?}", folder.join("log"))),
+                ("log", format!("\"file:{}?fsync=none\"", folder.join("log").display())),
                 ("auth.audience", format!("{AUDIENCE:?}")),
                 ("auth.issuer", format!("{ISSUER:?}")),
                 ("auth.keys", format!("[{{ algorithm = \"HS256\", file = {key:?} }}]")),
