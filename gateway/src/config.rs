@@ -47,7 +47,7 @@ pub struct Config {
     pub static_files: Option<PathBuf>,
     /// `shards`: threads that serve connections, 1 to 256. Default one for each core.
     pub shards: usize,
-    /// `log`: where messages come from and go to. Default `file:anabranch-data`; with `--dev`, `memory:`.
+    /// `log`: where messages come from and go to. Default `file:anabranch-log`; with `--dev`, `memory:`.
     pub log: LogConfig,
     /// `[topics]`: which topics are state, and which commands.
     pub topics: TopicsConfig,

@@ -67,7 +67,7 @@ fn defaults_need_a_key_and_nothing_else() {
     let folder = Folder::new();
     let config = serve(&["--auth-key-file", &folder.key()], &[]).unwrap();
     assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
-    assert_eq!(config.log, LogConfig::File(FileLogConfig::new("anabranch-data")));
+    assert_eq!(config.log, LogConfig::File(FileLogConfig::new("anabranch-log")));
     assert_eq!((config.auth.audience.as_str(), config.auth.issuer.as_str()), ("anabranch", "anabranch"));
     assert_eq!(config.auth.keys[0].algorithm, Algorithm::Hs256);
     assert_eq!(config.auth.keys[0].material.reveal(), SECRET.as_bytes(), "the line break is not part of it");

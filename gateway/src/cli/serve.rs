@@ -29,7 +29,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
 
-    /// Where messages are kept: file:PATH or memory: [default: file:anabranch-data]
+    /// Where messages are kept: file:PATH or memory: [default: file:anabranch-log]
     #[arg(long, value_name = "URL")]
     log: Option<String>,
 

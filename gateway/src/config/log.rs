@@ -2,6 +2,7 @@
 
 use super::reader::Reader;
 use super::value::{Raw, duration, size, text, whole};
+use crate::log::memory;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use std::time::Duration;
 pub enum LogConfig {
     /// `memory:?records=100000&size=64MiB`: kept in this process, gone with it. For development and tests.
     Memory(MemoryLogConfig),
-    /// `file:PATH?fsync=always&segment=64MiB&retention=10GiB&age=7d`: the embedded log, in a folder of this machine.
+    /// `file:PATH?fsync=20ms&segment=64MiB&retention=1GiB&age=7d`: the embedded log, in a folder of this machine.
     File(FileLogConfig),
 }
 
@@ -23,30 +24,39 @@ pub struct MemoryLogConfig {
     pub bytes: u64,
 }
 
+impl From<&MemoryLogConfig> for memory::Options {
+    fn from(config: &MemoryLogConfig) -> memory::Options {
+        let bytes = usize::try_from(config.bytes).unwrap_or(usize::MAX);
+        memory::Options { records: config.records, bytes, ..memory::Options::default() }
+    }
+}
+
 /// The options of `file:`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileLogConfig {
     /// The folder; made if it is not there. A relative path in the configuration file starts from the file's folder.
     /// The path is taken as it is (no `%20`) and ends at the first `?`.
     pub path: PathBuf,
-    /// `fsync`: `always`, `none`, or a time such as `200ms`. Default `always`.
+    /// `fsync`: `always`, `none`, or a time from `1ms` to `10s`. Default `20ms`.
     pub fsync: Fsync,
     /// `segment`: size at which a new segment file is begun. Default 64MiB, at least 1MiB.
     pub segment_bytes: u64,
-    /// `retention`: how much is kept; the oldest segments go first. Default 10GiB, at least two segments.
+    /// `retention`: how much is kept; the oldest segments go first. Default 1GiB, at least two segments.
     pub retention_bytes: u64,
-    /// `age`: how long records are kept. Default for ever.
+    /// `age`: how long records are kept, at least 1s. Default for ever.
     pub retention_age: Option<Duration>,
 }
 
-/// When a record is flushed to the disk, beyond the operating system's buffers.
+/// When a publish is confirmed, with respect to the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fsync {
-    /// When the operating system sees fit. A confirmed record survives the end of the process, not a power loss.
+    /// Once the operating system has it: survives the end of the process, not a power loss.
     None,
-    /// At least this often. A power loss takes the confirmed records of at most this time.
+    /// Once it is on the disk, which is asked this often. Subscribers see records before that; after a power loss they
+    /// are told of a gap.
     Interval(Duration),
-    /// Before it is confirmed, many at once under load. Survives a power loss.
+    /// Once it is on the disk, at once; what is published meanwhile shares the next turn. Subscribers see nothing that
+    /// a power loss could take back.
     Always,
 }
 
@@ -61,9 +71,9 @@ impl FileLogConfig {
     pub fn new(path: impl Into<PathBuf>) -> FileLogConfig {
         FileLogConfig {
             path: path.into(),
-            fsync: Fsync::Always,
+            fsync: Fsync::Interval(Duration::from_millis(20)),
             segment_bytes: 64 << 20,
-            retention_bytes: 10 << 30,
+            retention_bytes: 1 << 30,
             retention_age: None,
         }
     }
@@ -74,7 +84,7 @@ impl LogConfig {
         let default = if dev {
             LogConfig::Memory(MemoryLogConfig::default())
         } else {
-            LogConfig::File(FileLogConfig::new("anabranch-data"))
+            LogConfig::File(FileLogConfig::new("anabranch-log"))
         };
         let Some(setting) = reader.find("log") else { return default };
         let mut problems = Vec::new();
@@ -152,9 +162,9 @@ fn fsync(raw: &Raw) -> Result<Fsync, String> {
     match text(raw)?.as_str() {
         "always" => Ok(Fsync::Always),
         "none" => Ok(Fsync::None),
-        _ => duration(Duration::from_millis(1)..=Duration::from_secs(60))(raw)
+        _ => duration(Duration::from_millis(1)..=Duration::from_secs(10))(raw)
             .map(Fsync::Interval)
-            .map_err(|_| "expected always, none or a time from 1ms to 60s".to_owned()),
+            .map_err(|_| "expected always, none or a time from 1ms to 10s".to_owned()),
     }
 }
 

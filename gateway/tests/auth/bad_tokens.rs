@@ -6,6 +6,7 @@ use anabranch_gateway::auth::grants::GrantError;
 use anabranch_protocol::code::Code;
 use anabranch_protocol::limits;
 use anabranch_protocol::topic::NameError;
+use proptest::prelude::*;
 use serde_json::json;
 
 type Row = (&'static str, String, AuthError);
@@ -352,4 +353,25 @@ fn a_change_of_any_one_character_is_noticed() {
         }
     }
     println!("noticed {changes} changes");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2048) })]
+
+    /// Whoever holds a key may still write nonsense; nobody's nonsense may stop the gateway.
+    #[test]
+    fn nonsense_is_refused_without_a_panic(
+        header in "\\PC{0,64}",
+        claims in proptest::collection::vec(any::<u8>(), 0..64),
+        cut in any::<proptest::sample::Index>(),
+    ) {
+        let gateway = gateway();
+        prop_assert!(gateway.verify(&header, NOW * 1000).is_err());
+        prop_assert!(gateway.verify(&hs(SECRET, &header, claims.as_slice()), NOW * 1000).is_err());
+        prop_assert!(gateway.verify(&with_claims(&claims), NOW * 1000).is_err());
+        // A good token's claims, broken off and gone on with at random; by rare chance they are good again.
+        let good = super::forge::claims().to_string();
+        let broken = [&good.as_bytes()[..cut.index(good.len())], &claims].concat();
+        let _ = gateway.verify(&with_claims(&broken), NOW * 1000);
+    }
 }
