@@ -1,9 +1,11 @@
 //! The command line. Each command has a file of its own.
 
 mod serve;
+mod stop;
 mod token;
 
 pub use serve::ServeArgs;
+pub use stop::stop_asked;
 pub use token::{Minted, TokenArgs};
 
 use clap::{Parser, Subcommand};

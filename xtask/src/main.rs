@@ -56,7 +56,7 @@ struct DemoArgs {
 
 #[derive(Args)]
 struct TestArgs {
-    /// Only what ends within five minutes: no browser, no kill loops, no loom
+    /// Only what ends within five minutes: no browser, no kill loops
     #[arg(long)]
     fast: bool,
     /// Only the steps whose name contains one of these

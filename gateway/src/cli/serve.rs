@@ -25,6 +25,10 @@ pub struct ServeArgs {
     #[arg(long)]
     pub check: bool,
 
+    /// Also drain and stop when standard input ends: for a parent process that holds the pipe's other end
+    #[arg(long)]
+    pub stop_with_stdin: bool,
+
     /// Where to listen [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,

@@ -57,7 +57,6 @@ pub const ALL: &[Step] = &[
         fast: true,
         run: websocket::check,
     },
-    Step { name: "loom", about: "the ring's wake-up, in every interleaving", fast: false, run: loom },
     Step {
         name: "browser story",
         about: "the web demo in Chromium",
@@ -132,15 +131,6 @@ fn client(log: &Log, _: bool) -> Result<Told> {
     let package = workspace::npm_package();
     log.run(&mut npm::script(&package, "check"))?;
     log.run(&mut npm::script(&package, "test"))?;
-    Ok(Told::Runner)
-}
-
-/// Loom replaces atomics and locks at compile time, so this needs a build, and a folder, of its own.
-fn loom(log: &Log, _: bool) -> Result<Told> {
-    let mut cargo = tool::cargo("test");
-    cargo.args(["--package", "anabranch-gateway", "--lib", "loom"]);
-    cargo.env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", workspace::target().join("loom"));
-    log.run(&mut cargo)?;
     Ok(Told::Runner)
 }
 
