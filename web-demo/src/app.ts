@@ -9,6 +9,7 @@ import { Fleet } from './fleet.ts';
 import { Link } from './link.ts';
 import { askForToken } from './sign-in.ts';
 import { Shadow } from './shadow.ts';
+import type { Metric } from './topics.ts';
 
 /** Puts the page together. Beside the demo's launcher it needs nothing; elsewhere it asks for a token first. */
 export async function start(root: HTMLElement): Promise<void> {
@@ -28,7 +29,8 @@ export async function start(root: HTMLElement): Promise<void> {
   const charts = new Charts(
     client,
     () => (shown ? devices.intervalOf(shown.id) : 1000),
-    (metric) => shown?.reported?.document.metrics?.[metric as 'cpu'] ?? true,
+    (metric) => shown?.reported?.document.metrics?.[metric as Metric] ?? true,
+    link.journal,
   );
   const shadow = new Shadow(client, devices, stale);
   const title = el('h1', {}, 'No device');
@@ -51,13 +53,13 @@ export async function start(root: HTMLElement): Promise<void> {
 
   const chaos = demo && tokens ? [new Chaos(demo, tokens, link).element] : [];
   root.replaceChildren(
-    el('header', { class: 'top' }, el('span', { class: 'brand' }, 'Anabranch'), el('span', { class: 'detail' }, 'fleet'), link.badge),
+    el('header', { class: 'top' }, el('img', { src: '/icon.svg', width: 22, height: 22, alt: '' }), el('span', { class: 'brand' }, 'Anabranch'), el('span', { class: 'detail' }, 'fleet'), link.badge),
     el(
       'main',
       {},
       el('div', { class: 'left' }, fleet.element),
       el('div', { class: 'middle' }, el('div', { class: 'device-head' }, title, about), charts.element),
-      el('div', { class: 'right' }, continuity.element, shadow.element, ...chaos, link.journal),
+      el('div', { class: 'right' }, continuity.element, shadow.element, ...chaos),
     ),
   );
 }

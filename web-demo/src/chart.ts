@@ -5,7 +5,8 @@ import { el, say } from './dom.ts';
 import type { MetricView } from './metrics.ts';
 import { Series } from './series.ts';
 
-const HEIGHT = 132;
+const HEIGHT = 148;
+const POWERS_OF_2 = Array.from({ length: 48 }, (_, power) => 2 ** power);
 
 /** One chart with its newest values and its age. Draws at most once a frame, however many points come. */
 export class Chart {
@@ -18,6 +19,7 @@ export class Chart {
   private plot: uPlot | undefined;
   private lastAt = 0;
   private due = false;
+  private top: number | undefined;
   private window: [number, number] = [0, 1];
   private readonly gaps: [number, number][] = [];
 
@@ -38,13 +40,14 @@ export class Chart {
       this.plotBox,
     );
     new ResizeObserver(() => this.resize()).observe(this.plotBox);
-    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.rebuild());
+    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.plot?.redraw(false));
   }
 
   add(at: number, payload: Record<string, unknown>): void {
     const values = this.view.read(payload);
     this.series.add(at, values);
     this.lastAt = at;
+    this.top = this.view.maxOf?.(payload) ?? this.top;
     say(this.detail, this.view.detail(payload));
     this.request();
   }
@@ -73,7 +76,7 @@ export class Chart {
   }
 
   private draw(): void {
-    if (!this.plot) this.rebuild();
+    if (!this.plot) this.build();
     this.plot?.setData(this.series.data as uPlot.AlignedData, false);
     this.plot?.setScale('x', { min: this.window[0], max: this.window[1] });
     if (this.plot?.cursor.idx == null) this.show(undefined);
@@ -92,12 +95,10 @@ export class Chart {
     else this.request();
   }
 
-  private rebuild(): void {
-    this.plot?.destroy();
-    this.plot = undefined;
+  private build(): void {
     if (this.plotBox.clientWidth === 0) return;
-    const style = getComputedStyle(this.element);
-    const color = (name: string): string => style.getPropertyValue(name).trim();
+    // Asked anew for each drawing: light, dark and stale have colours of their own.
+    const color = (name: string) => (): string => getComputedStyle(this.element).getPropertyValue(name).trim();
     const axis: uPlot.Axis = {
       stroke: color('--muted'),
       font: '11px system-ui, sans-serif',
@@ -117,7 +118,13 @@ export class Chart {
         },
         axes: [
           { ...axis, size: 22, space: 70, values: (_, splits) => splits.map(timeOfDay) },
-          { ...axis, size: 62, space: 30, values: (_, splits) => splits.map((value) => this.view.write(value)) },
+          {
+            ...axis,
+            size: 62,
+            space: 30,
+            values: (_, splits) => splits.map((value) => this.view.write(value).replace('.0 ', ' ')),
+            ...(this.view.binary ? { incrs: POWERS_OF_2 } : {}),
+          },
         ],
         series: [
           {},
@@ -130,7 +137,7 @@ export class Chart {
           })),
         ],
         hooks: {
-          drawClear: [(plot) => this.drawGaps(plot, color('--gap'))],
+          drawClear: [(plot) => this.drawGaps(plot, color('--gap')())],
           setCursor: [(plot) => this.show(plot.cursor.idx)],
         },
       },
@@ -140,7 +147,8 @@ export class Chart {
   }
 
   private range(low: number | null, high: number | null): [number, number] {
-    if (this.view.max !== undefined) return [0, this.view.max];
+    const top = this.view.max ?? this.top;
+    if (top !== undefined) return [0, top];
     if (this.view.metric === 'temperature' && low !== null && high !== null) return [low - 2, high + 2];
     return [0, Math.max(1, (high ?? 1) * 1.15)];
   }

@@ -28,6 +28,8 @@ export class Charts {
     /** How often the device reports, in milliseconds, and whether it reports this metric at all. */
     private readonly intervalMs: () => number,
     private readonly enabled: (metric: string) => boolean,
+    /** Fills the place beside the last chart. */
+    private readonly beside: HTMLElement,
   ) {
     const choices = WINDOWS.map(([label, ms]) => {
       const input = el('input', { type: 'radio', name: 'window', onchange: () => this.look(ms) });
@@ -36,6 +38,7 @@ export class Charts {
     });
     const choose = el('fieldset', { class: 'segments', 'aria-label': 'Time shown' }, ...choices);
     this.element.append(el('div', { class: 'charts-head' }, el('h2', {}, 'Telemetry'), choose), this.grid);
+    this.grid.append(beside);
     everyTick((now) => this.tick(now));
   }
 
@@ -44,8 +47,9 @@ export class Charts {
     this.lastAt.clear();
     this.charts = new Map(VIEWS.map((view) => [view.metric, new Chart(view, HISTORY_MS, this.intervalMs)]));
     this.diskRows.replaceChildren();
-    const disk = el('article', { class: 'chart', 'aria-label': 'Disk', id: 'disk' }, el('header', {}, el('h3', {}, 'Disk'), el('span', { class: 'chip' })), this.diskRows);
-    this.grid.replaceChildren(...[...this.charts.values()].map((chart) => chart.element), disk);
+    const head = el('header', {}, el('h3', {}, 'Disk'), el('span', { class: 'chip' }));
+    const disk = el('article', { class: 'chart', 'aria-label': 'Disk', id: 'disk' }, head, this.diskRows);
+    this.grid.replaceChildren(...[...this.charts.values()].map((chart) => chart.element), disk, this.beside);
     this.subscription = this.client.on(telemetryOf(device), (event) => this.take(event), { from: { sinceMs: HISTORY_MS } });
     this.tick(Date.now());
   }

@@ -6,7 +6,7 @@ import type { Link } from './link.ts';
 import { Tape } from './tape.ts';
 import { ALL_TELEMETRY, parse } from './topics.ts';
 
-const SECONDS = 120;
+const SECONDS = 90;
 /** A message that comes later than this after it was made was caught up, not live. */
 const LATE_MS = 2_500;
 
@@ -80,10 +80,10 @@ export class Continuity {
   private draw(now: number): void {
     const { received, gaps, repeated, reloads } = this.tape.totals;
     this.numbers.replaceChildren(
-      ...number('received', received.toLocaleString()),
-      ...number('gaps', gaps),
-      ...number('twice', repeated),
-      ...number('reloads', reloads),
+      number('received', received.toLocaleString()),
+      number('gaps', gaps),
+      number('twice', repeated),
+      number('reloads', reloads),
     );
     this.element.classList.toggle('stale', this.subscription.stale);
     const last = Math.floor(now / 1000);
@@ -103,11 +103,11 @@ export class Continuity {
     const color = (name: string): string => style.getPropertyValue(name).trim();
     context.clearRect(0, 0, width, height);
     const most = Math.max(4, ...[...this.seconds.values()].map(({ live, late }) => live + late));
-    const step = width / SECONDS;
+    const step = Math.max(2, Math.floor(width / SECONDS));
     for (let i = 0; i < SECONDS; i += 1) {
       const second = this.seconds.get(last - SECONDS + 1 + i);
       if (!second) continue;
-      const [left, wide] = [Math.round(i * step), Math.max(1, Math.round(step) - 1)];
+      const [left, wide] = [width - (SECONDS - i) * step, step - 1];
       const live = (second.live / most) * height;
       const late = (second.late / most) * height;
       context.fillStyle = color('--good');
@@ -121,6 +121,6 @@ export class Continuity {
   }
 }
 
-function number(name: string, value: number | string): HTMLElement[] {
-  return [el('dt', {}, name), el('dd', { id: `count-${name}` }, String(value))];
+function number(name: string, value: number | string): HTMLElement {
+  return el('div', {}, el('dt', {}, name), el('dd', { id: `count-${name}` }, String(value)));
 }

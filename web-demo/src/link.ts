@@ -23,13 +23,17 @@ export class Link {
   private readonly lines = el('ol', { class: 'journal', tabindex: 0, 'aria-label': 'What happened, newest first' });
   private retryAt: number | null = null;
   private before: Phase | undefined;
+  private readonly retry: HTMLButtonElement;
+  /** The journal's line about the outage that lasts, with a count of the attempts in it. */
+  private outage: HTMLElement | undefined;
 
   constructor(
     private readonly client: Client,
     /** Unix milliseconds up to which everything shown is known to be whole. */
     private readonly freshAsOf: () => number | null,
   ) {
-    this.badge = el('div', { class: 'badge' }, el('span', { class: 'dot' }), this.phase, this.fresh);
+    this.retry = el('button', { type: 'button', class: 'small', hidden: true, onclick: () => client.connect() }, 'Retry now');
+    this.badge = el('div', { class: 'badge' }, this.retry, el('span', { class: 'dot' }), this.phase, this.fresh);
     this.journal = panel('Journal', this.lines);
     client.state.subscribe((state) => this.changed(state));
     client.onError((error) => this.note(`${error.message} (${error.code})`, 'bad'));
@@ -38,21 +42,35 @@ export class Link {
   }
 
   /** Adds a line to the journal. */
-  note(text: string, tone: 'good' | 'bad' | '' = ''): void {
-    this.lines.prepend(el('li', { class: tone }, el('time', {}, clock(Date.now())), ' ', text));
+  note(text: string, tone: 'good' | 'bad' | '' = ''): HTMLElement {
+    const line = el('li', { class: tone }, el('time', {}, clock(Date.now())), el('span', {}, text));
+    this.lines.prepend(line);
     while (this.lines.children.length > JOURNAL_LINES) this.lines.lastElementChild?.remove();
+    return line;
   }
 
   private changed(state: ConnectionState): void {
     this.badge.dataset['phase'] = state.phase;
     this.retryAt = state.retryInMs === null ? null : Date.now() + state.retryInMs;
     this.tick(Date.now());
+    this.retry.hidden = state.phase !== 'offline' && state.phase !== 'needs_auth';
     if (state.phase === this.before) return;
+    const { before } = this;
     this.before = state.phase;
     const why = state.code === null ? '' : `, code ${state.code}`;
+    if (state.phase === 'offline') return this.down(before, why, state.attempt);
+    if (state.phase === 'connecting' && this.outage) return;
+    this.outage = undefined;
     if (state.phase === 'live') this.note('live: everything is here', 'good');
-    else if (state.phase === 'offline') this.note(`connection lost${why}`, 'bad');
     else if (state.phase !== 'idle') this.note(`${NAMES[state.phase].toLowerCase()}${why}`);
+  }
+
+  /** One line for one outage, however many attempts it takes. */
+  private down(before: Phase | undefined, why: string, attempt: number): void {
+    const tries = attempt > 1 ? `, ${attempt} attempts` : '';
+    const what = before === 'connecting' && !this.outage ? 'no connection' : 'connection lost';
+    if (!this.outage) this.outage = this.note(`${what}${why}`, 'bad');
+    else say(this.outage.lastElementChild as HTMLElement, `connection lost${why}${tries}`);
   }
 
   private tick(now: number): void {
@@ -60,6 +78,6 @@ export class Link {
     const retry = this.retryAt !== null && this.retryAt > now ? ` · retry in ${Math.ceil((this.retryAt - now) / 1000)} s` : '';
     say(this.phase, `${NAMES[phase]}${retry}${upstream ? '' : ' · log unreachable'}`);
     const at = this.freshAsOf();
-    say(this.fresh, at === null ? '' : `as of ${clock(at)}, ${ago(now - at)}`);
+    say(this.fresh, at === null ? '' : `as of ${clock(at)}${now - at < 2_000 ? '' : `, ${ago(now - at)}`}`);
   }
 }

@@ -8,6 +8,10 @@ export interface MetricView {
   readonly lines: readonly string[];
   /** The top of the scale where it is fixed. */
   readonly max?: number;
+  /** The same, where the payload says it. */
+  maxOf?(payload: Record<string, unknown>): number | null;
+  /** Bytes: the scale goes in powers of two. */
+  readonly binary?: true;
   /** One value for each line; null where the payload has none. */
   read(payload: Record<string, unknown>): (number | null)[];
   write(value: number): string;
@@ -32,17 +36,20 @@ export const VIEWS: readonly MetricView[] = [
     metric: 'memory',
     title: 'Memory',
     lines: ['used', 'swap'],
+    binary: true,
+    maxOf: (payload) => number(payload['totalBytes']),
     read: (payload) => [number(payload['usedBytes']), number(payload['swapUsedBytes'])],
     write: units.bytes,
     detail(payload) {
       const total = number(payload['totalBytes']);
-      return total === null ? '' : `of ${units.bytes(total)}`;
+      return total === null ? '' : `/ ${units.bytes(total)}`;
     },
   },
   {
     metric: 'network',
     title: 'Network',
     lines: ['in', 'out'],
+    binary: true,
     read: (payload) => {
       const all = records(payload['interfaces']);
       return [sum(all.map((one) => one['rxBytesPerSec'])), sum(all.map((one) => one['txBytesPerSec']))];

@@ -75,6 +75,6 @@ export class Shadow {
     if (!this.device || !reported) return say(this.summary, this.device ? 'No shadow reported yet.' : 'Choose a device.');
     const version = `version ${reported.document.version ?? '–'}, reported ${ago(now - reported.at)}`;
     const waits = desired && isPending(this.device) ? ` · wish ${desired.document.version} pending for ${age(now - desired.at)}` : '';
-    say(this.summary, `${version}${waits}${stale ? ' · may be out of date' : ''}`);
+    say(this.summary, `${version}${waits}${stale ? ' · stale' : ''}`);
   }
 }

@@ -30,9 +30,13 @@ export class Wish {
     this.element = el(
       'form',
       { class: 'wish', oninput: () => (this.edited = true), onsubmit: (event) => void this.submit(event) },
-      el('label', { class: 'row' }, 'Report every', this.interval),
-      el('fieldset', { class: 'checks' }, el('legend', {}, 'Metrics'), ...boxes),
-      el('button', { class: 'primary', type: 'submit' }, 'Set desired'),
+      el('fieldset', { class: 'checks' }, el('legend', {}, 'Wish for'), ...boxes),
+      el(
+        'div',
+        { class: 'row' },
+        el('label', {}, 'every ', this.interval),
+        el('button', { class: 'primary', type: 'submit' }, 'Set desired'),
+      ),
       this.progress,
       this.error,
     );

@@ -74,7 +74,10 @@ export class Client implements Disposable {
     }));
   }
 
-  /** Connects, and stays connected without subscriptions. Also tries again after `needs_auth` and `closed` by the gateway. */
+  /**
+   * Connects, and stays connected without subscriptions. While a connection is being waited for it cuts the wait short, and
+   * it tries again after `needs_auth` and after `closed` by the gateway.
+   */
   connect(): void {
     this.session.use(this);
     this.session.reconnect();

@@ -86,9 +86,10 @@ export class Session implements Host {
     }, LINGER_MS);
   }
 
-  /** Connects again where the core waits for the app: no acceptable token, or told to stop. */
+  /** Tries now: also where the core waits for the app (no acceptable token, or told to stop), or for its next attempt. */
   reconnect(): void {
     this.call((core, ...at) => core.connect(...at));
+    this.call((core, ...at) => core.wake(...at));
   }
 
   subscribe(subscription: Delivery): void {
