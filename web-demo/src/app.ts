@@ -29,7 +29,11 @@ export async function start(root: HTMLElement): Promise<void> {
   const charts = new Charts(
     client,
     () => (shown ? devices.intervalOf(shown.id) : 1000),
-    (metric) => shown?.reported?.document.metrics?.[metric as Metric] ?? true,
+    (metric) => {
+      const { metrics, unsupported } = shown?.reported?.document ?? {};
+      if (unsupported?.includes(metric)) return 'unsupported';
+      return metrics?.[metric as Metric] === false ? 'off' : 'on';
+    },
     link.journal,
   );
   const shadow = new Shadow(client, devices, stale);

@@ -58,11 +58,11 @@ export class Chart {
     this.request();
   }
 
-  /** Moves the window to end at `now`, and says how old the newest value is. */
-  tick(now: number, windowMs: number, stale: boolean): void {
+  /** Moves the window to end at `now`, and says how old the newest value is, or that the device was told to send none. */
+  tick(now: number, windowMs: number, stale: boolean, off: boolean): void {
     this.window = [(now - windowMs) / 1000, now / 1000];
     this.element.classList.toggle('stale', stale);
-    say(this.chip, this.lastAt === 0 ? 'no data yet' : stale ? `stale · ${age(now - this.lastAt)}` : '');
+    say(this.chip, off ? 'off' : this.lastAt === 0 ? 'no data yet' : stale ? `stale · ${age(now - this.lastAt)}` : '');
     this.request();
   }
 

@@ -13,6 +13,9 @@ const WINDOWS: readonly [string, number][] = [
   ['10 min', HISTORY_MS],
 ];
 
+/** Whether a device sends a metric: it does, it was told not to, or it has none. */
+export type Mode = 'on' | 'off' | 'unsupported';
+
 /** The telemetry of one device. It opens with ten minutes of history from the log. */
 export class Charts {
   readonly element = el('div', { class: 'charts' });
@@ -25,9 +28,9 @@ export class Charts {
 
   constructor(
     private readonly client: Client,
-    /** How often the device reports, in milliseconds, and whether it reports this metric at all. */
+    /** How often the device reports, in milliseconds, and how it is with one of its metrics. */
     private readonly intervalMs: () => number,
-    private readonly enabled: (metric: string) => boolean,
+    private readonly mode: (metric: string) => Mode,
     /** Fills the place beside the last chart. */
     private readonly beside: HTMLElement,
   ) {
@@ -91,9 +94,12 @@ export class Charts {
     const unsure = this.subscription?.stale ?? true;
     const stale = (metric: string): boolean => unsure || now - (this.lastAt.get(metric) ?? now) > limit;
     for (const [metric, chart] of this.charts) {
-      chart.element.hidden = !this.enabled(metric) && chart.series.length === 0;
-      chart.tick(now, this.windowMs, stale(metric));
+      const mode = this.mode(metric);
+      chart.element.hidden = mode === 'unsupported';
+      chart.tick(now, this.windowMs, stale(metric), mode === 'off');
     }
+    const shown = [...this.grid.children].filter((card) => !(card as HTMLElement).hidden).length;
+    this.beside.classList.toggle('wide', shown % 2 === 1);
     const disk = this.grid.querySelector<HTMLElement>('#disk');
     const since = this.lastAt.get('disk');
     disk?.classList.toggle('stale', stale('disk'));

@@ -1,6 +1,11 @@
 import type { Client, SubscriptionEvent } from '@anabranch/client';
 import { ALL_SHADOWS, ALL_STATUS, parse, record, type ShadowDocument, type Status } from './topics.ts';
 
+/** How far back the page looks for devices. A device that is on says who it is every few seconds. */
+const STATUS_MS = 60_000;
+/** And for what was wished and reported. */
+const SHADOWS_MS = 24 * 3_600_000;
+
 /** One device as the log describes it. */
 export interface Device {
   readonly id: string;
@@ -17,6 +22,18 @@ export interface Dated {
   readonly document: ShadowDocument;
 }
 
+/** The newest wish that the device has answered, by obeying or by refusing. */
+export function answered({ reported }: Device): number {
+  const { desiredVersion, rejected } = reported?.document ?? {};
+  return Math.max(desiredVersion ?? 0, rejected?.version ?? 0);
+}
+
+/** Whether the device has yet to answer the newest wish. */
+export function isPending(device: Device): boolean {
+  const wished = device.desired?.document.version;
+  return wished !== undefined && answered(device) < wished;
+}
+
 /** The devices that have said who they are, found by two wildcard subscriptions. */
 export class Devices {
   private readonly known = new Map<string, Device>();
@@ -24,8 +41,8 @@ export class Devices {
 
   constructor(client: Client) {
     const take = (event: SubscriptionEvent): void => this.take(event);
-    client.on(ALL_STATUS, take, { from: 'earliest' });
-    client.on(ALL_SHADOWS, take, { from: 'earliest' });
+    client.on(ALL_STATUS, take, { from: { sinceMs: STATUS_MS } });
+    client.on(ALL_SHADOWS, take, { from: { sinceMs: SHADOWS_MS } });
   }
 
   get(id: string): Device | undefined {

@@ -1,7 +1,6 @@
 import { ago, everyTick } from './age.ts';
-import type { Device, Devices } from './devices.ts';
+import { isPending, type Device, type Devices } from './devices.ts';
 import { el, panel, say } from './dom.ts';
-import { isPending } from './shadow.ts';
 
 interface Row {
   readonly button: HTMLButtonElement;

@@ -1,6 +1,6 @@
 import type { Client } from '@anabranch/client';
 import { age, ago, everyTick } from './age.ts';
-import type { Device, Devices } from './devices.ts';
+import { isPending, type Device, type Devices } from './devices.ts';
 import { el, panel, say } from './dom.ts';
 import { METRICS, type ShadowDocument } from './topics.ts';
 import * as units from './units.ts';
@@ -14,12 +14,6 @@ const FIELDS: readonly [string, (document: ShadowDocument) => string | undefined
     ({ metrics }) => (metrics?.[metric] === undefined ? undefined : metrics[metric] ? 'on' : 'off'),
   ]),
 ];
-
-/** Whether the device has yet to report the newest wish. */
-export function isPending({ desired, reported }: Device): boolean {
-  const wished = desired?.document.version;
-  return wished !== undefined && (reported?.document.desiredVersion ?? 0) < wished;
-}
 
 /** A device's shadow: what it reports, what is wished, what is pending and for how long; and the form to wish. */
 export class Shadow {
@@ -75,6 +69,8 @@ export class Shadow {
     if (!this.device || !reported) return say(this.summary, this.device ? 'No shadow reported yet.' : 'Choose a device.');
     const version = `version ${reported.document.version ?? '–'}, reported ${ago(now - reported.at)}`;
     const waits = desired && isPending(this.device) ? ` · wish ${desired.document.version} pending for ${age(now - desired.at)}` : '';
-    say(this.summary, `${version}${waits}${stale ? ' · stale' : ''}`);
+    const { rejected } = reported.document;
+    const refused = rejected ? ` · wish ${rejected.version ?? ''} refused: ${rejected.reason ?? 'no reason given'}` : '';
+    say(this.summary, `${version}${waits}${refused}${stale ? ' · stale' : ''}`);
   }
 }

@@ -31,6 +31,10 @@ export interface ShadowDocument {
   intervalMs?: number;
   metrics?: Partial<Record<Metric, boolean>>;
   desiredVersion?: number | null;
+  /** Metrics that the device does not have. */
+  unsupported?: string[];
+  /** A wish that the device refused, and why. */
+  rejected?: { version?: number | null; reason?: string };
 }
 
 /** The payload as an object, whatever it is. */

@@ -1,5 +1,5 @@
 import { AnabranchError, type Client } from '@anabranch/client';
-import type { Device } from './devices.ts';
+import { answered, type Device } from './devices.ts';
 import { el, say } from './dom.ts';
 import { desiredOf, METRICS, type ShadowDocument } from './topics.ts';
 import * as units from './units.ts';
@@ -51,9 +51,9 @@ export class Wish {
       say(this.error, '');
     }
     this.device = device;
-    const answered = device.reported?.document.desiredVersion ?? 0;
-    if (this.waiting && answered >= this.waiting.version) {
-      this.mark('reported', `after ${Date.now() - this.waiting.sentAt} ms`);
+    if (this.waiting && answered(device) >= this.waiting.version) {
+      const obeyed = (device.reported?.document.desiredVersion ?? 0) >= this.waiting.version;
+      this.mark('reported', `${obeyed ? '' : 'refused '}after ${Date.now() - this.waiting.sentAt} ms`);
       this.waiting = undefined;
     }
     if (this.edited) return;
@@ -74,7 +74,7 @@ export class Wish {
     event.preventDefault();
     const { device } = this;
     if (!device) return;
-    const version = 1 + Math.max(device.desired?.document.version ?? 0, device.reported?.document.desiredVersion ?? 0);
+    const version = 1 + Math.max(device.desired?.document.version ?? 0, answered(device));
     const metrics = Object.fromEntries([...this.boxes].map(([metric, box]) => [metric, box.checked]));
     const desired: ShadowDocument = { version, intervalMs: Number(this.interval.value), metrics };
     this.begin(version);
