@@ -28,7 +28,7 @@ use crate::socket::header::{Opcode, write_close, write_frame};
 use crate::socket::inbound::Inbound;
 use anabranch_protocol::code::Code;
 use anabranch_protocol::cursor::Cursor;
-use anabranch_protocol::server_frame::ServerFrame;
+use anabranch_protocol::server_frame::{Refused, ServerFrame};
 use due::Due;
 use session::{Millis, Session};
 use std::task::Waker;
@@ -189,6 +189,13 @@ impl Connection {
     /// Queues a frame for this client alone.
     pub fn say(&mut self, frame: &ServerFrame<'_>) {
         write_frame(&mut self.private, Opcode::Text, frame.to_json().as_bytes());
+    }
+
+    /// Queues a refusal of the whole connection, to be followed by its close.
+    pub fn refuse(&mut self, code: Code, message: &'static str) {
+        let message = message.into();
+        let (retry_after_ms, subscription, message_id) = (None, None, None);
+        self.say(&ServerFrame::Refused(Refused { code, message, retry_after_ms, subscription, message_id }));
     }
 
     /// Queues a pong.

@@ -4,11 +4,11 @@
 //! order of the body.
 
 use super::Service;
-use super::status::{refusal, write_refusal};
+use super::status::{advise_retry, refusal, write_refusal};
 use crate::auth::Principal;
 use crate::connection::session::{Doorkeeper, Refusal, append_refusal, ingest};
 use crate::log::AppendError;
-use anabranch_protocol::code::{Code, Remedy};
+use anabranch_protocol::code::Code;
 use anabranch_protocol::cursor::Position;
 use anabranch_protocol::envelope::Envelope;
 use anabranch_protocol::json::{JsonError, ObjectWriter, Scanner};
@@ -17,7 +17,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use futures_util::future::BoxFuture;
 use http::StatusCode;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http_body_util::{BodyExt, Limited};
 use std::sync::Arc;
 
@@ -161,19 +161,11 @@ fn answer(results: &[Answer]) -> Response {
     let mut response = Response::new(axum::body::Body::from(text));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    }
+    advise_retry(&mut response);
     response
 }
 
 /// The HTTP status that comes nearest to a code.
 fn status(code: Code) -> StatusCode {
-    match (code, code.remedy()) {
-        (Code::NOT_ALLOWED, _) => StatusCode::FORBIDDEN,
-        (Code::TOO_LARGE, _) => StatusCode::PAYLOAD_TOO_LARGE,
-        (_, Remedy::Retry) => StatusCode::SERVICE_UNAVAILABLE,
-        (_, Remedy::Authenticate) => StatusCode::UNAUTHORIZED,
-        (_, Remedy::StartAnew | Remedy::DropItem | Remedy::Stop) => StatusCode::BAD_REQUEST,
-    }
+    StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::BAD_REQUEST)
 }

@@ -6,7 +6,7 @@ use anabranch_protocol::json::ObjectWriter;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderName, StatusCode};
 
 const JSON: (HeaderName, &str) = (CONTENT_TYPE, "application/json");
@@ -44,7 +44,15 @@ pub(super) fn refusal(status: StatusCode, code: Code, message: &str) -> Response
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    advise_retry(&mut response);
     response
+}
+
+/// Says when to come back, if that is the remedy.
+pub(super) fn advise_retry(response: &mut Response) {
+    if matches!(response.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
 }
 
 /// Writes a refusal's fields and closes its object.

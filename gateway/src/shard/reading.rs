@@ -112,6 +112,7 @@ impl Shard {
         match (fed, closed) {
             (Err(violation), _) => {
                 tracing::debug!(id, %violation, "not WebSocket");
+                connection.refuse(violation.code(), violation.what);
                 connection.close(Code(violation.close), now + CLOSE_MS);
             }
             // The closing handshake: the same code back.

@@ -3,6 +3,7 @@
 //! Incremental: bytes may come in any pieces. A message that arrived whole is handed out where it lies in the shard's
 //! read buffer, unmasked in place; only what is incomplete is copied, into a buffer that exists only as long as that.
 
+use anabranch_protocol::code::Code;
 use std::fmt;
 
 /// The largest payload of a control frame.
@@ -26,6 +27,13 @@ pub enum Message<'b> {
 pub struct Violation {
     pub close: u16,
     pub what: &'static str,
+}
+
+impl Violation {
+    /// What the client is told before the close, whose code has no remedy.
+    pub fn code(self) -> Code {
+        if self.close == TOO_BIG { Code::FRAME_TOO_LARGE } else { Code::BAD_WEBSOCKET }
+    }
 }
 
 impl fmt::Display for Violation {
