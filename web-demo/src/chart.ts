@@ -62,7 +62,9 @@ export class Chart {
   tick(now: number, windowMs: number, stale: boolean, off: boolean): void {
     this.window = [(now - windowMs) / 1000, now / 1000];
     this.element.classList.toggle('stale', stale);
-    say(this.chip, off ? 'off' : this.lastAt === 0 ? 'no data yet' : stale ? `stale · ${age(now - this.lastAt)}` : '');
+    this.element.classList.toggle('off', off);
+    const since = stale && this.lastAt > 0 ? `stale · ${age(now - this.lastAt)}` : '';
+    say(this.chip, off ? 'off' : this.lastAt === 0 ? 'no data yet' : since);
     this.request();
   }
 

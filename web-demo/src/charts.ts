@@ -92,7 +92,8 @@ export class Charts {
   private tick(now: number): void {
     const limit = 3 * this.intervalMs() + 2_000;
     const unsure = this.subscription?.stale ?? true;
-    const stale = (metric: string): boolean => unsure || now - (this.lastAt.get(metric) ?? now) > limit;
+    const overdue = (metric: string): boolean => now - (this.lastAt.get(metric) ?? now) > limit;
+    const stale = (metric: string): boolean => unsure || (this.mode(metric) === 'on' && overdue(metric));
     for (const [metric, chart] of this.charts) {
       const mode = this.mode(metric);
       chart.element.hidden = mode === 'unsupported';

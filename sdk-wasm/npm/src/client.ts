@@ -124,7 +124,7 @@ export class Client implements Disposable {
     );
     if (this.session.closed) delivery.end(closedError());
     else if (options.signal?.aborted) delivery.close();
-    else this.session.subscribe(delivery);
+    else this.session.subscribe(delivery, options.from === undefined);
     return delivery as unknown as Subscription<Payload>;
   }
 

@@ -29,7 +29,10 @@ export interface ClientOptions {
 export interface SubscribeOptions {
   /** Ends the subscription. */
   readonly signal?: AbortSignal;
-  /** Without it: after the cursor of this page's last load, if there is one, else from now. */
+  /**
+   * Without it: after the cursor of this page's last load, if there is one, else from now. With it, each load begins there,
+   * and no cursor is kept.
+   */
   readonly from?: Start;
   /**
    * Most bytes of events that wait for a slow `for await` loop; 4 MiB unless told. Beyond, the client stops the stream and

@@ -92,9 +92,10 @@ export class Session implements Host {
     this.call((core, ...at) => core.wake(...at));
   }
 
-  subscribe(subscription: Delivery): void {
+  /** `resumes`: the next load of the page goes on where this one ends. */
+  subscribe(subscription: Delivery, resumes: boolean): void {
     this.all.add(subscription);
-    this.resume.add(subscription);
+    if (resumes) this.resume.add(subscription);
     this.use(subscription);
     // One made and closed in the same turn, as React's StrictMode does, never reaches the wire.
     queueMicrotask(() => {

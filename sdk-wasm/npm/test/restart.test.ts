@@ -26,6 +26,7 @@ test('a reload goes on where the app was', async () => {
   const first = before.client({ clientId: 'c' });
   first.on('a', () => {});
   first.on('a', () => {});
+  first.on('a', () => {}, { from: 'earliest' });
   first.on('gone', () => {}).close();
   const socket = await before.live();
   socket.receive(message(11, 'a'));

@@ -1,0 +1,49 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+
+/** A running demo: gateway, device, chaos proxy and page. */
+export interface DemoProcess {
+  /** The page. */
+  readonly url: string;
+  stop(): Promise<void>;
+}
+
+const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+
+/**
+ * The demo that `ANABRANCH_DEMO_URL` names, or one of our own: the launcher that `ANABRANCH_DEMO` names, else the one that
+ * `cargo xtask demo` has built, on free ports and with a new log.
+ */
+export async function startDemo(): Promise<DemoProcess> {
+  const running = process.env['ANABRANCH_DEMO_URL'];
+  if (running) return { url: running, stop: () => Promise.resolve() };
+  const program = process.env['ANABRANCH_DEMO'] ?? here('../../target/debug/demo');
+  if (!existsSync(program)) throw new Error(`${program} is not built: run "cargo xtask demo" once, or set ANABRANCH_DEMO`);
+  const state = await mkdtemp(join(tmpdir(), 'anabranch-story-'));
+  const child = spawn(program, ['--port', '0', '--state', state, '--site', here('../dist')], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  const ended = once(child, 'exit');
+  const url = await new Promise<string>((resolve, reject) => {
+    createInterface(child.stdout).on('line', (line) => {
+      const found = /Web demo\s+(http:\S+)/.exec(line)?.[1];
+      if (found) resolve(found);
+    });
+    void ended.then(([code]) => reject(new Error(`the demo ended early (${code})`)));
+    setTimeout(() => reject(new Error('the demo did not start within 60 s')), 60_000).unref();
+  });
+  return {
+    url,
+    async stop() {
+      child.kill('SIGTERM');
+      await ended;
+      await rm(state, { recursive: true });
+    },
+  };
+}

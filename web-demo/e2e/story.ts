@@ -1,0 +1,118 @@
+/**
+ * The whole story in a real browser: a real gateway, this machine as the device, and a proxy that really cuts the wire. What
+ * the page's app was given is compared with what an independent subscriber saw.
+ */
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import type { Browser } from 'playwright-core';
+import { launch, openDemo, phase, type DemoPage } from './browser.ts';
+import { startDemo, type DemoProcess } from './demo-process.ts';
+import { until } from './until.ts';
+import { Witness } from './witness.ts';
+
+const CUT_MS = 30_000;
+const TELEMETRY = /^iotsphere\/devices\/[^/]+\/telemetry\//;
+
+let demo: DemoProcess;
+let browser: Browser;
+let witness: Witness;
+let story: DemoPage;
+let control: string;
+
+before(async () => {
+  demo = await startDemo();
+  ({ controlUrl: control } = (await (await fetch(new URL('/demo.json', demo.url))).json()) as { controlUrl: string });
+  const { token } = (await (await fetch(`${control}/demo/token?ttl=3600`)).json()) as { token: string };
+  const gateway = new URL('/v1/ws', demo.url.replace(/^http/, 'ws')).href;
+  witness = await Witness.connect(gateway, token, 'iotsphere/devices/#');
+  await until('the device reports', 30_000, () => witness.newest);
+  browser = await launch();
+  story = await openDemo(browser, demo.url);
+});
+
+after(async () => {
+  await browser?.close();
+  witness?.close();
+  await demo?.stop();
+});
+
+/** Waits until the page has all that the witness has now, then compares the two, message by message. */
+async function nothingMissingOrDoubled(): Promise<void> {
+  const newest = await until('the witness has telemetry', 10_000, () => witness.told.findLast(({ topic }) => TELEMETRY.test(topic)));
+  const has = (): boolean => story.received.some(({ position }) => position === newest.position);
+  await until(`the page has ${newest.position}`, 30_000, has);
+  const [first, last] = [story.received[0], story.received.at(-1)];
+  assert.ok(first && last);
+  await until(`the witness has ${last.position}`, 30_000, () => witness.told.some(({ position }) => position === last.position));
+  const told = witness.between(first.position, last.position).filter(({ topic }) => TELEMETRY.test(topic));
+  const page = story.received.slice(0, story.received.indexOf(last) + 1);
+  assert.deepEqual(
+    page.map(({ topic, position }) => `${position} ${topic}`),
+    told.map(({ topic, position }) => `${position} ${topic}`),
+  );
+  assert.equal(await story.page.locator('#count-gaps').textContent(), '0');
+  assert.equal(await story.page.locator('#count-twice').textContent(), '0');
+  assert.deepEqual(story.failures, []);
+}
+
+/** The picture of the CPU chart. */
+const cpuChart = (): Promise<string> => story.page.locator('[aria-label=CPU] canvas').evaluate((canvas) => (canvas as HTMLCanvasElement).toDataURL());
+
+test('the page is live, and its charts move', async () => {
+  await until('live', 20_000, async () => (await phase(story.page)) === 'live');
+  await until('telemetry', 20_000, () => story.received.length > 0);
+  const picture = await cpuChart();
+  await until('another picture', 10_000, async () => (await cpuChart()) !== picture);
+  await until('no widget is stale', 10_000, async () => (await story.page.locator('.chart.stale:visible').count()) === 0);
+  await nothingMissingOrDoubled();
+});
+
+test('the link is cut: the page says so, and every widget turns stale', async () => {
+  const answer = await fetch(`${control}/chaos/cut?ms=${CUT_MS}`, { method: 'POST' });
+  assert.equal(answer.status, 200);
+  const cutAt = Date.now();
+  await until('not live', 15_000, async () => (await phase(story.page)) !== 'live');
+  const fresh = story.page.locator('.chart:not(.stale):visible');
+  await until('every chart is stale', 15_000, async () => (await fresh.count()) === 0);
+  assert.match((await story.page.locator('[aria-label=CPU] .chip').textContent()) ?? '', /stale/);
+  assert.ok((await story.page.locator('.panel.stale').count()) >= 2, 'the continuity and the shadow are stale too');
+  assert.equal(await story.page.locator('.fleet .alive').count(), 0);
+
+  // The stream goes on without the page for most of the cut.
+  const held = story.received.length;
+  await until('the device went on', CUT_MS, () => witness.told.some(({ timestamp }) => timestamp > cutAt + CUT_MS * 0.8));
+  assert.equal(story.received.length, held, 'nothing can have come through');
+});
+
+test('the link is back: nothing is missing, nothing came twice', async () => {
+  await until('live again', CUT_MS + 60_000, async () => (await phase(story.page)) === 'live');
+  await until('no widget is stale', 20_000, async () => (await story.page.locator('.chart.stale:visible').count()) === 0);
+  await nothingMissingOrDoubled();
+  assert.match((await story.page.locator('.journal').textContent()) ?? '', /caught up \d+ messages/);
+});
+
+test('a wish is sent, stored and reported', async () => {
+  const { page } = story;
+  await page.getByLabel('every').selectOption('500');
+  await page.getByRole('checkbox', { name: 'memory' }).uncheck();
+  await page.getByRole('button', { name: 'Set desired' }).click();
+  await until('sent, stored, reported', 20_000, async () => (await page.locator('.progress .done').count()) === 3);
+  const cells = page.locator('.shadow tbody tr').first().locator('td');
+  assert.deepEqual((await cells.allTextContents()).slice(0, 3), ['500 ms', '500 ms', '']);
+  const [wish] = witness.told.filter(({ topic }) => topic.endsWith('/shadow/desired')).slice(-1);
+  const [report] = witness.told.filter(({ topic }) => topic.endsWith('/shadow/reported')).slice(-1);
+  const version = (wish?.payload as { version: number }).version;
+  assert.deepEqual(report?.payload, { ...(report?.payload as object), intervalMs: 500, desiredVersion: version });
+  await until('the chart says off', 10_000, async () => (await page.locator('[aria-label=Memory] .chip').textContent()) === 'off');
+});
+
+test('a reload goes on where the page was', async () => {
+  const had = story.received.length;
+  const stored = (): Promise<number> => story.page.evaluate(() => Object.keys(sessionStorage).filter((key) => key.startsWith('anabranch ')).length);
+  assert.equal(await stored(), 1, 'only the stream without a start of its own is resumed');
+  await story.page.reload();
+  await until('live', 20_000, async () => (await phase(story.page)) === 'live');
+  await until('more telemetry', 20_000, () => story.received.length > had + 5);
+  await nothingMissingOrDoubled();
+  assert.equal(await story.page.locator('#count-reloads').textContent(), '1');
+});
