@@ -57,6 +57,14 @@ impl Default for Upgrade {
     }
 }
 
+/// The sample of RFC 6455, section 1.3: nobody here needs a random one.
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
+/// What a server answers to a `Sec-WebSocket-Key` (RFC 6455, section 4.2.2).
+pub fn accept_key(key: &str) -> String {
+    tokio_tungstenite::tungstenite::handshake::derive_accept_key(key.as_bytes())
+}
+
 impl Upgrade {
     /// Sends it. A refusal is an answer, not an error.
     pub async fn send(&self, address: SocketAddr) -> io::Result<Result<RawClient, Response>> {
@@ -65,7 +73,7 @@ impl Upgrade {
             ("Connection", "Upgrade"),
             ("Upgrade", "websocket"),
             ("Sec-WebSocket-Version", "13"),
-            ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+            ("Sec-WebSocket-Key", KEY),
         ];
         headers.extend(self.subprotocol.as_deref().map(|name| ("Sec-WebSocket-Protocol", name)));
         headers.extend(self.origin.as_deref().map(|origin| ("Origin", origin)));
@@ -74,8 +82,7 @@ impl Upgrade {
         if response.status != 101 {
             return Ok(Err(response));
         }
-        // RFC 6455, section 1.3: the answer to the sample key.
-        if response.header("sec-websocket-accept") != Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=") {
+        if response.header("sec-websocket-accept") != Some(&accept_key(KEY)) {
             return Err(io::Error::other("a wrong Sec-WebSocket-Accept"));
         }
         let (stream, received) = http.into_parts();

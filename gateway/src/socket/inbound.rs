@@ -8,8 +8,9 @@ use std::fmt;
 
 /// The largest payload of a control frame.
 const CONTROL_BYTES: usize = 125;
-/// The most frames that one message may be cut into: many tiny fragments cost more than their bytes.
-const FRAGMENTS: u16 = 1024;
+/// Many tiny fragments cost more than their bytes: beyond so many, they must have an average of [`FRAGMENT_BYTES`].
+const FRAGMENTS: usize = 1024;
+const FRAGMENT_BYTES: usize = 64;
 
 /// What a client sent.
 #[derive(Debug, PartialEq, Eq)]
@@ -64,7 +65,7 @@ struct Partial {
     message: Vec<u8>,
     /// The kind of the fragmented message; `None` when there is none.
     text: Option<bool>,
-    fragments: u16,
+    fragments: usize,
 }
 
 /// The header of a client frame.
@@ -163,7 +164,8 @@ impl Inbound {
                 if partial.message.len() + payload.len() > max {
                     return violation(TOO_BIG, "the message is over the size limit");
                 }
-                if partial.fragments > FRAGMENTS {
+                let have = partial.message.len() + payload.len();
+                if partial.fragments > FRAGMENTS && have < (partial.fragments - 1) * FRAGMENT_BYTES {
                     return violation(1008, "the message has too many fragments");
                 }
                 partial.message.extend_from_slice(payload);
