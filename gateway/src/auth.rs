@@ -2,6 +2,20 @@
 //!
 //! A token is verified once, at the door, into a [`Principal`]; afterwards only the principal is asked. Nothing here
 //! holds a clock or a socket: the time is an argument, so that every rule about it can be tested.
+//!
+//! ```text
+//! token ──▶ jwt: size, form, header, key, signature, claims ──▶ Principal { subject, grants, expires }
+//!            keys  one algorithm, one issuer each                   may_subscribe(filter)  may_read(topic)  may_write(topic)
+//!            roles named sets of grants, {sub} is the subject
+//! ```
+//!
+//! The claims of a token, all of them required but the last:
+//!
+//! ```json
+//! { "iss": "https://login.example.com", "aud": "anabranch", "sub": "alice", "nbf": 1800000000, "exp": 1800003600,
+//!   "anabranch": { "roles": ["viewer"], "read": ["iotsphere/devices/d1/#"], "write": [], "deny": [], "denyRead": [],
+//!                  "denyWrite": [] } }
+//! ```
 
 mod claims;
 mod error;
