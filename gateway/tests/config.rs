@@ -329,7 +329,7 @@ fn dev_stays_on_this_machine() {
 }
 
 #[test]
-fn variables_of_kubernetes_are_not_ours() {
+fn variables_of_kubernetes_and_of_other_programs_are_not_ours() {
     let env = [
         ("ANABRANCH_AUTH_KEY", SECRET),
         ("ANABRANCH_SERVICE_HOST", "10.0.0.1"),
@@ -337,6 +337,7 @@ fn variables_of_kubernetes_are_not_ours() {
         ("ANABRANCH_PORT", "tcp://10.0.0.1:80"),
         ("ANABRANCH_PORT_80_TCP_ADDR", "10.0.0.1"),
         ("ANABRANCH_BACKUP_SERVICE_HOST", "10.0.0.2"),
+        ("ANABRANCH_TOKEN_FILE", "the device agent's"),
     ];
     serve(&[], &env).unwrap();
 }
@@ -424,6 +425,7 @@ fn help_teaches_by_examples() {
 fn the_example_file_in_the_help_is_good() {
     let help = Cli::command().find_subcommand_mut("serve").unwrap().render_long_help().to_string();
     let (_, example) = help.split_once("A file:\n").unwrap();
+    let (example, _) = example.split_once("Settings (").unwrap();
     let folder = Folder::new();
     let file = folder.write("a.toml", &example.replace("RS256", "HS256").replace("issuer.pem", "dev.key"));
     let config =

@@ -1,6 +1,6 @@
 //! `anabranch serve`: from the command line to a checked configuration.
 
-use crate::config::{Config, Flag, Mistakes, Sources};
+use crate::config::{Config, Flag, Mistakes, SETTINGS, Sources};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 /// `connections` under `[limits]` in the file, ANABRANCH_LIMITS_CONNECTIONS in the environment, and
 /// --set limits.connections=… here. All mistakes are reported together, each with its place.
 #[derive(Args, Debug, Default)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{SETTINGS}"))]
 pub struct ServeArgs {
     /// A TOML file with settings [variable: ANABRANCH_CONFIG]
     #[arg(long, value_name = "FILE")]

@@ -44,23 +44,30 @@ impl Flag {
 pub(super) fn load(sources: Sources) -> Result<Config, Mistakes> {
     let dev = sources.dev;
     let mut reader = reader(sources);
+    let config = read(&mut reader, dev);
+    reader.finish()?;
+    Ok(config)
+}
+
+/// Reads every section. What is wrong remains in the reader.
+fn read(reader: &mut Reader, dev: bool) -> Config {
     let mut config = Config {
-        listen: read_listen(&mut reader, dev),
-        tls: read_tls(&mut reader),
-        origins: read_origins(&mut reader, dev),
-        static_files: read_static_files(&mut reader),
+        listen: read_listen(reader, dev),
+        tls: read_tls(reader),
+        origins: read_origins(reader, dev),
+        static_files: read_static_files(reader),
         shards: reader.read("shards", cores(), whole(1..=256)),
-        log: LogConfig::read(&mut reader, dev),
-        topics: TopicsConfig::read(&mut reader),
-        auth: AuthConfig::read(&mut reader),
-        limits: LimitsConfig::read(&mut reader),
-        heartbeat: HeartbeatConfig::read(&mut reader),
-        drain: DrainConfig::read(&mut reader),
+        log: LogConfig::read(reader, dev),
+        topics: TopicsConfig::read(reader),
+        auth: AuthConfig::read(reader),
+        limits: LimitsConfig::read(reader),
+        heartbeat: HeartbeatConfig::read(reader),
+        drain: DrainConfig::read(reader),
         dev: None,
     };
     if dev {
-        add_dev_key(&mut reader, &mut config);
-    } else if !AuthConfig::has_keys(&mut reader) {
+        add_dev_key(reader, &mut config);
+    } else if !AuthConfig::has_keys(reader) {
         let text = "no key is configured, so no token could be verified: set auth.key_file (--auth-key-file, \
                     ANABRANCH_AUTH_KEY_FILE) or [[auth.keys]], or try things out on this machine with --dev";
         reader.mistake(Place::Nowhere, text);
@@ -71,8 +78,16 @@ pub(super) fn load(sources: Sources) -> Result<Config, Mistakes> {
     {
         reader.mistake(Place::Nowhere, format!("auth: {error}"));
     }
-    reader.finish()?;
-    Ok(config)
+    config
+}
+
+/// Every setting that is read, those of keys and roles as `auth.keys.…` and `auth.roles.NAME.…`.
+#[cfg(test)]
+pub(super) fn known_settings() -> std::collections::BTreeSet<String> {
+    let file = File::read("", "[[auth.keys]]\n[auth.roles.NAME]\n", &mut Vec::new());
+    let mut reader = Reader::new(file, Path::new(""), Vec::new());
+    read(&mut reader, false);
+    reader.known().iter().map(|key| key.replace("auth.keys.0.", "auth.keys.")).collect()
 }
 
 /// Reads section `auth` alone, for making tokens: other sections may be those of another machine.

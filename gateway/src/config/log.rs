@@ -2,7 +2,7 @@
 
 use super::reader::Reader;
 use super::value::{Raw, duration, size, text, whole};
-use crate::log::memory;
+use crate::log::{embedded, memory};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -76,6 +76,26 @@ impl FileLogConfig {
             retention_bytes: 1 << 30,
             retention_age: None,
         }
+    }
+}
+
+impl From<&FileLogConfig> for embedded::Options {
+    fn from(config: &FileLogConfig) -> embedded::Options {
+        let mut options = embedded::Options {
+            segment_bytes: config.segment_bytes,
+            retention_bytes: config.retention_bytes,
+            retention_seconds: config.retention_age.map(|age| age.as_secs()),
+            ..embedded::Options::at(&config.path)
+        };
+        options.sync = match config.fsync {
+            Fsync::None => embedded::Sync::None,
+            Fsync::Always => embedded::Sync::Always,
+            Fsync::Interval(interval) => {
+                options.sync_interval_ms = interval.as_millis() as u64;
+                embedded::Sync::Interval
+            }
+        };
+        options
     }
 }
 
@@ -207,5 +227,19 @@ impl<'a> Options<'a> {
                 self.problems.push(format!("option {name} is given twice"));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The manual names the defaults of the logs, so they must be the logs' own.
+    #[test]
+    fn our_defaults_are_the_logs_defaults() {
+        let (ours, theirs) = (embedded::Options::from(&FileLogConfig::new("x")), embedded::Options::at("x"));
+        assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
+        let (ours, theirs) = (memory::Options::from(&MemoryLogConfig::default()), memory::Options::default());
+        assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
     }
 }

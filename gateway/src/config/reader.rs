@@ -9,6 +9,17 @@ use std::path::{Path, PathBuf};
 /// What begins the names of our environment variables.
 const PREFIX: &str = "ANABRANCH_";
 
+/// Variables of this name's other programs, which run in the same shells: the device agent and the tests.
+const OTHERS: [&str; 7] = [
+    "ANABRANCH_URL",
+    "ANABRANCH_TOKEN",
+    "ANABRANCH_TOKEN_FILE",
+    "ANABRANCH_DEVICE_ID",
+    "ANABRANCH_INTERVAL_MS",
+    "ANABRANCH_BIN",
+    "ANABRANCH_DEMO",
+];
+
 /// The settings of all sources. A section asks for its keys, and thereby says which keys there are.
 pub(super) struct Reader {
     file: File,
@@ -148,6 +159,12 @@ impl Reader {
         self.mistakes.is_empty()
     }
 
+    /// Every key that was asked for so far.
+    #[cfg(test)]
+    pub(super) fn known(&self) -> &BTreeSet<String> {
+        &self.known
+    }
+
     /// Reports what was wrong, when not all sections have been read.
     pub(super) fn finish_section(self) -> Result<(), Mistakes> {
         if self.mistakes.is_empty() { Ok(()) } else { Err(Mistakes(self.mistakes)) }
@@ -164,7 +181,7 @@ impl Reader {
         }
         let known_variables: BTreeSet<String> = self.known.iter().map(|key| variable(key)).collect();
         for name in self.variables.keys().filter(|name| name.starts_with(PREFIX)) {
-            if !known_variables.contains(name) && !self.named.contains(name) && !is_injected(name) {
+            if !known_variables.contains(name) && !self.named.contains(name) && !is_foreign(name) {
                 let text = format!("no setting has this variable{}", suggestion(name, &known_variables));
                 unknown.push(Mistake { place: Place::Variable(name.as_str().into()), text });
             }
@@ -191,10 +208,13 @@ fn suggestion(name: &str, known: &BTreeSet<String>) -> String {
     }
 }
 
+/// Whether a variable begins as ours do, and is not.
+///
 /// Kubernetes gives every container variables about each service of its namespace; for one called `anabranch` or
 /// `anabranch-…` they begin as ours do.
-fn is_injected(name: &str) -> bool {
-    name.contains("_SERVICE_HOST")
+fn is_foreign(name: &str) -> bool {
+    OTHERS.contains(&name)
+        || name.contains("_SERVICE_HOST")
         || name.contains("_SERVICE_PORT")
         || name.ends_with("_PORT")
         || name.split_once("_PORT_").is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()))
