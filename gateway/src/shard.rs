@@ -8,6 +8,8 @@
 //! A connection never leaves its shard, so nothing here is locked except the two mailboxes.
 
 mod actions;
+#[cfg(test)]
+mod race;
 mod reading;
 mod timers;
 mod waker;

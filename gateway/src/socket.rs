@@ -6,6 +6,8 @@
 
 pub mod header;
 pub mod inbound;
+#[cfg(test)]
+pub mod pipe;
 mod stream;
 
 pub use stream::Socket;

@@ -12,6 +12,8 @@ pub enum Socket {
     Plain(TcpStream),
     /// Boxed: rustls keeps about 10 KiB a connection, which a plain one must not pay for.
     Tls(Box<TlsStream<TcpStream>>),
+    #[cfg(test)]
+    Pipe(super::pipe::Pipe),
 }
 
 impl Socket {
@@ -21,6 +23,8 @@ impl Socket {
         let polled = match self {
             Socket::Plain(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
             Socket::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, &mut buffer),
+            #[cfg(test)]
+            Socket::Pipe(pipe) => return pipe.poll_read(cx, buffer.initialize_unfilled()),
         };
         polled.map_ok(|()| buffer.filled().len())
     }
@@ -30,6 +34,8 @@ impl Socket {
         match self {
             Socket::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Socket::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, slices),
+            #[cfg(test)]
+            Socket::Pipe(pipe) => pipe.poll_write(cx, slices),
         }
     }
 
@@ -38,6 +44,8 @@ impl Socket {
         match self {
             Socket::Plain(_) => Poll::Ready(Ok(())),
             Socket::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
+            #[cfg(test)]
+            Socket::Pipe(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -46,6 +54,8 @@ impl Socket {
         match self {
             Socket::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Socket::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
+            #[cfg(test)]
+            Socket::Pipe(_) => Poll::Ready(Ok(())),
         }
     }
 }
