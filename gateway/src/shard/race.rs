@@ -40,6 +40,8 @@ enum Step {
         size: usize,
         hole: u64,
     },
+    /// The log takes so many records of changing topics: more pieces than due ranges hold.
+    Burst(usize),
     /// The hub reads so many records of the log, as one block.
     Pump(usize),
     /// The log forgets so many of its oldest records.
@@ -69,7 +71,9 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0..TOPICS.len(), prop_oneof![Just(10usize), Just(200)], 0..3u64)
             .prop_map(|(topic, size, hole)| Step::Append { topic, size, hole }),
+        1 => (70usize..200).prop_map(Step::Burst),
         4 => (1usize..8).prop_map(Step::Pump),
+        1 => (70usize..200).prop_map(Step::Pump),
         1 => (1usize..12).prop_map(Step::Trim),
         2 => (0..FILTERS.len(), start()).prop_map(|(filter, start)| Step::Subscribe { filter, start }),
         1 => (0usize..4).prop_map(Step::Unsubscribe),
@@ -94,8 +98,8 @@ struct World {
 }
 
 impl World {
-    fn new(room: usize, ring_bytes: usize) -> World {
-        let log = ListLog::new();
+    fn new(room: usize, ring_bytes: usize, page: usize) -> World {
+        let log = ListLog::new(page);
         let registry = Registry::new(Seats { total: 9, per_address: 9, per_subject: 9 });
         let limits = Limits { frame_bytes: 100_000, subscriptions: 256, publishes_in_flight: 8 };
         let node = Node::new(Parts {
@@ -139,6 +143,7 @@ impl World {
     fn take(&mut self, step: &Step) {
         match step {
             Step::Append { topic, size, hole } => self.log.push(TOPICS[*topic], *size, *hole),
+            Step::Burst(count) => (0..*count).for_each(|n| self.log.push(TOPICS[n % TOPICS.len()], 10, 0)),
             Step::Pump(count) => self.pump(*count),
             // Real logs forget what was read long ago; the hub is ahead of that.
             Step::Trim(count) => self.log.trim(*count, self.pumped),
@@ -212,9 +217,10 @@ fn race() {
     proptest!(config, |(
         steps in proptest::collection::vec(step(), 1..60),
         room in prop_oneof![Just(50usize), Just(700), Just(100_000)],
+        page in prop_oneof![Just(5usize), Just(300)],
         ring in prop_oneof![Just(300usize), Just(3_000), Just(1_000_000)],
     )| {
-        let mut world = World::new(room, ring);
+        let mut world = World::new(room, ring, page);
         for step in &steps {
             world.take(step);
         }

@@ -10,7 +10,11 @@ use futures_util::future::{BoxFuture, ready};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-pub struct ListLog(Mutex<List>);
+pub struct ListLog {
+    list: Mutex<List>,
+    /// Records to a read, at most.
+    page: usize,
+}
 
 #[derive(Default)]
 struct List {
@@ -20,12 +24,12 @@ struct List {
 }
 
 impl ListLog {
-    pub fn new() -> Arc<ListLog> {
-        Arc::new(ListLog(Mutex::default()))
+    pub fn new(page: usize) -> Arc<ListLog> {
+        Arc::new(ListLog { list: Mutex::default(), page })
     }
 
     fn lock(&self) -> MutexGuard<'_, List> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.list.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     pub fn log_id(&self) -> LogId {
@@ -111,7 +115,7 @@ impl Log for ListLog {
         }
         let begin = list.records.partition_point(|r| r.position.offset <= after);
         let records: Vec<Record> =
-            list.records[begin..].iter().take(budget.records.min(5)).cloned().collect();
+            list.records[begin..].iter().take(budget.records.min(self.page)).cloned().collect();
         let at_end = begin + records.len() == list.records.len();
         let covered_to =
             if at_end { list.last() } else { records.last().map_or(after, |r| r.position.offset) };
