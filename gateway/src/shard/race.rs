@@ -69,17 +69,17 @@ enum Start {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        4 => (0..TOPICS.len(), prop_oneof![Just(10usize), Just(200)], 0..3u64)
+        40 => (0..TOPICS.len(), prop_oneof![Just(10usize), Just(200)], 0..3u64)
             .prop_map(|(topic, size, hole)| Step::Append { topic, size, hole }),
         1 => (70usize..200).prop_map(Step::Burst),
-        4 => (1usize..8).prop_map(Step::Pump),
+        40 => (1usize..8).prop_map(Step::Pump),
         1 => (70usize..200).prop_map(Step::Pump),
-        1 => (1usize..12).prop_map(Step::Trim),
-        2 => (0..FILTERS.len(), start()).prop_map(|(filter, start)| Step::Subscribe { filter, start }),
-        1 => (0usize..4).prop_map(Step::Unsubscribe),
-        3 => prop_oneof![1usize..40, 40usize..4000].prop_map(Step::Read),
-        1 => Just(Step::Probe),
-        6 => Just(Step::Turn),
+        10 => (1usize..12).prop_map(Step::Trim),
+        20 => (0..FILTERS.len(), start()).prop_map(|(filter, start)| Step::Subscribe { filter, start }),
+        10 => (0usize..4).prop_map(Step::Unsubscribe),
+        30 => prop_oneof![1usize..40, 40usize..4000].prop_map(Step::Read),
+        10 => Just(Step::Probe),
+        60 => Just(Step::Turn),
     ]
 }
 
