@@ -1,10 +1,10 @@
 //! A whole gateway: binds, runs its threads, and drains.
 
 use crate::auth::Authenticator;
+use crate::config::Origins;
 use crate::connection::session::{Millis, Rules};
 use crate::drain::Slots;
 use crate::http::accept::Door;
-use crate::http::origin::Origins;
 use crate::http::{self, Service};
 use crate::hub::pump::Pump;
 use crate::hub::registry::{self, Registry};

@@ -3,15 +3,14 @@
 //! Connections are accepted here and not by `axum::serve`, which has no time limit for a handshake ([`accept`]).
 
 pub mod accept;
-pub mod origin;
 mod publish;
 mod status;
 mod upgrade;
 
+use crate::config::Origins;
 use crate::node::Node;
 use axum::Router;
 use axum::routing::{get, post};
-use origin::Origins;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tower_http::services::ServeDir;

@@ -11,5 +11,7 @@ pub mod hub;
 pub mod log;
 pub mod metrics;
 pub mod node;
+pub mod serve;
 pub mod shard;
 pub mod socket;
+pub mod telemetry;

@@ -1,6 +1,8 @@
 //! The program `anabranch`.
 
 use anabranch_gateway::cli::{Cli, Command, TokenArgs};
+use anabranch_gateway::serve::serve;
+use anabranch_gateway::telemetry;
 use clap::Parser;
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -8,16 +10,28 @@ use std::time::SystemTime;
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(args) => {
-            let _config = args.config_or_exit();
+            let config = args.config_or_exit();
             if args.check {
                 println!("the configuration is good");
                 return ExitCode::SUCCESS;
             }
-            eprintln!("anabranch: this build checks configurations and makes tokens; it does not serve");
-            ExitCode::FAILURE
+            telemetry::start();
+            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => return fail(&error),
+            };
+            match runtime.block_on(serve(config, args.stop_with_stdin)) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(&error),
+            }
         }
         Command::Token(args) => token(&args),
     }
+}
+
+fn fail(error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("anabranch: {error}");
+    ExitCode::FAILURE
 }
 
 fn token(args: &TokenArgs) -> ExitCode {

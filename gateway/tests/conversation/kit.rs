@@ -1,10 +1,9 @@
 //! A gateway on port 0 with the memory log, and a client that speaks frames by hand.
 
 use anabranch_gateway::auth::{Algorithm, Authenticator, NewToken};
-use anabranch_gateway::config::{AuthConfig, KeyConfig, Secret};
+use anabranch_gateway::config::{AuthConfig, KeyConfig, OriginRule, Origins, Secret};
 use anabranch_gateway::connection::session::Rules;
 use anabranch_gateway::gateway::{Gateway, Options};
-use anabranch_gateway::http::origin::Origins;
 use anabranch_gateway::hub::registry;
 use anabranch_gateway::log::memory::{self, MemoryLog};
 use anabranch_protocol::server_frame::Limits;
@@ -63,7 +62,7 @@ impl World {
             listen: ([127, 0, 0, 1], 0).into(),
             tls: None,
             shards: 2,
-            origins: Origins::default(),
+            origins: Origins::new(vec![OriginRule::Same]),
             files: None,
             rules: Rules {
                 hello_timeout: 5_000,

@@ -1,0 +1,159 @@
+//! From a configuration to a gateway that runs until it is asked to stop.
+
+use crate::auth::Authenticator;
+use crate::cli::stop_asked;
+use crate::config::{Config, FileLogConfig, Fsync, LogConfig, TlsConfig};
+use crate::connection::session::Rules;
+use crate::gateway::{Gateway, Options, StartError};
+use crate::hub::registry;
+use crate::log::Log;
+use crate::log::embedded::{self, EmbeddedLog};
+use crate::log::memory::{self, MemoryLog};
+use anabranch_protocol::limits;
+use anabranch_protocol::server_frame::Limits;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// Why a gateway does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("{0}")]
+    Log(#[from] embedded::OpenError),
+    #[error("{0}")]
+    Auth(#[from] crate::auth::SetupError),
+    #[error("the certificate or key cannot be used ({file}): {message}")]
+    Tls { file: PathBuf, message: String },
+    #[error("{0}")]
+    Start(#[from] StartError),
+}
+
+/// Runs a gateway until it is asked to stop, then drains it.
+pub async fn serve(config: Config, with_stdin: bool) -> Result<(), ServeError> {
+    let authenticator = Arc::new(Authenticator::new(&config.auth)?);
+    let tls = config.tls.as_ref().map(tls).transpose()?;
+    let scheme = if tls.is_some() { "s" } else { "" };
+    let log = OpenLog::open(&config.log)?;
+    let gateway = Gateway::start(options(&config, tls), log.log(), authenticator).await?;
+    announce(&config, &gateway, scheme);
+    stop_asked(with_stdin).await;
+    gateway.drain().await;
+    log.close().await;
+    Ok(())
+}
+
+/// Says where it listens and what to do next. On standard output: it is the program's result, not its log.
+fn announce(config: &Config, gateway: &Gateway, s: &str) {
+    let address = gateway.address();
+    println!(
+        "anabranch is listening on http{s}://{address} ({})",
+        gateway.node().log.capabilities().description
+    );
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    if let Some(token) = config.dev_token(now) {
+        println!();
+        println!("  a token that may read and write everything, good for this process only:");
+        println!("  export ANABRANCH_URL=ws{s}://{address}/v1/ws ANABRANCH_TOKEN={token}");
+        println!();
+        println!("  then, in another terminal:  anabranch subscribe 'hello/#'");
+        println!("  and in a third:             anabranch publish hello/world '{{\"n\": 1}}'");
+    }
+}
+
+fn options(config: &Config, tls: Option<Arc<ServerConfig>>) -> Options {
+    let ms = |duration: Duration| duration.as_millis() as u64;
+    let limits = &config.limits;
+    Options {
+        id: format!("{:08x}", std::process::id()),
+        listen: config.listen,
+        tls,
+        shards: config.shards,
+        origins: config.origins.clone(),
+        files: config.static_files.clone(),
+        rules: Rules {
+            hello_timeout: ms(limits.hello),
+            ping_interval: ms(config.heartbeat.interval),
+            ping_grace: ms(config.heartbeat.grace),
+            limits: Limits {
+                frame_bytes: (limits.envelope + limits::CLIENT_FRAME_BYTES - limits::ENVELOPE_BYTES) as u64,
+                subscriptions: limits.subscriptions as u64,
+                publishes_in_flight: limits.publishes_in_flight as u64,
+            },
+            envelope_bytes: limits.envelope,
+        },
+        limits: registry::Limits {
+            total: limits.connections,
+            per_address: limits.connections_per_address,
+            per_subject: limits.connections_per_subject,
+        },
+        ring_bytes: limits.ring,
+        drain_spread: ms(config.drain.spread),
+        drain_patience: ms(config.drain.patience),
+    }
+}
+
+/// A log, and how to close it.
+enum OpenLog {
+    Memory(Arc<MemoryLog>),
+    File(Arc<EmbeddedLog>),
+}
+
+impl OpenLog {
+    fn open(config: &LogConfig) -> Result<OpenLog, embedded::OpenError> {
+        Ok(match config {
+            LogConfig::Memory(memory) => OpenLog::Memory(MemoryLog::new(memory::Options::from(memory))),
+            LogConfig::File(file) => OpenLog::File(EmbeddedLog::open(file_options(file))?),
+        })
+    }
+
+    fn log(&self) -> Arc<dyn Log> {
+        match self {
+            OpenLog::Memory(log) => Arc::clone(log) as Arc<dyn Log>,
+            OpenLog::File(log) => Arc::clone(log) as Arc<dyn Log>,
+        }
+    }
+
+    /// Writes out what is pending, and marks the log as closed in order.
+    async fn close(self) {
+        match self {
+            OpenLog::Memory(log) => log.close(),
+            OpenLog::File(log) => log.close().await,
+        }
+    }
+}
+
+fn file_options(config: &FileLogConfig) -> embedded::Options {
+    let defaults = embedded::Options::at(&config.path);
+    let (sync, sync_interval_ms) = match config.fsync {
+        Fsync::None => (embedded::Sync::None, defaults.sync_interval_ms),
+        Fsync::Interval(interval) => (embedded::Sync::Interval, interval.as_millis() as u64),
+        Fsync::Always => (embedded::Sync::Always, defaults.sync_interval_ms),
+    };
+    embedded::Options {
+        sync,
+        sync_interval_ms,
+        segment_bytes: config.segment_bytes,
+        retention_bytes: config.retention_bytes,
+        retention_seconds: config.retention_age.map(|age| age.as_secs()),
+        ..defaults
+    }
+}
+
+/// TLS 1.2 and 1.3 with ring, HTTP/1.1 only: WebSocket needs no more.
+fn tls(config: &TlsConfig) -> Result<Arc<ServerConfig>, ServeError> {
+    let wrong = |file: &PathBuf, message: String| ServeError::Tls { file: file.clone(), message };
+    let chain = CertificateDer::pem_file_iter(&config.certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| wrong(&config.certificate, error.to_string()))?;
+    let key =
+        PrivateKeyDer::from_pem_file(&config.key).map_err(|error| wrong(&config.key, error.to_string()))?;
+    let mut server = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
+        .map_err(|error| wrong(&config.certificate, error.to_string()))?;
+    server.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(server))
+}

@@ -1,0 +1,17 @@
+//! The program's log lines: to standard error, as text for people or as JSON for machines.
+
+use tracing_subscriber::EnvFilter;
+
+/// Starts logging. `ANABRANCH_LOG_LEVEL` takes levels as tracing's filters do (`info`, `anabranch_gateway=debug`), and
+/// `ANABRANCH_LOG_FORMAT=json` writes one object a line. Both forms escape control characters of foreign text.
+pub fn start() {
+    let filter = EnvFilter::try_from_env("ANABRANCH_LOG_LEVEL").unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match std::env::var("ANABRANCH_LOG_FORMAT").as_deref() {
+        Ok("json") => lines.json().try_init(),
+        _ => lines.with_target(false).try_init(),
+    };
+    if let Err(error) = started {
+        eprintln!("anabranch: log lines go elsewhere: {error}");
+    }
+}
