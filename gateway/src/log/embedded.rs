@@ -118,6 +118,7 @@ impl EmbeddedLog {
             if !resumes {
                 writer.mend()?;
             }
+            writer.retain();
             found.empty.iter().try_for_each(|name| disk.remove(name))
         })();
         match begun {

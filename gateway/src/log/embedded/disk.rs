@@ -129,3 +129,6 @@ impl DiskFile for File {
         self.sync_data()
     }
 }
+
+#[cfg(test)]
+pub(super) mod simulated;

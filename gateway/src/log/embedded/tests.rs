@@ -1,11 +1,56 @@
 //! The embedded log under the suite, on files; and under faults, crashes and damage.
 
-use super::{EmbeddedLog, Options, Sync};
-use crate::log::Log;
+mod crash;
+mod damage;
+mod faults;
+mod flips;
+mod retention;
+
+use super::disk::simulated::Simulated;
+use super::{EmbeddedLog, OpenError, Options, Sync};
 use crate::log::conformance::Harness;
+use crate::log::{Budget, Log, ReadError, Record, now};
+use anabranch_protocol::cursor::Offset;
 use futures_util::future::{BoxFuture, FutureExt};
 use std::sync::Arc;
 use tempfile::TempDir;
+
+/// Small files, and nothing in memory: whatever is read comes from the disk.
+fn small(sync: Sync) -> Options {
+    Options { sync, sync_interval_ms: 1, segment_bytes: 4096, recent_bytes: 0, ..Options::at("simulated") }
+}
+
+fn open(disk: &Simulated, options: Options) -> Result<Arc<EmbeddedLog>, OpenError> {
+    EmbeddedLog::open_on(options, Arc::new(disk.clone()), now)
+}
+
+/// Everything that can be read, and every range of offsets that is told to be lost: after, before.
+async fn survey(log: &dyn Log) -> (Vec<Record>, Vec<(u64, u64)>) {
+    let (mut records, mut lost) = (Vec::new(), Vec::new());
+    let mut after = Offset(0);
+    loop {
+        match log.read(0, after, Budget { records: 100, bytes: usize::MAX }).await {
+            Ok(batch) => {
+                assert!(batch.at_end || batch.covered_to > after, "no progress after {after}");
+                after = batch.covered_to;
+                records.extend(batch.records);
+                if batch.at_end {
+                    return (records, lost);
+                }
+            }
+            Err(ReadError::Corrupt { after: from, before }) => {
+                assert!(from >= after && before > after, "{from}..{before} reported after {after}");
+                lost.push((from.0, before.0));
+                after = Offset(before.0 - 1);
+            }
+            Err(ReadError::Forgotten { oldest }) => {
+                lost.push((after.0, oldest.0));
+                after = Offset(oldest.0 - 1);
+            }
+            Err(error) => panic!("after {after}: {error}"),
+        }
+    }
+}
 
 struct Files {
     folder: TempDir,

@@ -89,7 +89,6 @@ impl Writer {
 
     /// Works until the log is closed.
     pub(super) fn run(mut self) {
-        self.retain();
         loop {
             let deadline =
                 [self.sync_due, self.retain_due, self.refusal.as_ref().map(|refusal| refusal.retry)];

@@ -5,7 +5,7 @@
 //! * A failed sync: nobody knows what the disk has, and a second sync that succeeds would prove nothing. Callers are
 //!   told so, the segment is ended after what readers have seen, and another one is begun.
 
-use super::{Active, Confirm, Writer, Written, unknown};
+use super::{Active, Writer, Written, unknown};
 use crate::log::embedded::frame::{self, HEADER};
 use crate::log::embedded::options::Sync;
 use crate::log::embedded::scan::{CHUNK, Item, Scan};
@@ -66,11 +66,9 @@ impl Writer {
                 let end = frame::End { log: self.shared.id, last, latest };
                 file.write_at(&end.encode(), length)?;
                 if torn.suspect || self.shared.options.sync != Sync::None {
-                    let synced = file.sync();
-                    let unsynced = std::mem::take(&mut self.unsynced);
-                    self.sync_due = None;
-                    settle(unsynced, &synced);
-                    synced?;
+                    file.sync()?;
+                    // Nobody waits for a suspect segment any more: it was settled when it became one.
+                    self.settle(&Ok(()));
                 }
                 let extent = Extent { length: length + HEADER as u64, last, latest };
                 self.shared.change(|state| {
@@ -115,17 +113,15 @@ impl Writer {
         });
         match cut {
             Ok(()) => {
+                if self.shared.options.sync != Sync::None {
+                    self.settle(&Ok(())); // The cut was synced, and they with it.
+                }
                 // Nobody has seen these offsets, and nothing stands at them.
                 self.next -= written.records.len() as u64;
                 self.refuse(error, room);
                 let refused = self.refusal.as_ref().map(|refusal| refusal.error.clone());
                 let refused = refused.unwrap_or_else(|| unknown("the disk failed"));
                 written.confirms.into_iter().for_each(|confirm| confirm.tell(Err(refused.clone())));
-                if self.shared.options.sync != Sync::None {
-                    let unsynced = std::mem::take(&mut self.unsynced);
-                    self.sync_due = None;
-                    settle(unsynced, &Ok(())); // The cut was synced, and they with it.
-                }
             }
             Err(second) => {
                 let why = unknown(&format!("the disk failed: {error}, then {second}"));
@@ -137,11 +133,20 @@ impl Writer {
 
     /// A sync failed: gives up the active segment after what readers have seen of it.
     pub(super) fn suspect(&mut self, error: &io::Error) {
-        let unsynced = std::mem::take(&mut self.unsynced);
-        self.sync_due = None;
-        settle(unsynced, &Err(io::Error::new(error.kind(), error.to_string())));
         self.give_up(true);
         self.refuse(error, 0);
+    }
+
+    /// Tells who waits for a sync how it went. After a failure nothing is known, and a later success would prove
+    /// nothing.
+    fn settle(&mut self, synced: &io::Result<()>) {
+        self.sync_due = None;
+        for (confirm, position) in self.unsynced.drain(..) {
+            confirm.tell(match synced {
+                Ok(()) => Ok(position),
+                Err(error) => Err(unknown(&format!("the disk failed to keep it: {error}"))),
+            });
+        }
     }
 
     fn give_up(&mut self, suspect: bool) {
@@ -151,8 +156,10 @@ impl Writer {
         }
     }
 
-    /// Refuses appends from now on, until [`try_again`](Writer::try_again) finds that it need not.
+    /// Refuses appends from now on, until [`try_again`](Writer::try_again) finds that it need not. Who waits for a
+    /// sync is told that nothing is known.
     pub(in crate::log::embedded) fn refuse(&mut self, error: &io::Error, room: usize) {
+        self.settle(&Err(io::Error::new(error.kind(), error.to_string())));
         let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
         let what = if full { "no room on the disk" } else { "the disk fails" };
         let why = format!("{what}: {error}");
@@ -191,16 +198,6 @@ impl Writer {
             }
             Err(error) => self.refuse(&error, room),
         }
-    }
-}
-
-/// Tells who waits for a sync how it went. After a failure nothing is known, and a later success would prove nothing.
-fn settle(unsynced: Vec<(Confirm, super::Position)>, synced: &io::Result<()>) {
-    for (confirm, position) in unsynced {
-        confirm.tell(match synced {
-            Ok(()) => Ok(position),
-            Err(error) => Err(unknown(&format!("the disk failed to keep it: {error}"))),
-        });
     }
 }
 

@@ -6,17 +6,17 @@ use crate::log::embedded::shared::{Shared, State};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How often the age of segments is looked at.
+/// How often the age of segments is looked at, at most: ten times as often as the age allowed, if that is more.
 const PERIOD: Duration = Duration::from_secs(5);
 
 impl Writer {
     /// Drops what retention does not cover any more.
-    pub(super) fn retain(&mut self) {
+    pub(in crate::log::embedded) fn retain(&mut self) {
         self.retain_due = None;
         let Some(seconds) = self.shared.options.retention_seconds else {
             return self.shared.forget(|state| state.over(self.shared.options.retention_bytes));
         };
-        self.retain_due = Some(Instant::now() + PERIOD);
+        self.retain_due = Some(Instant::now() + (Duration::from_secs(seconds.max(1)) / 10).min(PERIOD));
         let oldest = (self.shared.clock)().saturating_sub(seconds.saturating_mul(1000));
         // The newest segment stays as it is: a log to which nobody writes forgets by beginning another one.
         if self.active.as_ref().is_some_and(|active: &Active| {
