@@ -32,7 +32,7 @@ const IMPURE: &[&str] =
 const ONLY_IN: &[(&str, &str, &str)] = &[
     ("gateway/src", "lapin", "gateway/src/log"),
     ("gateway/src", "redis::", "gateway/src/log"),
-    ("gateway/src", "Opcode", "gateway/src/socket"),
+    ("gateway/src", "unmask", "gateway/src/socket"),
 ];
 
 pub fn check(log: &Log) -> Result<Told> {

@@ -55,7 +55,7 @@ pub const ALL: &[Step] = &[
         name: "websocket",
         about: "Autobahn's cases against our WebSocket",
         fast: true,
-        run: websocket::check,
+        run: |log, _| websocket::check(log),
     },
     Step {
         name: "browser story",

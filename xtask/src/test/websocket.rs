@@ -12,8 +12,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-/// Cases 12 and 13 ask for permessage-deflate, which we do not offer. Case group 9 (large messages, about a minute)
-/// is for the full run.
+/// Cases 12 and 13 ask for permessage-deflate, which we do not offer.
 const LEFT_OUT: [&str; 2] = ["12.*", "13.*"];
 
 #[derive(Deserialize)]
@@ -23,7 +22,7 @@ struct Case {
     behavior_close: String,
 }
 
-pub fn check(log: &Log, fast: bool) -> Result<Told> {
+pub fn check(log: &Log) -> Result<Told> {
     log.run(tool::cargo("build").args(["--package", "anabranch-tests", "--bin", "echo"]))?;
     let (mut echo, address) = start_echo()?;
     let reports = workspace::target().join("test-logs/websocket");
@@ -32,9 +31,6 @@ pub fn check(log: &Log, fast: bool) -> Result<Told> {
     LEFT_OUT.iter().for_each(|case| {
         kosoku.args(["--exclude", case]);
     });
-    if fast {
-        kosoku.args(["--exclude", "9.*"]);
-    }
     // It also ends in failure for verdicts that are no failure of ours, so the report decides, not the exit code.
     let ran = log.run(kosoku.arg(&address));
     let _ = echo.kill();
