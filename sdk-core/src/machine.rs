@@ -335,8 +335,9 @@ impl Machine {
         self.effects.push_back(Effect::Send { attempt, text: frame.to_json() });
     }
 
+    /// Tells the gateway, if it was told of the subscription: in the hello already, perhaps.
     fn send_unsubscribe(&mut self, known: bool, id: SubscriptionId) {
-        if known && let Some(attempt) = self.link.online().map(|online| online.attempt) {
+        if known && let Some(attempt) = self.link.attempt() {
             self.send(attempt, &ClientFrame::Unsubscribe { id });
         }
     }

@@ -39,6 +39,8 @@ struct Subscription {
     outdated: bool,
     /// The gateway delivers for it on this connection.
     active: bool,
+    /// It was active since the last good count of this connection: a wrong one concerns it, even if it is parked now.
+    counted: bool,
     /// It has caught up on this connection.
     live: bool,
     /// The body does not want messages for it now.
@@ -128,6 +130,7 @@ impl Subscriptions {
             asked,
             outdated: asked,
             active: false,
+            counted: false,
             live: false,
             parked: false,
             retry_at: None,
@@ -195,6 +198,7 @@ impl Subscriptions {
         self.last_good = None;
         for s in &mut self.list {
             s.active = false;
+            s.counted = false;
             s.live = false;
             s.asked = false;
             s.outdated = false;
@@ -243,6 +247,7 @@ impl Subscriptions {
             return;
         }
         s.active = true;
+        s.counted = true;
         // Not before `caught_up`, also where it was live in another history.
         s.live = false;
         s.refusals = 0;
@@ -257,12 +262,9 @@ impl Subscriptions {
             || matches!(outcome, Outcome::Reset(_))
             || had.as_ref().is_some_and(|h| h.log() != cursor.log());
         s.moved = true;
-        if reset {
-            s.cursor = Some(cursor.clone());
-        } else {
-            s.cursor = had.or_else(|| Some(cursor.clone()));
-            s.advance(&cursor);
-        }
+        // A cursor of our own stays: what lies between it and the gateway's is told by gaps and covered by marks, so
+        // a second gap, told in a frame of its own, still finds it where it was.
+        s.cursor = had.filter(|_| !reset).or_else(|| Some(cursor.clone()));
         effects.push_back(Effect::Subscribed { subscription: id, outcome: outcome.clone() });
         if reset {
             tell_reset(id, &cursor, effects);
@@ -302,6 +304,9 @@ impl Subscriptions {
             self.received = delivered;
         }
         self.last_good = Some(cursor.clone());
+        for s in &mut self.list {
+            s.counted = s.active;
+        }
         self.advance_all(cursor);
     }
 
@@ -321,19 +326,25 @@ impl Subscriptions {
         }
     }
 
-    fn miscount(&mut self, cursor: &Cursor, effects: &mut VecDeque<Effect>) {
-        for position in cursor.positions() {
+    /// Somewhere after the last good count and up to where anyone stands now, messages were lost between the gateway
+    /// and us. The mark itself may stand lower: a new subscription takes the connection back.
+    fn miscount(&mut self, mark: &Cursor, effects: &mut VecDeque<Effect>) {
+        let counted = || self.list.iter().filter(|s| s.counted);
+        let subscriptions: Vec<SubscriptionId> = counted().map(|s| s.id).collect();
+        if subscriptions.is_empty() {
+            return;
+        }
+        let mut reached = mark.clone();
+        for position in counted().filter_map(|s| s.cursor.as_ref()).flat_map(Cursor::positions) {
+            reached.advance(*position);
+        }
+        for position in reached.positions() {
             let good = self.last_good.as_ref().and_then(|good| good.position(position.partition));
             let after = good.map_or(Offset(0), |p| p.offset);
-            if good.is_some_and(|p| p.offset >= position.offset) {
-                continue;
-            }
-            let subscriptions: Vec<SubscriptionId> =
-                self.list.iter().filter(|s| s.active).map(|s| s.id).collect();
-            if !subscriptions.is_empty() {
+            if good.is_none_or(|p| p.offset < position.offset) {
                 let before = Offset(position.offset.0.saturating_add(1));
                 let gap = Gap { partition: position.partition, after, before, reason: GapReason::Miscount };
-                effects.push_back(Effect::Gap { subscriptions, gap });
+                effects.push_back(Effect::Gap { subscriptions: subscriptions.clone(), gap });
             }
         }
     }
