@@ -256,7 +256,7 @@ impl Machine {
         }
     }
 
-    /// Adds a subscription. Use a fresh id for each.
+    /// Adds a subscription. Use a fresh id for each, below [`OWN_IDS`](crate::resume::OWN_IDS).
     pub fn subscribe(
         &mut self,
         now: Now,
@@ -268,7 +268,7 @@ impl Machine {
         self.begin(now);
         if !matches!(self.link, Link::Closed) {
             let known = self.subscriptions.add(id, filter, start);
-            self.send_unsubscribe(known, id);
+            self.send_unsubscribe(known);
         }
         self.finish(now);
         Ok(())
@@ -278,7 +278,7 @@ impl Machine {
     pub fn unsubscribe(&mut self, now: Now, id: SubscriptionId) {
         self.begin(now);
         let known = self.subscriptions.remove(id);
-        self.send_unsubscribe(known, id);
+        self.send_unsubscribe(known);
         self.finish(now);
     }
 
@@ -286,7 +286,7 @@ impl Machine {
     pub fn park(&mut self, now: Now, id: SubscriptionId) {
         self.begin(now);
         let known = self.subscriptions.park(id);
-        self.send_unsubscribe(known, id);
+        self.send_unsubscribe(known);
         self.finish(now);
     }
 
@@ -336,14 +336,16 @@ impl Machine {
     }
 
     /// Tells the gateway, if it was told of the subscription: in the hello already, perhaps.
-    fn send_unsubscribe(&mut self, known: bool, id: SubscriptionId) {
-        if known && let Some(attempt) = self.link.attempt() {
+    fn send_unsubscribe(&mut self, known: Option<SubscriptionId>) {
+        if let Some(id) = known
+            && let Some(attempt) = self.link.attempt()
+        {
             self.send(attempt, &ClientFrame::Unsubscribe { id });
         }
     }
 
     fn greet(&mut self, attempt: u32) {
-        self.subscriptions.connected();
+        self.subscriptions.forget_connection();
         let subscriptions = self.subscriptions.take_due(u64::MAX);
         let hello = ClientFrame::Hello(Hello {
             token: Cow::Borrowed(self.tokens.current()),

@@ -44,7 +44,7 @@ impl Machine {
             _ if self.link.online().is_none() => {}
             ServerFrame::Message { position, envelope } => self.message(position, envelope),
             ServerFrame::Subscribed { subscription, cursor, outcome } => {
-                self.subscriptions.subscribed(subscription, cursor, outcome, &mut self.effects);
+                self.subscriptions.subscribed(subscription, &cursor, outcome, &mut self.effects);
                 self.note_caught_up();
             }
             ServerFrame::CaughtUp { cursor } => {
@@ -62,7 +62,9 @@ impl Machine {
                 }
             }
             ServerFrame::Revoked { subscription, cursor, code } => {
-                if let Some((filter, cursor)) = self.subscriptions.revoked(subscription, &cursor) {
+                if let Some((subscription, filter, cursor)) =
+                    self.subscriptions.revoked(subscription, &cursor)
+                {
                     let others = &self.subscriptions;
                     self.cache.purge(|topic| filter.matches(topic) && !others.matches(topic));
                     if let Some(cursor) = cursor {
@@ -160,9 +162,13 @@ impl Machine {
                 Remedy::StartAnew => AfterRefusal::Anew(at),
                 Remedy::DropItem | Remedy::Stop => AfterRefusal::Drop,
             };
-            if self.subscriptions.refused(id, then) {
+            // Of an `unsubscribe` that crossed a refusal: there is nothing to end any more.
+            if code == Code::UNKNOWN_SUBSCRIPTION {
+                return;
+            }
+            if let Some(id) = self.subscriptions.refused(id, then) {
                 let message = message.into_owned();
-                self.effects.push_back(Effect::Refused { subscription, code, message });
+                self.effects.push_back(Effect::Refused { subscription: Some(id), code, message });
             }
             self.note_caught_up();
         } else {

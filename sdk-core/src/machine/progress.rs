@@ -145,7 +145,7 @@ impl Machine {
         if self.link.online().is_some_and(|online| now.mono.saturating_sub(online.since) >= HEALTHY_MS) {
             self.backoff.healthy();
         }
-        self.subscriptions.disconnected();
+        self.subscriptions.forget_connection();
         self.publishes.disconnected();
     }
 

@@ -22,6 +22,8 @@ pub struct Connection {
     pub attempt: u32,
     pub to_gateway: VecDeque<String>,
     pub to_client: VecDeque<String>,
+    /// Accepted, but where they begin takes the gateway a while to find out.
+    starting: VecDeque<(SubscriptionId, Filter, StartAt<'static>)>,
     subscriptions: Vec<(SubscriptionId, Filter)>,
     cursor: Option<Cursor>,
     delivered: u64,
@@ -40,6 +42,7 @@ impl Connection {
             attempt,
             to_gateway: VecDeque::new(),
             to_client: VecDeque::new(),
+            starting: VecDeque::new(),
             subscriptions: Vec::new(),
             cursor: None,
             delivered: 0,
@@ -81,11 +84,19 @@ impl Connection {
                 }));
                 self.cursor = Some(head);
                 for subscribe in hello.subscriptions {
-                    self.subscribe(log, mood, subscribe);
+                    self.subscribe(mood, subscribe);
                 }
             }
-            ClientFrame::Subscribe(subscribe) => self.subscribe(log, mood, subscribe),
-            ClientFrame::Unsubscribe { id } => self.subscriptions.retain(|(other, _)| *other != id),
+            ClientFrame::Subscribe(subscribe) => self.subscribe(mood, subscribe),
+            ClientFrame::Unsubscribe { id } => {
+                let before = self.subscriptions.len() + self.starting.len();
+                self.subscriptions.retain(|(other, _)| *other != id);
+                // Nobody answers for one that has not begun.
+                self.starting.retain(|(other, ..)| *other != id);
+                if self.subscriptions.len() + self.starting.len() == before {
+                    self.refuse(Code::UNKNOWN_SUBSCRIPTION, Some(id), None);
+                }
+            }
             ClientFrame::Publish { envelope } => {
                 let envelope = Envelope::parse(envelope).expect("an envelope");
                 let message_id = envelope.message_id.expect("a message id");
@@ -113,15 +124,27 @@ impl Connection {
         }));
     }
 
-    fn subscribe(&mut self, log: &Log, mood: &mut Mood, subscribe: Subscribe<'_>) {
+    fn subscribe(&mut self, mood: &mut Mood, subscribe: Subscribe<'_>) {
         let Subscribe { id, filter, start } = subscribe;
-        if self.subscriptions.iter().any(|(other, _)| *other == id) {
+        let used = self.subscriptions.iter().map(|(id, _)| id).chain(self.starting.iter().map(|(id, ..)| id));
+        if used.into_iter().any(|other| *other == id) {
             return self.refuse(Code::SUBSCRIPTION_IN_USE, Some(id), None);
         }
         if std::mem::take(&mut mood.refuse_subscription) {
             return self.refuse(Code::OVERLOADED, Some(id), None);
         }
-        let filter = Filter::new(&filter).expect("a filter");
+        let start = match start {
+            StartAt::Cursor(text) => StartAt::Cursor(text.into_owned().into()),
+            StartAt::Default | StartAt::Now => StartAt::Now,
+            StartAt::Earliest => StartAt::Earliest,
+            StartAt::Since(ms) => StartAt::Since(ms),
+        };
+        self.starting.push_back((id, Filter::new(&filter).expect("a filter"), start));
+    }
+
+    /// Begins the delivery of the next accepted subscription; `false` if there is none.
+    fn start(&mut self, log: &Log) -> bool {
+        let Some((id, filter, start)) = self.starting.pop_front() else { return false };
         let mut gaps = VecDeque::new();
         let (cursor, outcome) = match start {
             StartAt::Default | StartAt::Now => (log.head(), Outcome::Live),
@@ -153,10 +176,14 @@ impl Connection {
             }
         }
         *own = lowest;
+        true
     }
 
     /// Sends what comes next; `false` if there is nothing.
     pub fn pump(&mut self, log: &Log, mood: &mut Mood) -> bool {
+        if self.start(log) {
+            return true;
+        }
         let Some(mut cursor) = self.cursor.clone() else { return false };
         for partition in [0, 1] {
             if let Some(gap) = step_over_gap(log, &mut cursor, partition) {
@@ -190,12 +217,13 @@ impl Connection {
         false
     }
 
-    /// Sends the message under way twice.
+    /// The message under way arrives twice in a row. (Later would be another order, which no connection makes.)
     pub fn duplicate(&mut self) {
-        let message = self.to_client.front().filter(|text| text.contains("\"message\"")).cloned();
-        if !self.faulty && message.is_some() {
+        let message =
+            self.to_client.front().filter(|text| text.starts_with("{\"type\":\"message\"")).cloned();
+        if let Some(message) = message.filter(|_| !self.faulty) {
             self.faulty = true;
-            self.to_client.extend(message);
+            self.to_client.insert(1, message);
         }
     }
 

@@ -123,9 +123,9 @@ impl World {
                 for _ in 0..rounds {
                     self.act(Action::Token);
                     self.act(Action::Open);
-                    while self.to_gateway() {}
+                    while self.hand_in_one() {}
                     self.pump();
-                    self.to_client();
+                    self.deliver_one();
                 }
             }
             Action::Pump(count) => {
@@ -135,12 +135,12 @@ impl World {
             }
             Action::ToClient(count) => {
                 for _ in 0..count {
-                    self.to_client();
+                    self.deliver_one();
                 }
             }
             Action::ToGateway(count) => {
                 for _ in 0..count {
-                    self.to_gateway();
+                    self.hand_in_one();
                 }
             }
             Action::Token => {
@@ -285,7 +285,7 @@ impl World {
         connection.pump(&self.log, &mut self.mood)
     }
 
-    fn to_client(&mut self) -> bool {
+    fn deliver_one(&mut self) -> bool {
         let Some((attempt, text)) =
             self.connection.as_mut().and_then(|c| Some((c.attempt, c.to_client.pop_front()?)))
         else {
@@ -321,13 +321,13 @@ impl World {
         }
     }
 
-    fn to_gateway(&mut self) -> bool {
+    fn hand_in_one(&mut self) -> bool {
         let Some(connection) = &mut self.connection else { return false };
         if connection.to_gateway.is_empty() {
             return false;
         }
         if let Some(code) = connection.take(&mut self.log, &mut self.mood) {
-            while self.to_client() {}
+            while self.deliver_one() {}
             self.cut(false, code.0);
         }
         true
@@ -449,9 +449,9 @@ impl World {
         for _ in 0..10_000 {
             self.act(Action::Token);
             self.act(Action::Open);
-            let mut busy = self.to_gateway();
+            let mut busy = self.hand_in_one();
             busy |= self.pump();
-            busy |= self.to_client();
+            busy |= self.deliver_one();
             if busy {
                 continue;
             }

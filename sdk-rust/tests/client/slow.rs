@@ -56,6 +56,7 @@ async fn an_app_that_does_not_read_is_parked_and_misses_nothing() {
     let from: anabranch::Cursor = resume["cursor"].as_str().expect("a cursor").parse().expect("a cursor");
     let from = from.positions()[0].offset.0;
     assert!(from >= seen && from < offset, "{seen} {from} {offset}");
+    let id = resume["id"].as_u64().expect("an id");
     peer.subscribed(id, from, Outcome::Resumed).await;
     for offset in from + 1..from + 100 {
         peer.message(offset, "slow").await;
