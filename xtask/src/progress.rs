@@ -65,7 +65,8 @@ impl Log {
     /// The last lines, without terminal colours.
     pub fn tail(&self, lines: usize) -> Vec<String> {
         let text = plain(&self.end(16 * 1024));
-        let all: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        let says = |line: &&str| line.contains(char::is_alphanumeric);
+        let all: Vec<&str> = text.lines().filter(says).collect();
         all[all.len().saturating_sub(lines)..].iter().map(|line| line.to_string()).collect()
     }
 

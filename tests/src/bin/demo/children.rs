@@ -36,6 +36,7 @@ impl Child {
         let output = OpenOptions::new().create(true).write(true).truncate(true).open(&log)?;
         let mut process = Command::new(&program)
             .args(arguments)
+            .env("NO_COLOR", "1")
             .stdin(Stdio::piped())
             .stdout(output.try_clone()?)
             .stderr(output)
