@@ -1,5 +1,5 @@
 import { AnabranchError } from './errors.ts';
-import type { ClientOptions, Published } from './options.ts';
+import type { ClientOptions, Published, Start } from './options.ts';
 import { Publishes } from './publishes.ts';
 import { Resume } from './resume.ts';
 import { Body, type Call } from './shell/body.ts';
@@ -51,7 +51,7 @@ export class Session implements Host {
     this.body = new Body({ ...options, url }, environment, this.call, report);
     this.stopListening = environment.socket
       ? environment.listen({
-          wake: () => this.call((core, ...at) => core.wake(...at)),
+          wake: () => this.woken(),
           flush: () => this.resume.flush(),
           pause: (reason) => this.pause(reason),
           resume: (reason) => this.unpause(reason),
@@ -89,7 +89,7 @@ export class Session implements Host {
   /** Tries now: also where the core waits for the app (no acceptable token, or told to stop), or for its next attempt. */
   reconnect(): void {
     this.call((core, ...at) => core.connect(...at));
-    this.call((core, ...at) => core.wake(...at));
+    this.woken();
   }
 
   /** `resumes`: the next load of the page goes on where this one ends. */
@@ -165,9 +165,15 @@ export class Session implements Host {
 
   private readonly call: Call = (step, bytes = 0) => this.engine?.call(step, bytes);
 
+  private woken(): void {
+    if (!this.engine && this.users.size > 0) void this.load();
+    this.call((core, ...at) => core.wake(...at));
+  }
+
   private async load(): Promise<void> {
-    if (this.loading || !this.environment.socket) return;
+    if (this.engine || this.loading || !this.environment.socket) return;
     this.loading = true;
+    this.stopRetry?.();
     try {
       const create = await this.environment.load(this.options.wasm);
       if (this.over) return;
@@ -213,11 +219,10 @@ export class Session implements Host {
     if (this.connected) this.call((core, ...at) => core.connect(...at));
   }
 
-  private open(subscription: Delivery, start: Delivery['start']): void {
+  private open(subscription: Delivery, start: Start | undefined): void {
     const id = this.nextId++;
     this.subscriptions.set(id, subscription);
-    const json = JSON.stringify(typeof start === 'string' ? { from: start } : (start ?? null));
-    this.call((core, ...at) => core.subscribe(id, subscription.filter, json, ...at));
+    this.call((core, ...at) => core.subscribe(id, subscription.filter, startJson(start), ...at));
   }
 
   private shut(subscription: Delivery): void {
@@ -340,6 +345,13 @@ export class Session implements Host {
 
 const HINT_CORE =
   "Is core_bg.wasm served, and does the page's Content-Security-Policy allow 'wasm-unsafe-eval'? Else please report it.";
+
+/** A start as the core reads it. */
+function startJson(start: Start | undefined): string {
+  if (typeof start === 'string') return JSON.stringify({ from: start });
+  if (start && 'sinceMs' in start) return JSON.stringify({ sinceMs: Math.max(0, Math.round(start.sinceMs)) });
+  return JSON.stringify(start ?? null);
+}
 
 /** A path becomes a url of this page's host. Where there is no page, it stays as it is: nothing connects there. */
 function absolute(url: string): string {

@@ -118,6 +118,7 @@ test('a core that cannot be fetched is fetched again', async () => {
   client.on('a', () => {});
   await stage.pass(0);
   assert.equal(client.state.get().phase, 'offline');
+  stage.page?.wake();
   await stage.live();
   assert.equal(client.state.get().phase, 'live');
   assert.deepEqual(stage.errors.map(({ code }) => code), ['core_unavailable', 'core_unavailable']);
