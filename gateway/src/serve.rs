@@ -2,7 +2,7 @@
 
 use crate::auth::Authenticator;
 use crate::cli::stop_asked;
-use crate::config::{Config, FileLogConfig, Fsync, LogConfig, TlsConfig};
+use crate::config::{Config, LogConfig, TlsConfig};
 use crate::connection::session::Rules;
 use crate::gateway::{Gateway, Options, StartError};
 use crate::hub::registry;
@@ -105,7 +105,7 @@ impl OpenLog {
     fn open(config: &LogConfig) -> Result<OpenLog, embedded::OpenError> {
         Ok(match config {
             LogConfig::Memory(memory) => OpenLog::Memory(MemoryLog::new(memory::Options::from(memory))),
-            LogConfig::File(file) => OpenLog::File(EmbeddedLog::open(file_options(file))?),
+            LogConfig::File(file) => OpenLog::File(EmbeddedLog::open(embedded::Options::from(file))?),
         })
     }
 
@@ -122,23 +122,6 @@ impl OpenLog {
             OpenLog::Memory(log) => log.close(),
             OpenLog::File(log) => log.close().await,
         }
-    }
-}
-
-fn file_options(config: &FileLogConfig) -> embedded::Options {
-    let defaults = embedded::Options::at(&config.path);
-    let (sync, sync_interval_ms) = match config.fsync {
-        Fsync::None => (embedded::Sync::None, defaults.sync_interval_ms),
-        Fsync::Interval(interval) => (embedded::Sync::Interval, interval.as_millis() as u64),
-        Fsync::Always => (embedded::Sync::Always, defaults.sync_interval_ms),
-    };
-    embedded::Options {
-        sync,
-        sync_interval_ms,
-        segment_bytes: config.segment_bytes,
-        retention_bytes: config.retention_bytes,
-        retention_seconds: config.retention_age.map(|age| age.as_secs()),
-        ..defaults
     }
 }
 

@@ -112,6 +112,8 @@ pub struct Shard {
     next_serial: u64,
     touched: VecDeque<ConnectionId>,
     work: FuturesUnordered<Work>,
+    /// Whether there is work that has not been polled yet, so that nothing would wake us for it.
+    new_work: bool,
     timers: Timers,
     /// One for all connections.
     read_buffer: Box<[u8]>,
@@ -136,6 +138,7 @@ impl Shard {
             next_serial: 0,
             touched: VecDeque::new(),
             work: FuturesUnordered::new(),
+            new_work: false,
             timers: Timers::new(node.clock),
             read_buffer: vec![0; 64 * 1024].into(),
             upstream: None,
@@ -158,6 +161,7 @@ impl Shard {
         let now = self.node.clock.now();
         self.take_events(cx, now);
         self.take_ready(cx, now);
+        self.new_work = false;
         while let Poll::Ready(Some((id, serial, completion))) = Pin::new(&mut self.work).poll_next_unpin(cx) {
             if self.connections.get(id as usize).is_some_and(|c| c.serial == serial) {
                 self.complete(id, completion, now);
@@ -169,13 +173,18 @@ impl Shard {
             let Some(id) = self.touched.pop_front() else { break };
             self.write(id, now);
         }
-        if !self.touched.is_empty() {
+        if !self.touched.is_empty() || self.new_work {
             cx.waker().wake_by_ref();
         }
         match &self.draining {
             Some(slots) if self.connections.is_empty() || slots.is_over(now) => Poll::Ready(()),
             _ => Poll::Pending,
         }
+    }
+
+    fn begin_work(&mut self, work: Work) {
+        self.work.push(work);
+        self.new_work = true;
     }
 
     fn take_events(&mut self, cx: &mut Context<'_>, now: Millis) {
@@ -329,6 +338,7 @@ impl Shard {
                 Some(Next::Read(position)) => {
                     let replay = Arc::clone(&self.node.replay);
                     let serial = connection.serial;
+                    self.new_work = true;
                     self.work.push(Box::pin(async move {
                         let page = replay.page(position).await;
                         (id, serial, Completion::Page { asked: position, page })

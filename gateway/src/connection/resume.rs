@@ -88,7 +88,7 @@ fn lost(partition: Partition, after: Offset, before: Offset, reason: GapReason) 
 async fn at_beginning(partition: Partition, log: &dyn Log) -> Result<Finding, ReadError> {
     match log.read(partition, Offset(0), ONE).await {
         Err(ReadError::Forgotten { oldest }) => Ok(lost(partition, Offset(0), oldest, GapReason::Retention)),
-        Err(ReadError::Corrupt { after, before }) if after == Offset(0) => {
+        Err(ReadError::Corrupt { after: Offset(0), before }) => {
             Ok(lost(partition, Offset(0), before, GapReason::Corrupt))
         }
         Err(ReadError::Corrupt { .. }) | Ok(_) => Ok(Finding::There),

@@ -58,7 +58,7 @@ impl Shard {
             Action::Append { message_id, record } => {
                 let serial = connection.serial;
                 let publishing = self.node.publisher.publish(record);
-                self.work.push(Box::pin(async move {
+                self.begin_work(Box::pin(async move {
                     let result = publishing.await;
                     (id, serial, Completion::Appended { message_id, result })
                 }));
@@ -67,7 +67,7 @@ impl Shard {
                 tracing::debug!(id, subject = %principal.log_name(), "admitted");
                 connection.admission = Some(self.node.registry.admit(principal));
                 if let Some(message) = &self.upstream {
-                    let message = (&**message).to_owned().into();
+                    let message = message.to_string().into();
                     connection.say(&ServerFrame::Upstream { up: false, message });
                 }
                 if let Some(slots) = &self.draining {
@@ -126,7 +126,7 @@ impl Shard {
         looking: impl Future<Output = Result<Verdict, ReadError>> + Send + 'static,
     ) {
         let serial = self.connections[id as usize].serial;
-        self.work.push(Box::pin(async move {
+        self.begin_work(Box::pin(async move {
             let verdict = looking.await;
             (id, serial, Completion::Started { subscriptions, verdict })
         }));

@@ -44,8 +44,7 @@ impl Shard {
     pub(super) fn read(&mut self, id: ConnectionId, now: Millis) {
         let mut buffer = std::mem::take(&mut self.read_buffer);
         let mut taken = 0;
-        loop {
-            let Some(connection) = self.connections.get_mut(id as usize) else { break };
+        while let Some(connection) = self.connections.get_mut(id as usize) {
             if connection.closing.is_some() {
                 break;
             }

@@ -44,7 +44,8 @@ impl Pipe {
         let (bytes, waker) = {
             let mut state = self.lock();
             let count = max.min(state.to_client.len());
-            (state.to_client.drain(..count).collect(), state.waker.take())
+            let waker = if count > 0 { state.waker.take() } else { None };
+            (state.to_client.drain(..count).collect(), waker)
         };
         waker.inspect(Waker::wake_by_ref);
         bytes
