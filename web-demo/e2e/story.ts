@@ -110,6 +110,12 @@ test('a reload goes on where the page was', async () => {
   const had = story.received.length;
   const stored = (): Promise<number> => story.page.evaluate(() => Object.keys(sessionStorage).filter((key) => key.startsWith('anabranch ')).length);
   assert.equal(await stored(), 1, 'only the stream without a start of its own is resumed');
+  // The page loads slowly enough that the device says much meanwhile.
+  const told = witness.told.length;
+  await story.page.route('**/demo.json', async (route) => {
+    await until('the device went on', 20_000, () => witness.told.length > told + 20);
+    await route.continue();
+  });
   await story.page.reload();
   await until('live', 20_000, async () => (await phase(story.page)) === 'live');
   await until('more telemetry', 20_000, () => story.received.length > had + 5);
