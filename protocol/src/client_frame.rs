@@ -104,7 +104,7 @@ impl FrameError {
     }
 
     pub(crate) fn missing(field: &str) -> FrameError {
-        FrameError::new(format!("the field {field} is missing"))
+        FrameError::new(["the field ", field, " is missing"].concat())
     }
 }
 
@@ -141,7 +141,7 @@ struct Fields<'a> {
 pub(crate) fn once<T>(slot: &mut Option<T>, value: T, field: &str) -> Result<(), FrameError> {
     match slot.replace(value) {
         None => Ok(()),
-        Some(_) => Err(FrameError::new(format!("the field {field} stands twice"))),
+        Some(_) => Err(FrameError::new(["the field ", field, " stands twice"].concat())),
     }
 }
 

@@ -385,7 +385,7 @@ impl<'a> Fields<'a> {
         name: &'static str,
     ) -> Result<T, FrameError> {
         let text = text.as_deref().ok_or_else(|| FrameError::missing(name))?;
-        text.parse().map_err(|_| FrameError::new(format!("{name} cannot be read")))
+        text.parse().map_err(|_| FrameError::new([name, " cannot be read"].concat()))
     }
 
     fn cursor(&self) -> Result<Cursor, FrameError> {

@@ -5,7 +5,8 @@
 
 use anabranch_protocol::cursor::Position;
 use anabranch_protocol::filter::Filter;
-use std::collections::VecDeque;
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 /// Messages kept of one topic.
@@ -16,13 +17,34 @@ pub const BYTES: usize = 4 * 1024 * 1024;
 const ENTRY_BYTES: usize = 64;
 
 /// One message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Cached {
     /// When it arrived, as a running number over all topics.
     arrival: u64,
     pub position: Position,
     pub envelope: Arc<str>,
 }
+
+impl Ord for Cached {
+    /// By arrival, which no two share.
+    fn cmp(&self, other: &Cached) -> Ordering {
+        self.arrival.cmp(&other.arrival)
+    }
+}
+
+impl PartialOrd for Cached {
+    fn partial_cmp(&self, other: &Cached) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Cached {
+    fn eq(&self, other: &Cached) -> bool {
+        self.arrival == other.arrival
+    }
+}
+
+impl Eq for Cached {}
 
 struct Topic {
     name: Box<str>,
@@ -78,13 +100,17 @@ impl Cache {
 
     /// The newest messages whose topic the filter means, at most `limit`, oldest first.
     pub fn read(&self, filter: &Filter, limit: usize) -> Vec<Cached> {
-        let mut found: Vec<&Cached> = Vec::new();
+        // A heap with the oldest on top, because the sorts of the standard library weigh 5 KiB in a browser.
+        let mut newest = BinaryHeap::new();
         for topic in self.topics.iter().filter(|t| filter.matches(&t.name)) {
-            found.extend(topic.messages.iter());
+            for message in &topic.messages {
+                newest.push(Reverse(message));
+                if newest.len() > limit {
+                    newest.pop();
+                }
+            }
         }
-        found.sort_unstable_by_key(|m| m.arrival);
-        let skip = found.len().saturating_sub(limit);
-        found.into_iter().skip(skip).cloned().collect()
+        std::iter::from_fn(|| newest.pop().map(|Reverse(message)| message.clone())).collect()
     }
 
     /// Forgets the topics that `gone` means.

@@ -369,11 +369,7 @@ fn earliest(a: Option<u64>, b: Option<u64>) -> Option<u64> {
 
 /// At most [`limits::CLIENT_ID_BYTES`] of a text.
 fn cut(text: &str) -> &str {
-    let mut end = text.len().min(limits::CLIENT_ID_BYTES);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
+    text.get(..text.floor_char_boundary(limits::CLIENT_ID_BYTES)).unwrap_or_default()
 }
 
 impl Phase {
