@@ -28,6 +28,28 @@ impl Exporter {
     }
 }
 
+/// What a shard counts on its way: handles are looked up once, not for each write.
+pub struct Deliveries {
+    bytes: metrics::Counter,
+    messages: metrics::Counter,
+}
+
+impl Default for Deliveries {
+    fn default() -> Self {
+        Deliveries {
+            bytes: metrics::counter!("anabranch_sent_bytes_total"),
+            messages: metrics::counter!("anabranch_delivered_total"),
+        }
+    }
+}
+
+impl Deliveries {
+    pub fn count(&self, bytes: usize, messages: u64) {
+        self.bytes.increment(bytes as u64);
+        self.messages.increment(messages);
+    }
+}
+
 fn describe() {
     use metrics::{describe_counter, describe_gauge};
     describe_gauge!("anabranch_connections", "WebSocket connections open");

@@ -62,8 +62,6 @@ pub enum ShardEvent {
     Upstream { up: bool, message: Arc<str> },
     /// The node ends: each connection is told a time of its own to come back.
     Drain(Arc<crate::drain::Slots>),
-    /// A socket has finished its handshake. `Option`, because it is taken out by the one shard that gets it.
-    Connected(Arc<std::sync::Mutex<Option<Arrival>>>),
 }
 
 /// A socket that speaks WebSocket from here on.
@@ -78,12 +76,13 @@ pub struct Arrival {
 #[derive(Clone)]
 pub struct ShardHandle {
     mailbox: Arc<Mailbox<ShardEvent>>,
+    arrivals: Arc<Mailbox<Arrival>>,
 }
 
 impl ShardHandle {
     /// Hands a socket over.
     pub fn connect(&self, arrival: Arrival) {
-        self.mailbox.push(ShardEvent::Connected(Arc::new(std::sync::Mutex::new(Some(arrival)))));
+        self.arrivals.push(arrival);
     }
 
     /// Where the hub puts its blocks.
@@ -105,6 +104,7 @@ type Work = BoxFuture<'static, (ConnectionId, u64, Completion)>;
 pub struct Shard {
     node: Arc<Node>,
     mailbox: Arc<Mailbox<ShardEvent>>,
+    arrivals: Arc<Mailbox<Arrival>>,
     ready: Arc<Mailbox<ConnectionId>>,
     ring: Ring,
     interest: Interest,
@@ -119,6 +119,7 @@ pub struct Shard {
     read_buffer: Box<[u8]>,
     upstream: Option<Arc<str>>,
     draining: Option<Arc<crate::drain::Slots>>,
+    figures: crate::metrics::Deliveries,
     // Reused from turn to turn.
     events: Vec<ShardEvent>,
     woken: Vec<ConnectionId>,
@@ -128,9 +129,10 @@ pub struct Shard {
 impl Shard {
     /// A shard that begins at `head`.
     pub fn new(node: Arc<Node>, head: Cursor) -> (Shard, ShardHandle) {
-        let mailbox = Arc::new(Mailbox::default());
+        let handle = ShardHandle { mailbox: Arc::default(), arrivals: Arc::default() };
         let shard = Shard {
-            mailbox: Arc::clone(&mailbox),
+            mailbox: Arc::clone(&handle.mailbox),
+            arrivals: Arc::clone(&handle.arrivals),
             ready: Arc::default(),
             ring: Ring::new(head, node.ring_bytes),
             interest: Interest::new(),
@@ -143,12 +145,13 @@ impl Shard {
             read_buffer: vec![0; 64 * 1024].into(),
             upstream: None,
             draining: None,
+            figures: crate::metrics::Deliveries::default(),
             events: Vec::new(),
             woken: Vec::new(),
             actions: Vec::new(),
             node,
         };
-        (shard, ShardHandle { mailbox })
+        (shard, handle)
     }
 
     /// Runs until the node has drained: every connection has ended, or `Slots` has run out of patience.
@@ -196,6 +199,12 @@ impl Shard {
             }
         }
         self.events = events;
+        let mut arrivals = Vec::new();
+        while self.arrivals.poll_take(cx, &mut arrivals).is_ready() {
+            for arrival in arrivals.drain(..) {
+                self.connect(arrival, now);
+            }
+        }
     }
 
     fn event(&mut self, event: ShardEvent, now: Millis) {
@@ -236,12 +245,6 @@ impl Shard {
                 for id in self.ids() {
                     self.connections[id as usize].session.go_away(slots.next(), &mut self.actions);
                     self.perform(id, now);
-                }
-            }
-            ShardEvent::Connected(arrival) => {
-                let arrival = arrival.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
-                if let Some(arrival) = arrival {
-                    self.connect(arrival, now);
                 }
             }
         }
@@ -323,10 +326,11 @@ impl Shard {
     fn write(&mut self, id: ConnectionId, now: Millis) {
         let Some(connection) = self.connections.get_mut(id as usize) else { return };
         connection.touched = false;
-        let mut wrote_any = false;
+        let delivered = connection.delivered();
+        let mut bytes = 0;
         let outcome = loop {
-            let (wrote, bytes) = connection.write(&self.ring);
-            wrote_any |= bytes > 0;
+            let (wrote, count) = connection.write(&self.ring);
+            bytes += count;
             match wrote {
                 Wrote::All => {}
                 other => break other,
@@ -348,7 +352,8 @@ impl Shard {
                 Some(Next::Wait | Next::Join) => break Wrote::All,
             }
         };
-        if wrote_any {
+        self.figures.count(bytes, connection.delivered() - delivered);
+        if bytes > 0 {
             // A client that takes bytes lives, however slowly it does.
             connection.session.heard(now);
         }

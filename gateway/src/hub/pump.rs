@@ -20,7 +20,6 @@ const BLOCK_FRAMES: usize = 4096;
 
 /// Follows the log.
 pub struct Pump {
-    log: Arc<dyn Log>,
     publisher: Arc<Publisher>,
     canary: Arc<Canary>,
     head: Cursor,
@@ -53,7 +52,7 @@ impl Pump {
             };
             tails.push(log.tail(partition, start).map(move |event| (partition, event)).boxed());
         }
-        Ok(Pump { log, publisher, canary, head, tails: select_all(tails) })
+        Ok(Pump { publisher, canary, head, tails: select_all(tails) })
     }
 
     /// Where the shards begin.
@@ -112,10 +111,13 @@ impl Pump {
         let covered_to = batch.covered_to;
         let last = batch.records.last().map(|record| record.position);
         let mut records = batch.records;
+        let read = records.len();
         records.retain(|record| {
             self.canary.observe(&record.topic);
             !self.publisher.note(record.key, record.position)
         });
+        metrics::counter!("anabranch_records_total").increment(read as u64);
+        metrics::counter!("anabranch_duplicates_total").increment((read - records.len()) as u64);
         let mut rest = &records[..];
         while !rest.is_empty() {
             let (now, later) = rest.split_at(block_len(rest));
@@ -135,11 +137,6 @@ impl Pump {
         if self.head.advance(position) {
             send(ShardEvent::Progress(position));
         }
-    }
-
-    /// The log that is followed.
-    pub fn log(&self) -> &Arc<dyn Log> {
-        &self.log
     }
 }
 

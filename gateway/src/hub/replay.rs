@@ -101,6 +101,7 @@ impl Replay {
     fn start(&self, partition: Partition, after: Offset) -> Reading {
         let (log, permits) = (Arc::clone(&self.log), Arc::clone(&self.permits));
         async move {
+            metrics::counter!("anabranch_replay_reads_total").increment(1);
             let _permit = permits.acquire_owned().await;
             let budget = Budget { records: ALIGN as usize, bytes: PAGE_BYTES };
             let batch = log.read(partition, after, budget).await?;
