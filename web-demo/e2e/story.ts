@@ -11,6 +11,9 @@ import { until } from './until.ts';
 import { Witness } from './witness.ts';
 
 const CUT_MS = 30_000;
+/** From the reload on, the page's tokens live so long. */
+const SHORT_TTL_S = 8;
+const FREEZE_MS = 40_000;
 const TELEMETRY = /^iotsphere\/devices\/[^/]+\/telemetry\//;
 
 let demo: DemoProcess;
@@ -116,9 +119,38 @@ test('a reload goes on where the page was', async () => {
     await until('the device went on', 20_000, () => witness.told.length > told + 20);
     await route.continue();
   });
+  await story.page.route('**/demo/token?*', (route) => route.continue({ url: `${control}/demo/token?ttl=${SHORT_TTL_S}` }));
   await story.page.reload();
   await until('live', 20_000, async () => (await phase(story.page)) === 'live');
   await until('more telemetry', 20_000, () => story.received.length > had + 5);
   await nothingMissingOrDoubled();
   assert.equal(await story.page.locator('#count-reloads').textContent(), '1');
+});
+
+test('tokens are renewed while the connection stands, and one that ends unrenewed stops it until there is another', async () => {
+  const { page } = story;
+  const asked = page.waitForRequest(/demo\/token/, { timeout: 20_000 });
+  const lines = (): Promise<number> => page.locator('.journal li').count();
+  const before = await lines();
+  await asked;
+  assert.deepEqual([await phase(page), await lines()], ['live', before], 'a renewal is no event');
+
+  await page.getByRole('button', { name: 'Let token expire' }).click();
+  await until('not live', 30_000, async () => (await phase(page)) !== 'live');
+  await until('every chart is stale', 15_000, async () => (await page.locator('.chart:not(.stale):visible').count()) === 0);
+  const told = witness.told.length;
+  await until('the device goes on', 20_000, () => witness.told.length > told + 20);
+  await page.getByRole('button', { name: 'Heal' }).click();
+  await until('live again', 60_000, async () => (await phase(page)) === 'live');
+  await nothingMissingOrDoubled();
+});
+
+test('a link that is frozen, and never closed, is given up and replaced', async () => {
+  await fetch(`${control}/chaos/freeze?ms=${FREEZE_MS}`, { method: 'POST' });
+  // Nothing tells of the freeze, but a value that is overdue is not shown as fresh.
+  const fresh = story.page.locator('.chart:not(.stale, .off):visible');
+  await until('every chart is stale', 20_000, async () => (await fresh.count()) === 0);
+  await until('not live', FREEZE_MS + 20_000, async () => (await phase(story.page)) !== 'live');
+  await until('live again', FREEZE_MS + 60_000, async () => (await phase(story.page)) === 'live');
+  await nothingMissingOrDoubled();
 });

@@ -111,7 +111,7 @@ export class Chart {
       {
         width: this.plotBox.clientWidth,
         height: HEIGHT,
-        padding: [6, 6, 0, 0],
+        padding: [6, 14, 0, 0],
         legend: { show: false },
         cursor: { y: false, sync: { key: 'fleet' }, points: { size: 5 } },
         scales: {

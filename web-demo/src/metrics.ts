@@ -51,11 +51,11 @@ export const VIEWS: readonly MetricView[] = [
     lines: ['in', 'out'],
     binary: true,
     read: (payload) => {
-      const all = records(payload['interfaces']);
+      const all = interfaces(payload);
       return [sum(all.map((one) => one['rxBytesPerSec'])), sum(all.map((one) => one['txBytesPerSec']))];
     },
     write: units.rate,
-    detail: (payload) => records(payload['interfaces']).map((one) => String(one['name'])).join(' · '),
+    detail: (payload) => interfaces(payload).map((one) => String(one['name'])).join(' · '),
   },
   {
     metric: 'temperature',
@@ -79,6 +79,11 @@ export function disks(payload: unknown): Disk[] {
     const [used, total] = [number(disk['usedBytes']), number(disk['totalBytes'])];
     return used === null || !total ? [] : [{ mount: String(disk['mount']), used, total }];
   });
+}
+
+/** All but the machine's talk to itself. */
+function interfaces(payload: Record<string, unknown>): Record<string, unknown>[] {
+  return records(payload['interfaces']).filter((one) => one['name'] !== 'lo');
 }
 
 function hottest(payload: Record<string, unknown>): { celsius: number | null; label?: string } {

@@ -11,7 +11,10 @@ const FIELDS: readonly [string, (document: ShadowDocument) => string | undefined
   ['interval', ({ intervalMs }) => (intervalMs === undefined ? undefined : units.interval(intervalMs))],
   ...METRICS.map((metric): [string, (document: ShadowDocument) => string | undefined] => [
     metric,
-    ({ metrics }) => (metrics?.[metric] === undefined ? undefined : metrics[metric] ? 'on' : 'off'),
+    ({ metrics, unsupported }) => {
+      if (unsupported?.includes(metric)) return 'none';
+      return metrics?.[metric] === undefined ? undefined : metrics[metric] ? 'on' : 'off';
+    },
   ]),
 ];
 
@@ -47,7 +50,7 @@ export class Shadow {
     this.body.replaceChildren(
       ...FIELDS.map(([name, text]) => {
         const [is, wished] = [text(reported), text(desired)];
-        const differs = wished !== undefined && wished !== is;
+        const differs = wished !== undefined && is !== 'none' && wished !== is;
         const state = !differs ? '' : pending ? 'pending' : 'differs';
         return el(
           'tr',

@@ -53,13 +53,17 @@ export class Wish {
     this.device = device;
     if (this.waiting && answered(device) >= this.waiting.version) {
       const obeyed = (device.reported?.document.desiredVersion ?? 0) >= this.waiting.version;
-      this.mark('reported', `${obeyed ? '' : 'refused '}after ${Date.now() - this.waiting.sentAt} ms`);
+      this.mark('reported', `${obeyed ? '' : 'refused '}after ${since(this.waiting.sentAt)}`);
       this.waiting = undefined;
     }
     if (this.edited) return;
     const { intervalMs, metrics } = { ...device.reported?.document, ...device.desired?.document };
     if (intervalMs !== undefined) this.choose(intervalMs);
-    for (const [metric, box] of this.boxes) box.checked = metrics?.[metric] ?? true;
+    const lacks = device.reported?.document.unsupported ?? [];
+    for (const [metric, box] of this.boxes) {
+      box.checked = metrics?.[metric] ?? true;
+      box.disabled = lacks.includes(metric);
+    }
   }
 
   private choose(ms: number): void {
@@ -77,11 +81,11 @@ export class Wish {
     const version = 1 + Math.max(device.desired?.document.version ?? 0, answered(device));
     const metrics = Object.fromEntries([...this.boxes].map(([metric, box]) => [metric, box.checked]));
     const desired: ShadowDocument = { version, intervalMs: Number(this.interval.value), metrics };
-    this.begin(version);
     const sentAt = performance.now();
+    this.begin(version, sentAt);
     try {
       const { position } = await this.client.publish(desiredOf(device.id), desired, { messageType: 'notification' });
-      this.mark('stored', `at ${position.split(':').slice(0, 2).join(':')}, ${Math.round(performance.now() - sentAt)} ms`);
+      this.mark('stored', `at ${position.split(':').slice(0, 2).join(':')}, ${since(sentAt)}`);
       this.edited = false;
     } catch (error) {
       const { message, hint } = error as Partial<AnabranchError>;
@@ -89,8 +93,8 @@ export class Wish {
     }
   }
 
-  private begin(version: number): void {
-    this.waiting = { version, sentAt: Date.now() };
+  private begin(version: number, sentAt: number): void {
+    this.waiting = { version, sentAt };
     say(this.error, '');
     for (const item of this.steps.values()) {
       item.className = '';
@@ -106,4 +110,8 @@ export class Wish {
     item.className = 'done';
     say(item.lastElementChild as HTMLElement, note);
   }
+}
+
+function since(at: number): string {
+  return `${Math.round(performance.now() - at)} ms`;
 }
