@@ -27,11 +27,14 @@ pub fn run(port: u16, open: bool, fresh: bool) -> Result<()> {
     hand_over(&mut demo)
 }
 
-/// The native programs of the demo, in one cargo run so that their common dependencies are built once.
+/// The native programs of the demo and of the tests. All in one run and with the whole workspace selected, so that every
+/// dependency has the features that the tests need too, and is built once.
 pub fn build(run: impl FnOnce(&mut Command) -> Result<()>) -> Result<()> {
     let mut cargo = tool::cargo("build");
-    cargo.args(["--package", "anabranch-gateway", "--package", "anabranch-device-agent"]);
-    cargo.args(["--package", "anabranch-tests", "--bins"]);
+    cargo.arg("--workspace");
+    for program in ["anabranch", "anabranch-device-agent", "demo", "echo"] {
+        cargo.args(["--bin", program]);
+    }
     run(&mut cargo)
 }
 

@@ -8,7 +8,9 @@ use anyhow::{Result, bail};
 
 pub fn story(log: &Log) -> Result<Told> {
     let Some(chromium) = install::find_chromium() else {
-        bail!("no Chromium: install it (sudo apt-get install chromium), or name one in CHROMIUM");
+        bail!(
+            "no Chromium: sudo apt-get install chromium (Ubuntu: sudo snap install chromium), or name one in CHROMIUM"
+        );
     };
     demo::build(|command| log.run(command))?;
     let mut story = npm::script(&workspace::web_demo(), "test");

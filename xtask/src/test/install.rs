@@ -14,7 +14,7 @@ const KOSOKU: &str = "kosoku==0.1.0";
 /// Where a Chromium is: `CHROMIUM`, else the first of the usual names on the PATH.
 pub fn find_chromium() -> Option<PathBuf> {
     if let Some(path) = env::var_os("CHROMIUM") {
-        return Some(path.into());
+        return Some(path.into()).filter(|path: &PathBuf| path.is_file());
     }
     let names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
     let path = env::var_os("PATH")?;
@@ -25,7 +25,7 @@ pub fn find_chromium() -> Option<PathBuf> {
 /// Chromium, for the browser story. Where it cannot be installed, that step says so, and the others run.
 pub fn chromium(log: &Log) -> Result<()> {
     if find_chromium().is_none()
-        && let Err(error) = apt(log, "chromium")
+        && let Err(error) = apt(log, &["chromium", "fonts-dejavu-core"])
     {
         log.line(&format!("{error:#}"));
     }
@@ -40,7 +40,7 @@ pub fn venv(log: &Log) -> Result<()> {
     let create = || log.run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(venv_dir()));
     // Debian's python3 comes without the module's other half.
     if create().is_err() {
-        apt(log, "python3-venv")?;
+        apt(log, &["python3-venv"])?;
         create().context("python3 cannot make a virtual environment")?;
     }
     log.run(Command::new(venv_bin("pip")).args(["install", "--quiet", "--disable-pip-version-check", KOSOKU]))
@@ -54,8 +54,9 @@ fn venv_dir() -> PathBuf {
     workspace::target().join("venv")
 }
 
-/// Installs one of Debian's packages, or says how to.
-fn apt(log: &Log, package: &str) -> Result<()> {
+/// Installs some of Debian's packages, or says how to.
+fn apt(log: &Log, packages: &[&str]) -> Result<()> {
+    let package = packages.join(" ");
     let manual = format!("install it by hand: sudo apt-get install {package}");
     if !tool::exists("apt-get") {
         bail!("{package} is missing, and this system has no apt-get; install it by its own means");
@@ -73,5 +74,5 @@ fn apt(log: &Log, package: &str) -> Result<()> {
         log.run(command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"]).args(args))
     };
     apt(&["update"]).with_context(|| manual.clone())?;
-    apt(&["install", "-y", "--no-install-recommends", package]).context(manual)
+    apt(&[&["install", "-y", "--no-install-recommends"], packages].concat()).context(manual)
 }

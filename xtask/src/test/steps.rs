@@ -3,7 +3,7 @@
 use super::count::Count;
 use super::{browser, install, lengths, rooms, websocket};
 use crate::progress::Log;
-use crate::{npm, tool, wasm, workspace};
+use crate::{demo, npm, tool, wasm, workspace};
 use anyhow::{Context, Result};
 use std::process::Command;
 
@@ -104,6 +104,8 @@ fn sizes(log: &Log, _: bool) -> Result<Told> {
 
 /// The kill loops have `kill` in their names, and a test group of their own in `.config/nextest.toml`.
 fn rust(log: &Log, fast: bool) -> Result<Told> {
+    // The tests' kit would ask cargo for the gateway in every test's process.
+    demo::build(|command| log.run(command))?;
     let mut cargo;
     if tool::cargo_has("nextest") {
         cargo = tool::cargo("nextest");
@@ -118,7 +120,7 @@ fn rust(log: &Log, fast: bool) -> Result<Told> {
             cargo.args(["--skip", "kill"]);
         }
     }
-    log.run(&mut cargo)?;
+    log.run(cargo.env("ANABRANCH_BIN", workspace::built("anabranch")))?;
     Ok(Told::Runner)
 }
 

@@ -4,7 +4,7 @@ use super::count::Count;
 use super::install;
 use super::steps::Told;
 use crate::progress::Log;
-use crate::{tool, workspace};
+use crate::{demo, workspace};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ struct Case {
 }
 
 pub fn check(log: &Log) -> Result<Told> {
-    log.run(tool::cargo("build").args(["--package", "anabranch-tests", "--bin", "echo"]))?;
+    demo::build(|command| log.run(command))?;
     let (mut echo, address) = start_echo()?;
     let reports = workspace::target().join("test-logs/websocket");
     let mut kosoku = Command::new(install::venv_bin("kosoku"));
