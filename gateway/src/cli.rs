@@ -1,11 +1,19 @@
 //! The command line. Each command has a file of its own.
 
+mod connect;
+mod failure;
+mod publish;
 mod serve;
 mod stop;
+mod subscribe;
 mod token;
+mod token_source;
 
+pub use failure::Failure;
+pub use publish::PublishArgs;
 pub use serve::ServeArgs;
 pub use stop::stop_asked;
+pub use subscribe::SubscribeArgs;
 pub use token::{Minted, TokenArgs};
 
 use clap::{Parser, Subcommand};
@@ -24,6 +32,10 @@ pub enum Command {
     Serve(ServeArgs),
     /// Make a token for development
     Token(TokenArgs),
+    /// Publish messages, and wait until the log has them
+    Publish(PublishArgs),
+    /// Print the messages that filters match, as they come
+    Subscribe(SubscribeArgs),
 }
 
 /// The environment, as far as it is text.
@@ -40,5 +52,7 @@ Examples:
   anabranch serve --auth-key-file dev.key            run with it
   anabranch token --key-file dev.key --sub alice --read 'iotsphere/#'
                                                      a token for it
+  anabranch subscribe 'hello/#'                      see messages as they come
+  anabranch publish hello/world '{\"n\": 1}'         publish one
 
-`anabranch help serve` and `anabranch help token` say more.";
+`anabranch help serve` says more, and so on for each command.";

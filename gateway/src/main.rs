@@ -1,6 +1,6 @@
 //! The program `anabranch`.
 
-use anabranch_gateway::cli::{Cli, Command, TokenArgs};
+use anabranch_gateway::cli::{Cli, Command, Failure, ServeArgs, TokenArgs};
 use anabranch_gateway::serve::serve;
 use anabranch_gateway::telemetry;
 use clap::Parser;
@@ -8,45 +8,46 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
-        Command::Serve(args) => {
-            let config = args.config_or_exit();
-            if args.check {
-                println!("the configuration is good");
-                return ExitCode::SUCCESS;
-            }
-            telemetry::start();
-            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                Ok(runtime) => runtime,
-                Err(error) => return fail(&error),
-            };
-            match runtime.block_on(serve(config, args.stop_with_stdin)) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => fail(&error),
-            }
+    let result = match Cli::parse().command {
+        Command::Serve(args) => run_gateway(&args),
+        Command::Token(args) => print_token(&args),
+        Command::Publish(args) => block_on(args.run()),
+        Command::Subscribe(args) => block_on(args.run()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("anabranch: {failure}");
+            failure.exit_code()
         }
-        Command::Token(args) => token(&args),
     }
 }
 
-fn fail(error: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("anabranch: {error}");
-    ExitCode::FAILURE
+fn run_gateway(args: &ServeArgs) -> Result<(), Failure> {
+    let config = args.config_or_exit();
+    if args.check {
+        println!("the configuration is good");
+        return Ok(());
+    }
+    telemetry::start();
+    block_on(async { serve(config, args.stop_with_stdin).await.map_err(Failure::refused) })
 }
 
-fn token(args: &TokenArgs) -> ExitCode {
+fn print_token(args: &TokenArgs) -> Result<(), Failure> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    match args.mint(now) {
-        Ok(minted) => {
-            if let Some(warning) = minted.warning {
-                eprintln!("anabranch: {warning}");
-            }
-            println!("{}", minted.token);
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("anabranch: {}", error.trim_end());
-            ExitCode::from(2)
-        }
+    let minted = args.mint(now).map_err(|error| Failure::usage(error.trim_end()))?;
+    if let Some(warning) = minted.warning {
+        eprintln!("anabranch: {warning}");
     }
+    println!("{}", minted.token);
+    Ok(())
+}
+
+fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::refused)?;
+    let result = runtime.block_on(work);
+    // A thread may be writing into a pipe that nobody empties: nobody waits for it.
+    runtime.shutdown_background();
+    result
 }

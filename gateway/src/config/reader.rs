@@ -9,8 +9,11 @@ use std::path::{Path, PathBuf};
 /// What begins the names of our environment variables.
 const PREFIX: &str = "ANABRANCH_";
 
-/// Variables of this name's other programs, which run in the same shells: the device agent and the tests.
-const OTHERS: [&str; 7] = [
+/// Variables that are no settings: of the log lines, of the other commands and of this name's other programs, which run in
+/// the same shells.
+const OTHERS: [&str; 9] = [
+    "ANABRANCH_LOG_LEVEL",
+    "ANABRANCH_LOG_FORMAT",
     "ANABRANCH_URL",
     "ANABRANCH_TOKEN",
     "ANABRANCH_TOKEN_FILE",

@@ -1,0 +1,190 @@
+//! Several filters as one sequence: each message once, in the order of the log, with one cursor.
+
+use anabranch::{Client, Closed, Cursor, Event, Gap, Message, Start, SubscribeError, Subscription};
+use anabranch_protocol::filter::Filter;
+use futures_util::StreamExt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// What is to be shown.
+#[derive(Debug)]
+pub(super) enum Item {
+    Message(Message),
+    Gap(Gap),
+    /// Every filter has everything up to the newest message.
+    Live,
+    /// A filter will not be delivered, or no longer.
+    Closed(Filter, Closed),
+}
+
+/// The subscriptions. A message that several filters match comes through the first of them.
+pub(super) struct Merged {
+    sources: Vec<Source>,
+    last_gap: Option<Gap>,
+    live: bool,
+}
+
+struct Source {
+    filter: Filter,
+    events: Subscription,
+    /// The next event, which is not shown yet: the subscription's cursor stands before it.
+    head: Option<Event>,
+    live: bool,
+}
+
+impl Merged {
+    /// Opens a subscription for each filter that no other one covers.
+    pub(super) fn open(client: &Client, filters: &[Filter], start: &Start) -> Result<Merged, SubscribeError> {
+        let open = |filter: &Filter| -> Result<Source, SubscribeError> {
+            let events = client.subscribe(filter.as_str()).from(start.clone()).open()?;
+            Ok(Source { filter: filter.clone(), events, head: None, live: false })
+        };
+        let sources = without_covered(filters).into_iter().map(open).collect::<Result<Vec<Source>, _>>()?;
+        Ok(Merged { sources, last_gap: None, live: false })
+    }
+
+    /// The next item; `None` at the end. Cancel safe.
+    pub(super) async fn next(&mut self) -> Option<Item> {
+        std::future::poll_fn(|context| self.poll(context)).await
+    }
+
+    /// The next item, if there is one now. To be asked on until it says `None`, then [`next`](Merged::next) waits.
+    pub(super) async fn now(&mut self) -> Option<Item> {
+        std::future::poll_fn(|context| {
+            Poll::Ready(match self.poll(context) {
+                Poll::Ready(item) => item,
+                Poll::Pending => None,
+            })
+        })
+        .await
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Item>> {
+        loop {
+            let ended = self.fill(context);
+            let Some(event) = self.take_first() else {
+                return if ended { Poll::Ready(None) } else { Poll::Pending };
+            };
+            if let Some(item) = event {
+                return Poll::Ready(Some(item));
+            }
+        }
+    }
+
+    /// Looks at what comes next, which moves the cursor over what was taken before.
+    pub(super) async fn peek(&mut self) {
+        std::future::poll_fn(|context| {
+            self.fill(context);
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// Takes the next event of every filter that has one now; says whether nothing will ever follow.
+    fn fill(&mut self, context: &mut Context<'_>) -> bool {
+        let mut ended = true;
+        for at in 0..self.sources.len() {
+            let (earlier, rest) = self.sources.split_at_mut(at);
+            ended &= rest[0].fill(earlier, context);
+        }
+        ended
+    }
+
+    /// Takes the event that comes first: `None` if there is none now, `Some(None)` if it is nothing to show.
+    fn take_first(&mut self) -> Option<Option<Item>> {
+        let heads = self.sources.iter().enumerate().filter_map(|(at, source)| {
+            // What is not a message stands before the next message of its filter, hence before all.
+            let key = match source.head.as_ref()? {
+                Event::Message(message) => Some(message.position().offset),
+                _ => None,
+            };
+            Some((key, at))
+        });
+        let (_, at) = heads.min()?;
+        let source = &mut self.sources[at];
+        Some(match source.head.take()? {
+            Event::Message(message) => Some(Item::Message(message)),
+            Event::Gap(gap) => {
+                // Told once for each filter: it is the same gap.
+                let told = self.last_gap.as_ref() == Some(&gap);
+                self.last_gap = Some(gap.clone());
+                (!told).then_some(Item::Gap(gap))
+            }
+            Event::Subscribed(_) => {
+                source.live = false;
+                self.live = false;
+                None
+            }
+            Event::Live => {
+                source.live = true;
+                let all = !self.live && self.sources.iter().all(|source| source.live);
+                self.live |= all;
+                all.then_some(Item::Live)
+            }
+            Event::Closed(closed) => Some(Item::Closed(source.filter.clone(), closed)),
+            _ => None,
+        })
+    }
+
+    /// Covers every item that was taken, and no message that was not. `None` until the gateway has answered for every filter,
+    /// and while they stand in different histories.
+    pub(super) fn cursor(&self) -> Option<Cursor> {
+        let cursors: Vec<Cursor> =
+            self.sources.iter().map(|source| source.events.cursor()).collect::<Option<_>>()?;
+        let mut whole = cursors.first()?.clone();
+        for cursor in &cursors {
+            if cursor.log() != whole.log() {
+                return None;
+            }
+            whole.advance_to(cursor);
+        }
+        // A connection delivers in the order of the log: whatever is behind the furthest was none of the other filters'
+        // business, unless they are still catching up or have something to show.
+        for (source, cursor) in self.sources.iter().zip(&cursors) {
+            if !source.live || source.head.is_some() {
+                whole.retreat_to(cursor);
+            }
+        }
+        Some(whole)
+    }
+}
+
+impl Source {
+    /// Takes the next event, if there is one now; says whether nothing will ever follow.
+    fn fill(&mut self, earlier: &[Source], context: &mut Context<'_>) -> bool {
+        while self.head.is_none() {
+            match Pin::new(&mut self.events).poll_next_unpin(context) {
+                Poll::Ready(Some(Event::Message(message)))
+                    if earlier.iter().any(|other| other.filter.matches(message.topic())) => {}
+                Poll::Ready(Some(event)) => self.head = Some(event),
+                Poll::Ready(None) => return true,
+                Poll::Pending => return false,
+            }
+        }
+        false
+    }
+}
+
+/// The filters without those that another one covers.
+fn without_covered(filters: &[Filter]) -> Vec<&Filter> {
+    let mut kept: Vec<&Filter> = Vec::new();
+    for filter in filters {
+        if !kept.iter().any(|other| other.covers(filter)) {
+            kept.retain(|other| !filter.covers(other));
+            kept.push(filter);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_covered_filter_is_left_out() {
+        let filters = ["a/+", "b", "a/b", "a/#", "b"].map(|text| Filter::new(text).unwrap());
+        let kept: Vec<&str> = without_covered(&filters).into_iter().map(Filter::as_str).collect();
+        assert_eq!(kept, ["b", "a/#"]);
+    }
+}
