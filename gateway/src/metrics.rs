@@ -60,6 +60,10 @@ fn describe() {
         "Records left out, because an earlier one has the same messageId"
     );
     describe_counter!("anabranch_gaps_total", "Gaps that the log has told");
+    describe_counter!(
+        "anabranch_poisoned_records_total",
+        "Records stepped over because they end every consumer of the broker"
+    );
     describe_counter!("anabranch_sent_bytes_total", "Bytes written to sockets");
     describe_counter!("anabranch_delivered_total", "Message frames handed to sockets");
     describe_counter!("anabranch_replay_reads_total", "Pages read from the log for connections behind");

@@ -1,5 +1,6 @@
 use super::*;
 use crate::log::MessageKey;
+use crate::log::conformance::Dice;
 use bytes::Bytes;
 
 fn position(offset: u64, fingerprint: u32) -> Position {
@@ -135,4 +136,56 @@ fn a_poisoned_record_is_stepped_over_and_the_history_still_verified() {
     assert_eq!(continuity.confirm(None, Offset(9)), Ok(()), "forgotten by now");
     assert_eq!(judge(&mut continuity, &[delivery(9, 9)], None), "9");
     assert_eq!(continuity.begin(), Begin { from: Offset(9), check: None });
+}
+
+/// A broker's offsets with holes, and at times its truncation, against what a reader makes of them.
+#[test]
+fn a_million_records_with_holes_are_followed_without_a_false_gap() {
+    let mut dice = Dice::new("a_million_records_with_holes_are_followed_without_a_false_gap");
+    for truncates in [false, true] {
+        let mut continuity = Continuity::after(position(1, 1));
+        continuity.begin();
+        assert_eq!(judge(&mut continuity, &[delivery(1, 1)], None), "");
+        let (mut next, mut earliest, mut written, mut delivered, mut lost) = (2, 1, 0, 0, 0);
+        let (mut gaps, mut probes) = (0, 0);
+        while written < 1_000_000 {
+            let mut batch = VecDeque::new();
+            let before = lost;
+            for _ in 0..=dice.below(200) {
+                next += if dice.below(50) == 0 { 1 + dice.below(4) } else { 0 };
+                batch.push_back(delivery(next, 1));
+                next += 1;
+                written += 1;
+            }
+            if truncates && dice.below(20) == 0 {
+                // Retention overtakes the reader: it gets only what is left.
+                let drop_to = dice.below(batch.len() as u64) as usize;
+                lost += drop_to;
+                batch.drain(..drop_to);
+                earliest = batch[0].offset().0;
+            }
+            let mut judgement = continuity.judge(&mut batch, None);
+            if judgement.then == Then::Probe {
+                probes += 1;
+                let mut events = judgement.events;
+                judgement = continuity.judge(&mut batch, Some(Offset(earliest)));
+                events.append(&mut judgement.events);
+                judgement.events = events;
+            }
+            assert_eq!((judgement.then, batch.len()), (Then::Continue, 0));
+            let mut in_gap = false;
+            for event in judgement.events {
+                match event {
+                    TailEvent::Records(batch) => delivered += batch.records.len(),
+                    TailEvent::Gap(_) => in_gap = true,
+                    other => panic!("{other:?}"),
+                }
+            }
+            gaps += usize::from(in_gap);
+            assert!(lost == before || in_gap, "records are lost and nobody is told");
+        }
+        assert_eq!(delivered + lost, written, "each record is delivered, or lost in a gap");
+        assert!(truncates || gaps == 0, "{gaps} false gaps");
+        println!("{written} records, {probes} probes, {lost} lost, {gaps} gaps");
+    }
 }

@@ -325,6 +325,7 @@ impl<S: Source> Tail<S> {
             }
         }
         let gap = self.continuity.step_over();
+        metrics::counter!("anabranch_poisoned_records_total").increment(1);
         tracing::warn!(offset = gap.after.0 + 1, "stepped over a record that kills every consumer");
         self.out.push_back(TailEvent::Gap(gap));
         self.deaths.stepped_over = true;

@@ -1,4 +1,4 @@
-//! Single flipped bits, anywhere in a log: nothing false is ever served, and nothing is missing in silence.
+//! Flipped bits and worse, anywhere in a log: nothing false is ever served, and nothing is missing in silence.
 
 use super::{open, small, survey};
 use crate::log::conformance::{Dice, Follower, append, record};
@@ -164,4 +164,61 @@ async fn flip(original: &Original, when: When, dice: &mut Dice, figures: &mut Fi
         }
     }
     log.close().await;
+}
+
+/// Whole ranges zeroed, filled with noise, cut out, cut off, or written over with other parts of the log.
+#[tokio::test]
+async fn vandalized_segments_are_read_around() {
+    let mut dice = Dice::new("vandalized_segments_are_read_around");
+    let original = original().await;
+    let (mut damaged, mut missing) = (0, 0);
+    for _ in 0..500 {
+        let disk = original.closed.copy();
+        let names: Vec<_> = files(&disk).into_iter().map(|(name, _)| name).collect();
+        let names: Vec<_> = names.into_iter().filter(|name| base_of(name).is_some()).collect();
+        for _ in 0..=dice.below(6) {
+            let name = &names[dice.below(names.len() as u64) as usize];
+            disk.tamper(name, |content| vandalize(content, &mut dice));
+            damaged += 1;
+        }
+        let log = open(&disk, small(Sync::None)).expect("opens");
+        assert_eq!(log.id(), original.log.id());
+        let (records, lost) = survey(&*log).await;
+        let found: HashMap<u64, &Record> = records.iter().map(|r| (r.position.offset.0, r)).collect();
+        assert_eq!(found.len(), records.len(), "a record is served twice");
+        for record in &original.records {
+            let offset = record.position.offset.0;
+            let told = lost.iter().any(|(after, before)| *after < offset && offset < *before);
+            match found.get(&offset) {
+                Some(found) => assert_eq!(*found, record, "another record is served"),
+                None => assert!(told, "{offset} is missing in silence: {lost:?}"),
+            }
+            missing += usize::from(!found.contains_key(&offset));
+        }
+        assert!(records.len() <= original.records.len(), "records out of nothing");
+        let new = log.append(record(7777)).await.expect("confirmed").offset.0;
+        assert!(new > RECORDS, "offset {new} again");
+        log.close().await;
+    }
+    println!("{damaged} ranges damaged, {missing} records missing, all of them told");
+    assert!(missing > 500, "the damage does some harm");
+}
+
+fn vandalize(content: &mut Vec<u8>, dice: &mut Dice) {
+    if content.is_empty() {
+        return;
+    }
+    let length = content.len() as u64;
+    let from = dice.below(length) as usize;
+    let to = (from + 1 + dice.below(500) as usize).min(content.len());
+    match dice.below(5) {
+        0 => content[from..to].fill(0),
+        1 => content[from..to].iter_mut().for_each(|byte| *byte = dice.below(256) as u8),
+        2 => drop(content.drain(from..to)),
+        3 => content.truncate(from),
+        _ => {
+            let source = dice.below(length - (to - from) as u64 + 1) as usize;
+            content.copy_within(source..source + (to - from), from);
+        }
+    }
 }
