@@ -56,6 +56,8 @@ pub struct Connection {
     pub touched: bool,
     /// Whether the socket is full; it wakes the shard when it is not.
     pub full: bool,
+    /// Whether a full socket woke the shard, and nothing has been written since.
+    pub drained: bool,
     /// Whether it was not read from, because it is [choked](Connection::is_choked).
     pub deaf: bool,
     /// The close that was said, and when the connection ends if it cannot be written.
@@ -88,6 +90,7 @@ impl Connection {
             delivered: 0,
             touched: false,
             full: false,
+            drained: false,
             deaf: false,
             closing: None,
             scheduled: Millis::MAX,

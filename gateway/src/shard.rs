@@ -353,8 +353,9 @@ impl Shard {
             }
         };
         self.figures.count(bytes, connection.delivered() - delivered);
-        if bytes > 0 {
-            // A client that takes bytes lives, however slowly it does.
+        if bytes > 0 && std::mem::take(&mut connection.drained) {
+            // Its full socket has room again, so the client has taken bytes: it lives, however slowly. A write alone
+            // says nothing: the kernel takes bytes for a client that is long gone.
             connection.session.heard(now);
         }
         let closed = connection.closing.is_some();

@@ -24,6 +24,7 @@ impl Shard {
             for id in woken.drain(..) {
                 if let Some(connection) = self.connections.get_mut(id as usize) {
                     if std::mem::take(&mut connection.full) {
+                        connection.drained = true;
                         self.touch(id);
                     }
                     self.read(id, now);
