@@ -59,7 +59,8 @@ async function nothingMissingOrDoubled(): Promise<void> {
 }
 
 /** The picture of the CPU chart. */
-const cpuChart = (): Promise<string> => story.page.locator('[aria-label=CPU] canvas').evaluate((canvas) => (canvas as HTMLCanvasElement).toDataURL());
+const cpuChart = (): Promise<string> =>
+  story.page.locator('[aria-label=CPU] canvas').evaluate((canvas) => (canvas as HTMLCanvasElement).toDataURL());
 
 test('the page is live, and its charts move', async () => {
   await until('live', 20_000, async () => (await phase(story.page)) === 'live');
@@ -111,8 +112,8 @@ test('a wish is sent, stored and reported', async () => {
 
 test('a reload goes on where the page was', async () => {
   const had = story.received.length;
-  const stored = (): Promise<number> => story.page.evaluate(() => Object.keys(sessionStorage).filter((key) => key.startsWith('anabranch ')).length);
-  assert.equal(await stored(), 1, 'only the stream without a start of its own is resumed');
+  const keys = await story.page.evaluate(() => Object.keys(sessionStorage).filter((key) => key.startsWith('anabranch ')));
+  assert.equal(keys.length, 1, 'only the stream without a start of its own is resumed');
   // The page loads slowly enough that the device says much meanwhile.
   const told = witness.told.length;
   await story.page.route('**/demo.json', async (route) => {

@@ -57,7 +57,14 @@ export async function start(root: HTMLElement): Promise<void> {
 
   const chaos = demo && tokens ? [new Chaos(demo, tokens, link).element] : [];
   root.replaceChildren(
-    el('header', { class: 'top' }, el('img', { src: '/icon.svg', width: 22, height: 22, alt: '' }), el('span', { class: 'brand' }, 'Anabranch'), el('span', { class: 'detail' }, 'fleet'), link.badge),
+    el(
+      'header',
+      { class: 'top' },
+      el('img', { src: '/icon.svg', width: 22, height: 22, alt: '' }),
+      el('span', { class: 'brand' }, 'Anabranch'),
+      el('span', { class: 'detail' }, 'fleet'),
+      link.badge,
+    ),
     el(
       'main',
       {},

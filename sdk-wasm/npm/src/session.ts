@@ -5,7 +5,8 @@ import { Resume } from './resume.ts';
 import { Body, type Call } from './shell/body.ts';
 import type { ConnectionState, Effect } from './shell/core.ts';
 import { Engine } from './shell/engine.ts';
-import type { Environment } from './shell/environment.ts';
+import type { CoreClassFactory, Environment } from './shell/environment.ts';
+import { Loader } from './shell/loader.ts';
 import { IDLE, Observed } from './state.ts';
 import type { Delivery, Host } from './delivery.ts';
 
@@ -28,9 +29,7 @@ export class Session implements Host {
   private readonly users = new Set<object>();
   private readonly pauses = new Set<string>();
   private engine: Engine | undefined;
-  private loading = false;
-  private loadsFailed = 0;
-  private stopRetry: (() => void) | undefined;
+  private readonly loader: Loader;
   private connected = false;
   private over = false;
   private nextId = 0;
@@ -49,6 +48,11 @@ export class Session implements Host {
       this.tell('storage', 'The cursors could not be kept; a reload starts from now.', cause),
     );
     this.body = new Body({ ...options, url }, environment, this.call, report);
+    this.loader = new Loader(environment, options.wasm, {
+      loaded: (create) => this.loaded(create),
+      later: (cause, attempt, retryInMs) => this.loadsLater(cause, attempt, retryInMs),
+      failed: (cause) => this.failed(cause),
+    });
     this.stopListening = environment.socket
       ? environment.listen({
           wake: () => this.woken(),
@@ -71,7 +75,7 @@ export class Session implements Host {
     this.users.add(user);
     this.stopLinger?.();
     this.stopLinger = undefined;
-    if (!this.engine) return void this.load();
+    if (!this.engine) return this.load();
     if (this.connected) return;
     this.connected = true;
     this.call((core, ...at) => core.connect(...at));
@@ -165,42 +169,29 @@ export class Session implements Host {
 
   private readonly call: Call = (step, bytes = 0) => this.engine?.call(step, bytes);
 
+  /** Where pages are only rendered there is nothing to load for. */
+  private load(): void {
+    if (this.environment.socket) void this.loader.load();
+  }
+
   private woken(): void {
-    if (!this.engine && this.users.size > 0) void this.load();
+    if (this.users.size > 0) this.load();
     this.call((core, ...at) => core.wake(...at));
   }
 
-  private async load(): Promise<void> {
-    if (this.engine || this.loading || !this.environment.socket) return;
-    this.loading = true;
-    this.stopRetry?.();
-    try {
-      const create = await this.environment.load(this.options.wasm);
-      if (this.over) return;
-      this.loadsFailed = 0;
-      this.engine = new Engine(create, this.options.clientId ?? '', SDK, this.environment, {
-        effect: (effect, bytes) => this.carryOut(effect, bytes),
-        restarted: (cause) => this.restarted(cause),
-        failed: (cause) => this.failed(cause),
-      });
-      this.tellAll();
-    } catch (cause) {
-      if (cause instanceof WebAssembly.CompileError || cause instanceof WebAssembly.LinkError) this.failed(cause);
-      else this.loadLater(cause);
-    } finally {
-      this.loading = false;
-    }
+  private loaded(create: CoreClassFactory): void {
+    this.engine = new Engine(create, this.options.clientId ?? '', SDK, this.environment, {
+      effect: (effect, bytes) => this.carryOut(effect, bytes),
+      restarted: (cause) => this.restarted(cause),
+      failed: (cause) => this.failed(cause),
+    });
+    this.tellAll();
   }
 
-  /** The wasm could not be fetched: the network may be down, as for the connection itself. */
-  private loadLater(cause: unknown): void {
-    if (this.over) return;
-    const most = Math.min(30_000, 1_000 * 2 ** this.loadsFailed++);
-    const delay = most * (0.5 + this.environment.random32() / 2 ** 33);
+  private loadsLater(cause: unknown, attempt: number, retryInMs: number): void {
     this.tell('core_unavailable', `The core could not be loaded: ${String(cause)}`, cause);
-    const since = this.state.get().phase === 'offline' ? this.state.get().since : this.environment.wall();
-    this.changed({ ...IDLE, phase: 'offline', attempt: this.loadsFailed, retryInMs: delay, since });
-    this.stopRetry = this.environment.setTimer(() => void this.load(), delay);
+    const since = attempt > 1 ? this.state.get().since : this.environment.wall();
+    this.changed({ ...IDLE, phase: 'offline', attempt, retryInMs, since });
   }
 
   /** Tells a core that knows nothing all that the app wants. */
@@ -319,7 +310,7 @@ export class Session implements Host {
   private finish(error: AnabranchError): void {
     this.stopListening();
     this.stopLinger?.();
-    this.stopRetry?.();
+    this.loader.stop();
     for (const subscription of this.all) subscription.end(error);
     this.resume.flush();
     this.publishes.failAll(error);
