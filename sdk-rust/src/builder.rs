@@ -68,9 +68,11 @@ impl ClientBuilder {
         F: Future<Output = Result<String, E>> + Send + 'static,
         E: Into<Box<dyn Error + Send + Sync>>,
     {
+        let provider = Arc::new(provider);
         self.provider = Arc::new(move |why| {
-            let answer = provider(why);
-            Box::pin(async move { answer.await.map_err(|error| error.into().to_string()) })
+            let provider = provider.clone();
+            // Called inside the future, so that a panic of the call is as harmless as one of its answer.
+            Box::pin(async move { provider(why).await.map_err(|error| error.into().to_string()) })
         });
         self
     }

@@ -21,8 +21,11 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-/// With no timer set, the driver looks at the clock this often all the same. Any wake-up of the machine shows a sleep.
-const HEARTBEAT: Duration = Duration::from_secs(30);
+/// While there is anything to wait for, the driver looks at the clock this often: the clock of timers stands still while the
+/// machine sleeps, and only a look at both clocks shows it.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// With nothing to wait for, a timer is only there because `select!` wants one.
+const NOTHING: Duration = Duration::from_secs(24 * 3600);
 
 struct Driver {
     shared: Arc<Shared>,
@@ -37,6 +40,8 @@ struct Driver {
 
 /// Drives a client until it is closed.
 pub(crate) async fn run(shared: Arc<Shared>, dialer: Dialer, provider: Provider) {
+    // Also when the runtime is shut down under the driver, nobody must wait for ever.
+    let _end = End(shared.clone());
     let mut driver = Driver {
         delivery: Delivery::new(shared.clone()),
         shared,
@@ -49,22 +54,31 @@ pub(crate) async fn run(shared: Arc<Shared>, dialer: Dialer, provider: Provider)
     driver.drive().await;
     // Goodbyes are short by themselves.
     while driver.farewells.join_next().await.is_some() {}
-    driver.shared.ended.send_replace(true);
+}
+
+struct End(Arc<Shared>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.end();
+    }
 }
 
 impl Driver {
     async fn drive(&mut self) {
         let shared = self.shared.clone();
-        let mut timer = pin!(sleep_until(Instant::now() + HEARTBEAT));
+        let mut heartbeat = Instant::now();
+        let mut timer = pin!(sleep_until(heartbeat));
         loop {
             self.delivery.relieve();
             let wanted = self.carry_out();
             if shared.is_closed() {
-                self.delivery.end();
                 return;
             }
-            let deadline = [wanted, self.delivery.park_at()].into_iter().flatten().min();
-            let deadline = deadline.unwrap_or_else(|| Instant::now() + HEARTBEAT);
+            let deadline = match wanted {
+                Some(wanted) => wanted.min(heartbeat).min(self.delivery.park_at().unwrap_or(heartbeat)),
+                None => heartbeat + NOTHING,
+            };
             if timer.deadline() != deadline {
                 timer.as_mut().reset(deadline);
             }
@@ -73,6 +87,10 @@ impl Driver {
                 () = shared.changed() => {}
                 (request, answer) = self.request.answer() => self.report_token(request, answer),
                 () = &mut timer => {
+                    let now = Instant::now();
+                    if heartbeat <= now {
+                        heartbeat = now + HEARTBEAT;
+                    }
                     self.delivery.park_if_due();
                     let mut locked = shared.lock();
                     locked.machine.handle_timer(shared.now());

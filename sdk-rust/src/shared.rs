@@ -5,8 +5,8 @@
 
 use crate::error::{PublishError, SubscribeError};
 use crate::publish::Published;
-use crate::subscription::Start;
 use crate::subscription::queue::Queue;
+use crate::subscription::{Closed, Event, Start};
 use anabranch_protocol::client_frame::SubscriptionId;
 use anabranch_protocol::filter::Filter;
 use anabranch_sdk_core::cache::Cached;
@@ -115,6 +115,22 @@ impl Shared {
         self.wake_driver();
     }
 
+    /// The driver has ended, whatever the reason: tells all who still wait.
+    pub(crate) fn end(&self) {
+        let mut locked = self.lock();
+        locked.closed = true;
+        locked.machine.close(self.now());
+        while locked.machine.poll_effect().is_some() {}
+        let queues: Vec<_> = locked.queues.drain().collect();
+        locked.confirms.clear();
+        self.tell_state(&locked);
+        drop(locked);
+        for (_, queue) in queues {
+            queue.push(Event::Closed(Closed::Client));
+        }
+        self.ended.send_replace(true);
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().closed
     }
@@ -144,7 +160,8 @@ impl Shared {
 
     pub(crate) fn unsubscribe(&self, id: SubscriptionId) {
         let mut locked = self.lock();
-        if locked.queues.remove(&id).is_some() {
+        if let Some(queue) = locked.queues.remove(&id) {
+            queue.abandon();
             locked.machine.unsubscribe(self.now(), id);
         }
         drop(locked);

@@ -112,11 +112,11 @@ impl Connection {
                     return Poll::Ready(Event::Opened);
                 }
                 Err(error) => {
-                    let retry_after = match &error {
-                        DialError::Http { retry_after, .. } => *retry_after,
-                        _ => None,
+                    let (code, retry_after) = match &error {
+                        DialError::Http { code, retry_after, .. } => (*code, *retry_after),
+                        _ => (None, None),
                     };
-                    Event::Closed { code: ABNORMAL, failure: error.to_string(), retry_after }
+                    Event::Closed { code: code.unwrap_or(ABNORMAL), failure: error.to_string(), retry_after }
                 }
             },
             Socket::Open(open) => match open.poll(context, read) {

@@ -149,13 +149,4 @@ impl Delivery {
         self.full.retain(|(other, _)| *other != id);
         self.parked.retain(|(other, _)| *other != id);
     }
-
-    /// The client is closed: tells all who still wait.
-    pub(crate) fn end(&mut self) {
-        let mut locked = self.shared.lock();
-        for (_, queue) in locked.queues.drain() {
-            queue.push(Event::Closed(Closed::Client));
-        }
-        locked.confirms.clear();
-    }
 }

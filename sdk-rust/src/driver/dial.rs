@@ -4,6 +4,8 @@ use crate::error::BuildError;
 use anabranch_protocol::{SUBPROTOCOL, limits};
 use futures_util::future::BoxFuture;
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use serde::Deserialize;
+use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +42,7 @@ pub(crate) enum DialError {
     #[error("no connection within 10 s")]
     Timeout,
     #[error("the gateway answered HTTP {status}{}", .detail)]
-    Http { status: u16, detail: String, retry_after: Option<Duration> },
+    Http { status: u16, detail: String, code: Option<u16>, retry_after: Option<Duration> },
     #[error("no WebSocket: {0}")]
     WebSocket(tungstenite::Error),
 }
@@ -84,17 +86,24 @@ impl Dialer {
     }
 }
 
-/// What an HTTP answer says instead of an upgrade.
+/// What an HTTP answer says instead of an upgrade: the gateway's own refusal, or whatever stands before it.
 fn refused(response: &Response<Option<Vec<u8>>>) -> DialError {
+    #[derive(Deserialize)]
+    struct Refusal {
+        code: u16,
+        message: String,
+    }
     let seconds = response.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()?.parse().ok());
     let body = response.body().as_deref().unwrap_or_default();
-    let mut detail: String = String::from_utf8_lossy(body).chars().take(200).collect();
+    let refusal: Option<Refusal> = serde_json::from_slice(body).ok();
+    let (code, text) = match refusal {
+        Some(refusal) => (Some(refusal.code), Cow::Owned(refusal.message)),
+        None => (None, String::from_utf8_lossy(body)),
+    };
+    let mut detail: String = text.trim().chars().take(200).collect();
     if !detail.is_empty() {
         detail.insert_str(0, ": ");
     }
-    DialError::Http {
-        status: response.status().as_u16(),
-        detail,
-        retry_after: seconds.map(Duration::from_secs),
-    }
+    let retry_after = seconds.map(Duration::from_secs);
+    DialError::Http { status: response.status().as_u16(), detail, code, retry_after }
 }

@@ -80,6 +80,11 @@ impl Queue {
         }
     }
 
+    /// The app has dropped the subscription: nothing waits for it, and it holds up nobody.
+    pub(crate) fn abandon(&self) {
+        *self.lock() = Inner { ended: true, ..Inner::default() };
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.lock().full
     }
