@@ -105,14 +105,17 @@ fn assemble(looks: Vec<Look>, id: LogId, write_id: bool, clean: Option<End>, seg
         empty: Vec::new(),
     };
     let count = looks.len();
+    let mut ended = false;
     for (n, look) in looks.into_iter().enumerate() {
         let Look { mut segment, mut extent, sealed, start, newest, file } = look;
         let newest_segment = n + 1 == count;
-        // Of a damaged start frame, the segment before knows.
-        segment.before = start.map_or(found.before, |start| start.before).min(segment.base - 1);
-        if found.segments.is_empty() && start.is_none() {
-            segment.before = segment.base - 1;
-        }
+        segment.before = match start {
+            Some(start) => start.before.min(segment.base - 1),
+            // Of a damaged start frame, the end frame before knows. Without either, what is missing counts as lost.
+            None if ended => found.before,
+            None => segment.base - 1,
+        };
+        ended = sealed && extent.last >= segment.base;
         found.newest = newest.or(found.newest);
         if !newest_segment {
             if extent.last < segment.base {
