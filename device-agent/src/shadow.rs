@@ -96,10 +96,26 @@ impl Shadow {
         self.settings
     }
 
-    /// Takes up the version from a report that this device wrote in an earlier life, so that versions never go back.
-    /// What that report says of the settings does not matter: `desired` is read again.
+    /// Takes up what a report says that this device wrote in an earlier life: versions never go back, and settings
+    /// outlive a restart even where the log has kept of all wishes only the newest one, which was refused.
     pub fn recall(&mut self, reported: &Value) {
-        self.version = self.version.max(version_of(reported).unwrap_or(0));
+        let Some(version) = version_of(reported).filter(|version| *version > self.version) else { return };
+        self.version = version;
+        let applied = reported.get("desiredVersion").and_then(whole);
+        if applied < self.applied {
+            // A wish that came after that report has been obeyed already.
+            return;
+        }
+        if let Ok(settings) = self.settings.with(reported) {
+            self.settings = settings;
+            self.applied = applied;
+        }
+        self.rejected = reported.get("rejected").map(|rejected| Rejected {
+            version: version_of(rejected),
+            reason: rejected.get("reason").and_then(Value::as_str).unwrap_or_default().to_string(),
+        });
+        let refused = self.rejected.as_ref().and_then(|rejected| rejected.version);
+        self.newest_seen = self.newest_seen.max(applied).max(refused);
     }
 
     /// Obeys a whole `desired` document, or none of it. Fields that it does not name stay as they are.
@@ -197,7 +213,11 @@ impl Settings {
 }
 
 fn version_of(document: &Value) -> Option<u64> {
-    document.get("version").and_then(Value::as_u64).filter(|version| *version <= LAST_VERSION)
+    document.get("version").and_then(whole)
+}
+
+fn whole(value: &Value) -> Option<u64> {
+    value.as_u64().filter(|number| *number <= LAST_VERSION)
 }
 
 /// A foreign value in our own words must not become a foreign document.
@@ -308,6 +328,42 @@ mod tests {
         shadow.recall(&json!("nonsense"));
         assert_eq!(shadow.report(&[])["version"], 42);
         assert_eq!(shadow.report(&[Metric::Temperature])["unsupported"], json!(["temperature"]));
+    }
+
+    #[test]
+    fn settings_and_refusals_outlive_a_restart() {
+        let mut first = shadow();
+        first.obey(&json!({ "version": 7, "intervalMs": 150, "metrics": { "disk": false } }));
+        let wrong = json!({ "version": 8, "intervalMs": 5 });
+        first.obey(&wrong);
+        let reported = first.report(&[]);
+        // Of the wishes, a log that keeps newest values has only the wrong one, before or after the report.
+        for wish_first in [true, false] {
+            let mut second = shadow();
+            if wish_first {
+                second.obey(&wrong);
+            }
+            second.recall(&reported);
+            assert_eq!(second.obey(&wrong), Obeyed::Ignored);
+            assert_eq!(second.settings(), first.settings());
+            let mut again = second.report(&[]);
+            assert_eq!(again["version"], 2);
+            again["version"] = reported["version"].clone();
+            assert_eq!(again, reported);
+            assert_eq!(second.obey(&json!({ "version": 9, "intervalMs": 300 })), Obeyed::Applied);
+        }
+    }
+
+    #[test]
+    fn a_wish_that_came_after_the_report_holds() {
+        let mut first = shadow();
+        first.obey(&json!({ "version": 1, "intervalMs": 150 }));
+        let reported = first.report(&[]);
+        let mut second = shadow();
+        second.obey(&json!({ "version": 2, "intervalMs": 400 }));
+        second.recall(&reported);
+        assert_eq!(second.settings().interval_ms, 400);
+        assert_eq!(second.report(&[])["desiredVersion"], 2);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The real `anabranch` binary as a child process, with a folder and a port of its own.
 
-mod binary;
+pub mod binary;
 mod settings;
 
 pub use settings::Settings;
@@ -147,7 +147,7 @@ impl Drop for Gateway {
 fn spawn(folder: &TempDir, settings: &Settings, address: SocketAddr, logs: &Logs) -> Child {
     let config = folder.path().join("anabranch.toml");
     std::fs::write(&config, settings.toml(address, folder.path())).expect("the configuration");
-    let mut child = Command::new(binary::path())
+    let mut child = Command::new(binary::path(binary::GATEWAY))
         .arg("serve")
         .arg("--config")
         .arg(&config)

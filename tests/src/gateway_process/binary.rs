@@ -1,14 +1,24 @@
-//! Where the binary is, built anew so that no test runs against an old one.
+//! Where the workspace's programs are, built anew so that no test runs against an old one.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The path of `anabranch`: `ANABRANCH_BIN` if that is set, else the one beside this test, built if need be.
-pub(super) fn path() -> &'static Path {
-    static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| match std::env::var_os("ANABRANCH_BIN") {
-        Some(path) => path.into(),
+/// The gateway.
+pub const GATEWAY: &str = "anabranch";
+/// The device agent.
+pub const AGENT: &str = "anabranch-device-agent";
+
+/// The path of one of the programs: in the folder of `ANABRANCH_BIN`, which names a gateway, if that is set; else beside
+/// this test, built if need be.
+pub fn path(program: &str) -> PathBuf {
+    folder().join(program)
+}
+
+fn folder() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| match std::env::var_os("ANABRANCH_BIN") {
+        Some(gateway) => Path::new(&gateway).parent().unwrap_or(Path::new("")).to_owned(),
         None => build(),
     })
 }
@@ -19,11 +29,11 @@ fn build() -> PathBuf {
     let folder = test.ancestors().nth(2).expect("a folder of build results");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--workspace", "--bin", "anabranch"]);
+    command.args(["build", "--quiet", "--workspace", "--bin", GATEWAY, "--bin", AGENT]);
     if folder.ends_with("release") {
         command.arg("--release");
     }
     let status = command.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo");
-    assert!(status.success(), "the gateway does not compile");
-    folder.join("anabranch")
+    assert!(status.success(), "the programs do not compile");
+    folder.to_owned()
 }
