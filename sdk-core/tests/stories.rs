@@ -1,0 +1,12 @@
+//! What the simulation cannot judge: when things happen, and what is said meanwhile.
+
+#[path = "stories/body.rs"]
+mod body;
+#[path = "stories/coming_back.rs"]
+mod coming_back;
+#[path = "stories/liveness.rs"]
+mod liveness;
+#[path = "stories/revoking.rs"]
+mod revoking;
+#[path = "stories/tokens.rs"]
+mod tokens;
