@@ -4,6 +4,8 @@
 mod body;
 #[path = "stories/coming_back.rs"]
 mod coming_back;
+#[path = "stories/counting.rs"]
+mod counting;
 #[path = "stories/liveness.rs"]
 mod liveness;
 #[path = "stories/revoking.rs"]

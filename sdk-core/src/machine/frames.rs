@@ -162,10 +162,6 @@ impl Machine {
                 Remedy::StartAnew => AfterRefusal::Anew(at),
                 Remedy::DropItem | Remedy::Stop => AfterRefusal::Drop,
             };
-            // Of an `unsubscribe` that crossed a refusal: there is nothing to end any more.
-            if code == Code::UNKNOWN_SUBSCRIPTION {
-                return;
-            }
             if let Some(id) = self.subscriptions.refused(id, then) {
                 let message = message.into_owned();
                 self.effects.push_back(Effect::Refused { subscription: Some(id), code, message });
