@@ -173,7 +173,7 @@ fn say(state: &State, gateway: SocketAddr, url: &str) {
 
   and publish to a topic of your own; it appears there and in the web demo:
 
-    {program} publish {topic} '{{\"host\": \"mine\"}}' --url http://localhost:{port} --token-file {token}
+    {program} publish {topic} '{{\"host\": \"mine\"}}' --url {url} --token-file {token}
 
   Ctrl-C ends everything. The messages stay in {} for the next time.
 ",
