@@ -170,10 +170,10 @@ impl Machine {
                 if self.tokens.usable(now).is_some() {
                     self.tokens.rejected(now.mono, &mut self.random);
                 }
-                self.link = match self.tokens.rejections() {
-                    REJECTIONS.. => Link::NeedsAuth,
-                    _ => Link::Waiting { until: self.backoff.not_before(now.mono) },
-                };
+                match self.tokens.rejections() {
+                    REJECTIONS.. => self.link = Link::NeedsAuth,
+                    _ => self.wait(now),
+                }
             }
         }
     }
