@@ -154,7 +154,7 @@ fn spawn(folder: &TempDir, settings: &Settings, address: SocketAddr, logs: &Logs
         .current_dir(folder.path())
         .env_clear()
         .env("RUST_BACKTRACE", "1")
-        .env("RUST_LOG", settings.log_filter())
+        .env("ANABRANCH_LOG_LEVEL", settings.log_filter())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -2,7 +2,7 @@
 
 use crate::http_client::HttpClient;
 use crate::ledger::{Ledger, Number};
-use crate::wait::{PATIENCE, until};
+use crate::wait::{PATIENCE, pause};
 use anabranch::Client;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -19,12 +19,28 @@ pub struct HttpPublisher {
     connection: Option<HttpClient>,
     /// Requests that had to be sent again.
     retries: u64,
+    /// Bytes added to each payload.
+    padding: usize,
 }
 
 impl HttpPublisher {
     pub fn new(address: SocketAddr, token: &str, ledger: Arc<Ledger>) -> HttpPublisher {
         let prefix = uuid::Uuid::new_v4().to_string();
-        HttpPublisher { address, token: token.into(), ledger, prefix, connection: None, retries: 0 }
+        HttpPublisher {
+            address,
+            token: token.into(),
+            ledger,
+            prefix,
+            connection: None,
+            retries: 0,
+            padding: 0,
+        }
+    }
+
+    /// Makes each payload larger by so many bytes.
+    pub fn with_padding(mut self, bytes: usize) -> HttpPublisher {
+        self.padding = bytes;
+        self
     }
 
     /// How many requests had to be sent again.
@@ -39,7 +55,7 @@ impl HttpPublisher {
             .iter()
             .map(|topic| {
                 let number = self.ledger.enter(topic);
-                (number, envelope(&self.prefix, number, topic))
+                (number, self.envelope(number, topic))
             })
             .collect();
         let deadline = tokio::time::Instant::now() + PATIENCE;
@@ -71,15 +87,26 @@ impl HttpPublisher {
         }
     }
 
+    /// One line of NDJSON.
+    fn envelope(&self, number: Number, topic: &str) -> String {
+        let metadata = json!({ "messageId": format!("{}-{number}", self.prefix), "topic": topic });
+        let mut payload = json!({ "n": number });
+        if self.padding > 0 {
+            payload["padding"] = "x".repeat(self.padding).into();
+        }
+        format!("{}\n", json!({ "metadata": metadata, "payload": payload }))
+    }
+
     /// The results, if there is an answer with results.
     async fn send(&mut self, body: &str) -> Option<Vec<Value>> {
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            none => {
-                let address = self.address;
-                none.insert(until("a gateway", async || HttpClient::connect(address).await.ok()).await)
+        if self.connection.is_none() {
+            match HttpClient::connect(self.address).await {
+                Ok(connection) => self.connection = Some(connection),
+                // No gateway at present.
+                Err(_) => pause().await,
             }
-        };
+        }
+        let connection = self.connection.as_mut()?;
         let authorization = format!("Bearer {}", self.token);
         let headers = [("Authorization", authorization.as_str()), ("Content-Type", "application/x-ndjson")];
         let response = connection.request("POST", "/v1/publish", &headers, body.as_bytes()).await.ok()?;
@@ -92,12 +119,6 @@ impl HttpPublisher {
             }
         }
     }
-}
-
-/// One line of NDJSON.
-fn envelope(prefix: &str, number: Number, topic: &str) -> String {
-    let metadata = json!({ "messageId": format!("{prefix}-{number}"), "topic": topic });
-    format!("{}\n", json!({ "metadata": metadata, "payload": { "n": number } }))
 }
 
 /// Publishes through an SDK client, one message at a time.

@@ -28,6 +28,20 @@ pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T 
 }
 
 #[expect(clippy::disallowed_methods, reason = "between two questions, not in the place of one")]
-async fn pause() {
+pub(crate) async fn pause() {
     tokio::time::sleep(Duration::from_millis(5)).await;
+}
+
+/// Asks again and again, at most for so long; says whether it was met. For what a test wants to report, not only fail at.
+pub async fn met_within(patience: Duration, mut met: impl AsyncFnMut() -> bool) -> bool {
+    let deadline = Instant::now() + patience;
+    loop {
+        if met().await {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        pause().await;
+    }
 }

@@ -26,7 +26,7 @@ impl Settings {
         self
     }
 
-    /// What it logs, as in `RUST_LOG`.
+    /// What it logs, as in `ANABRANCH_LOG_LEVEL`.
     pub fn logging(mut self, filter: &str) -> Settings {
         self.log_filter = filter.into();
         self

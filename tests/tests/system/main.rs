@@ -1,3 +1,26 @@
 //! The whole system, tried in earnest: the real binary, real sockets, real clients.
+//!
+//! | module | what it tries |
+//! |---|---|
+//! | [`bad_input`] | every kind of bad input: its code, its remedy, and that nobody else notices |
+//! | [`doors`] | who gets in at all: half handshakes, deadlines, limits, origins |
+//! | [`drain`] | SIGTERM: a slot for each client, and nobody before it |
+//! | [`http`] | publishing by HTTP, health, metrics |
+//! | [`kill`] | SIGKILL, again and again, under load |
+//! | [`readers`] | clients that read slowly, or not at all |
+//! | [`resume`] | what a cursor is worth: ring, log, gap, reset |
+//! | [`secrecy`] | no token in any log |
+//! | [`token_life`] | tokens that end, are renewed, and grant less |
 
 #![forbid(unsafe_code)]
+
+mod bad_input;
+mod doors;
+mod drain;
+mod fleet;
+mod http;
+mod kill;
+mod readers;
+mod resume;
+mod secrecy;
+mod token_life;

@@ -1,0 +1,61 @@
+//! SIGKILL, again and again, under load: nothing is lost unannounced, nothing comes twice, nothing out of order.
+
+use crate::fleet::{Fleet, Load};
+use anabranch_tests::gateway_process::Gateway;
+use anabranch_tests::ledger::Ledger;
+use anabranch_tests::publisher::HttpPublisher;
+use anabranch_tests::tokens;
+use anabranch_tests::wait::until;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use std::time::{Duration, Instant};
+
+const CLIENTS: usize = 100;
+const KILLS: usize = 20;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_and_restart_20_times_under_load() {
+    let seed = rand::random::<u64>();
+    println!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut gateway = Gateway::start().await;
+    let ledger = Ledger::new();
+    let url = gateway.url();
+    let fleet = Fleet::live(CLIENTS, &tokens::all("fleet"), |_| url.clone()).await;
+
+    let began = Instant::now();
+    let load = Load::start(HttpPublisher::new(gateway.address(), &tokens::all("plant"), ledger.clone()));
+
+    let mut live_at_kill = 0;
+    for round in 0..KILLS {
+        // Kills follow progress, not time: most clients are back, and so many more messages are confirmed.
+        fleet.until_live(CLIENTS * 3 / 4).await;
+        let more = random.random_range(200..2_000);
+        let goal = ledger.confirmed() + more;
+        until("confirms", async || (ledger.confirmed() >= goal).then_some(())).await;
+        live_at_kill += fleet.live_now();
+        gateway.kill().await;
+        gateway.start_again().await;
+        // A device that comes online says so. Every fifth does not, and waits out its backoff.
+        fleet.members.iter().enumerate().filter(|(number, _)| (number + round) % 5 != 0).for_each(
+            |(_, member)| {
+                member.client.wake();
+            },
+        );
+    }
+    fleet.until_live(CLIENTS * 3 / 4).await;
+    let retries = load.stop().await;
+    let took = began.elapsed().as_secs_f64();
+    fleet.members.iter().for_each(|member| member.client.wake());
+    let verdict = fleet.judge(&ledger, Duration::from_secs(60)).await;
+    let confirmed = ledger.confirmed();
+    println!(
+        "{CLIENTS} clients, {KILLS} kills, {confirmed} messages in {:.1} s ({:.0}/s), {} live clients at a kill on average, \
+         {retries} publishes retried\n{verdict}",
+        took,
+        confirmed as f64 / took,
+        live_at_kill / KILLS,
+    );
+    assert!(verdict.is_perfect(), "{verdict}");
+    assert!(confirmed >= KILLS * 200);
+}

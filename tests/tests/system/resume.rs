@@ -1,0 +1,123 @@
+//! What a cursor is worth: resumed from ring or log, gap, or reset, and never anything that only looks whole.
+
+use anabranch_tests::gateway_process::{Gateway, Settings};
+use anabranch_tests::ledger::{Ledger, Witness};
+use anabranch_tests::publisher::HttpPublisher;
+use anabranch_tests::raw_client::{Heard, RawClient};
+use anabranch_tests::tokens;
+use anabranch_tests::wait::within;
+use serde_json::{Value, json};
+
+/// What a resume brought: the verdict, and the witness of everything up to `caught_up`.
+async fn resume(gateway: &Gateway, cursor: &str) -> (Value, Witness) {
+    let subscriptions = json!([{ "id": 1, "filter": "t/#", "cursor": cursor }]);
+    let hello = RawClient::hello(gateway.address(), &tokens::all("c"), subscriptions).await;
+    let (mut client, _) = hello.expect("a welcome");
+    let mut witness = Witness::new("t/#");
+    let mut verdict = Value::Null;
+    loop {
+        match within("a frame", client.hear()).await {
+            Heard::Frame(frame) => {
+                witness.frame(&frame);
+                match frame["type"].as_str() {
+                    Some("subscribed") => verdict = frame,
+                    Some("caught_up") => return (verdict, witness),
+                    Some("refused") => panic!("{frame}"),
+                    _ => {}
+                }
+            }
+            other => panic!("the connection has ended: {other:?}"),
+        }
+    }
+}
+
+/// The newest cursor.
+async fn head(gateway: &Gateway) -> String {
+    let hello = RawClient::hello(gateway.address(), &tokens::all("c"), json!([])).await;
+    hello.expect("a welcome").1["cursor"].as_str().expect("a cursor").to_owned()
+}
+
+async fn publish(gateway: &Gateway, ledger: &std::sync::Arc<Ledger>, batches: usize, bytes: usize) {
+    let token = tokens::all("p");
+    let mut publisher = HttpPublisher::new(gateway.address(), &token, ledger.clone()).with_padding(bytes);
+    for _ in 0..batches {
+        publisher.publish(&["t/a", "t/b", "other", "t/c", "t/a"]).await;
+    }
+}
+
+#[tokio::test]
+async fn from_the_ring_the_log_and_over_a_restart() {
+    let mut gateway = Gateway::with(Settings::default().set("limits.ring", "\"1MiB\"")).await;
+    let ledger = Ledger::new();
+    publish(&gateway, &ledger, 10, 0).await;
+    let start = head(&gateway).await;
+    let ours = Ledger::new();
+    publish(&gateway, &ours, 10, 0).await;
+    let (verdict, witness) = resume(&gateway, &start).await;
+    assert_eq!(verdict["outcome"], "resumed", "from the ring: {verdict}");
+    assert!(ours.judge(&witness).is_perfect() && witness.seen() == 40, "{}", ours.judge(&witness));
+    // 5 MB more than the ring holds.
+    publish(&gateway, &ours, 1_000, 1_000).await;
+    let (verdict, witness) = resume(&gateway, &start).await;
+    assert_eq!(verdict["outcome"], "resumed", "from the log: {verdict}");
+    assert!(ours.judge(&witness).is_perfect() && witness.seen() == 4_040, "{}", ours.judge(&witness));
+    gateway.kill().await;
+    gateway.start_again().await;
+    let (verdict, witness) = resume(&gateway, &start).await;
+    assert_eq!(verdict["outcome"], "resumed", "after a crash: {verdict}");
+    assert!(ours.judge(&witness).is_perfect() && witness.seen() == 4_040, "{}", ours.judge(&witness));
+}
+
+#[tokio::test]
+async fn what_the_log_has_forgotten_is_a_gap_with_its_range() {
+    let gateway = Gateway::with(Settings::default().set("log", "\"memory:?records=1000\"")).await;
+    let ledger = Ledger::new();
+    publish(&gateway, &ledger, 1, 0).await;
+    let start = head(&gateway).await;
+    let ours = Ledger::new();
+    // The ring must not hold it either, or nothing is missing.
+    publish(&gateway, &ours, 1_000, 20_000).await;
+    let (verdict, witness) = resume(&gateway, &start).await;
+    let judged = ours.judge(&witness);
+    println!("{verdict}\n{judged}");
+    assert_eq!(verdict["outcome"], "gap", "{verdict}");
+    assert_eq!(verdict["reason"], "retention");
+    assert!(judged.keeps_the_promise() && judged.lost_announced > 0 && judged.gaps == 1, "{judged}");
+}
+
+#[tokio::test]
+async fn another_history_is_a_reset_with_its_reason() {
+    let mut gateway = Gateway::with(Settings::default().set("log", "\"memory:\"")).await;
+    let ledger = Ledger::new();
+    publish(&gateway, &ledger, 2, 0).await;
+    let good = head(&gateway).await;
+    let (log, position) = good.split_once('/').expect("a cursor");
+    let mut parts = position.split(':');
+    let (partition, offset) = (parts.next().expect("a partition"), parts.next().expect("an offset"));
+    let offset: u64 = offset.parse().expect("a number");
+    let table = [
+        ("not a cursor", "garbage".to_owned(), 4303),
+        ("an empty one", String::new(), 4303),
+        ("a script", "<script>alert(1)</script>".to_owned(), 4303),
+        ("another log", format!("00000000000000aa/{position}"), 4300),
+        ("a partition that is not there", format!("{log}/9:5:00000000"), 4300),
+        ("a forged fingerprint", format!("{log}/{partition}:{offset}:deadbeef"), 4301),
+        ("from the future", format!("{log}/{partition}:{}:deadbeef", offset + 1_000), 4302),
+        ("from the far future", format!("{log}/{partition}:{}:deadbeef", u64::MAX), 4302),
+    ];
+    for (what, cursor, code) in table {
+        let (verdict, witness) = resume(&gateway, &cursor).await;
+        assert_eq!(
+            (&verdict["outcome"], &verdict["code"]),
+            (&json!("reset"), &json!(code)),
+            "{what}: {verdict}"
+        );
+        assert_eq!(verdict["cursor"], good.as_str(), "{what}: it goes on from now");
+        assert_eq!(witness.seen(), 0, "{what}: nothing of a history that is not the client's");
+    }
+    // A log that lives in memory has another history after each start.
+    gateway.kill().await;
+    gateway.start_again().await;
+    let (verdict, _) = resume(&gateway, &good).await;
+    assert_eq!((&verdict["outcome"], &verdict["code"]), (&json!("reset"), &json!(4300)), "{verdict}");
+}
