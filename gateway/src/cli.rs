@@ -42,6 +42,7 @@ pub enum Command {
 fn variables() -> Vec<(String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| !crate::telemetry::VARIABLES.contains(&name.as_str()))
         .collect()
 }
 

@@ -2,6 +2,9 @@
 
 use tracing_subscriber::EnvFilter;
 
+/// The variables that are read here, and are no settings: mistakes in the settings are reported through what they set up.
+pub const VARIABLES: [&str; 2] = ["ANABRANCH_LOG_LEVEL", "ANABRANCH_LOG_FORMAT"];
+
 /// Starts logging. `ANABRANCH_LOG_LEVEL` takes levels as tracing's filters do (`info`, `anabranch_gateway=debug`), and
 /// `ANABRANCH_LOG_FORMAT=json` writes one object a line. Both forms escape control characters of foreign text.
 pub fn start() {

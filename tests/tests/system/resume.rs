@@ -1,5 +1,6 @@
 //! What a cursor is worth: resumed from ring or log, gap, or reset, and never anything that only looks whole.
 
+use anabranch_protocol::cursor::Cursor;
 use anabranch_tests::gateway_process::{Gateway, Settings};
 use anabranch_tests::ledger::{Ledger, Witness};
 use anabranch_tests::publisher::HttpPublisher;
@@ -112,7 +113,10 @@ async fn another_history_is_a_reset_with_its_reason() {
             (&json!("reset"), &json!(code)),
             "{what}: {verdict}"
         );
-        assert_eq!(verdict["cursor"], good.as_str(), "{what}: it goes on from now");
+        let given: Cursor = verdict["cursor"].as_str().and_then(|text| text.parse().ok()).expect("a cursor");
+        let known: Cursor = good.parse().expect("a cursor");
+        // The gateway's own canary may have moved it on.
+        assert!(given.log() == known.log() && given.includes(known.positions()[0]), "{what}: {verdict}");
         assert_eq!(witness.seen(), 0, "{what}: nothing of a history that is not the client's");
     }
     // A log that lives in memory has another history after each start.

@@ -62,7 +62,7 @@ async fn no_token_is_in_any_log() {
     gateway.terminate();
     gateway.ended().await;
     let logs = gateway.logs();
-    assert!(logs.len() > 20, "at trace level there is something to search: {} lines", logs.len());
+    assert!(logs.iter().any(|line| line.contains("good")), "at trace level, connections are told: {logs:?}");
     for (name, secret) in [
         ("the key", SECRET),
         ("the good token", &good),
