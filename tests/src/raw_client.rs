@@ -169,8 +169,12 @@ impl RawClient {
 
     /// The next frame of the protocol that is not a `ping` or a `mark`. Answers pings.
     pub async fn next(&mut self) -> Heard {
+        within("a frame", self.next_frame()).await
+    }
+
+    async fn next_frame(&mut self) -> Heard {
         loop {
-            match within("a frame", self.hear()).await {
+            match self.hear().await {
                 Heard::Frame(frame) if frame["type"] == "ping" => {
                     if self.say(&json!({ "type": "pong" })).await.is_err() {
                         return Heard::Gone;
@@ -184,30 +188,35 @@ impl RawClient {
 
     /// The next frame of this type; frames of other types are passed over, an end is not.
     pub async fn expect(&mut self, kind: &str) -> Value {
-        loop {
-            match within(kind, self.hear()).await {
-                Heard::Frame(frame) if frame["type"] == kind => return frame,
-                Heard::Frame(frame) if frame["type"] == "ping" => {
-                    let _ = self.say(&json!({ "type": "pong" })).await;
+        let expected = async {
+            loop {
+                match self.next_frame().await {
+                    Heard::Frame(frame) if frame["type"] == kind => return frame,
+                    Heard::Frame(frame) if frame["type"] == "refused" => {
+                        panic!("waiting for {kind}: {frame}")
+                    }
+                    Heard::Frame(_) | Heard::Ping(_) | Heard::Pong(_) => {}
+                    end @ (Heard::Close(..) | Heard::Gone) => panic!("waiting for {kind}: {end:?}"),
                 }
-                Heard::Frame(frame) if frame["type"] == "refused" => panic!("waiting for {kind}: {frame}"),
-                Heard::Frame(_) | Heard::Ping(_) | Heard::Pong(_) => {}
-                end @ (Heard::Close(..) | Heard::Gone) => panic!("waiting for {kind}: {end:?}"),
             }
-        }
+        };
+        within(kind, expected).await
     }
 
-    /// How the connection ends: the last `refused` that named no item, and the close code.
+    /// How the connection ends: the last `refused` that named no item, and the close code. Answers no ping.
     pub async fn end(&mut self) -> End {
-        let mut end = End::default();
-        loop {
-            match within("the end of the connection", self.hear()).await {
-                Heard::Frame(frame) if frame["type"] == "refused" => end.refused = Some(frame),
-                Heard::Close(code, _) => end.close = code,
-                Heard::Gone => return end,
-                _ => {}
+        let ended = async {
+            let mut end = End::default();
+            loop {
+                match self.hear().await {
+                    Heard::Frame(frame) if frame["type"] == "refused" => end.refused = Some(frame),
+                    Heard::Close(code, _) => end.close = code,
+                    Heard::Gone => return end,
+                    _ => {}
+                }
             }
-        }
+        };
+        within("the end of the connection", ended).await
     }
 
     /// The TCP connection, to stop reading it, or to tear it.

@@ -167,7 +167,6 @@ async fn a_bad_publish_costs_only_itself() {
         ),
         ("no payload", enveloped(r#"{"metadata":{"topic":"own/a"}}"#), Code::BAD_ENVELOPE, false),
         ("not an envelope", enveloped("7"), Code::BAD_ENVELOPE, false),
-        ("63 levels of payload", publish("own/a", &deep(62)), Code::BAD_ENVELOPE, false),
         (
             "a topic twice",
             enveloped(r#"{"metadata":{"topic":"own/a","topic":"other/a"},"payload":1}"#),
@@ -201,8 +200,14 @@ async fn a_bad_publish_costs_only_itself() {
     }
     // The connection is as good as new.
     client.say_text(&publish("own/a", "1")).await.expect("sent");
-    client.expect("published").await;
-    client.expect("message").await;
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        let Heard::Frame(frame) = client.next().await else { panic!("the connection has ended") };
+        answers.push(frame["type"].as_str().map(str::to_owned));
+    }
+    // The confirm and the message itself, in any order.
+    answers.sort();
+    assert_eq!(answers, [Some("message".to_owned()), Some("published".to_owned())]);
     bystander.judge();
 }
 
