@@ -15,13 +15,11 @@ pub struct Verdict {
     /// Delivery begins after this cursor.
     pub cursor: Cursor,
     pub outcome: Outcome,
-    /// Gaps in further partitions: an outcome names one.
-    pub more: Vec<Gap>,
 }
 
 impl Verdict {
     pub fn new(cursor: Cursor, outcome: Outcome) -> Verdict {
-        Verdict { cursor, outcome, more: Vec::new() }
+        Verdict { cursor, outcome }
     }
 
     /// Another history: from now on.
@@ -54,7 +52,7 @@ pub fn from_ring(cursor: &Cursor, ring: &Ring, log: LogId, partitions: Partition
 /// Errs only if the log cannot be read at present.
 pub async fn from_log(cursor: Cursor, head: Cursor, log: &dyn Log) -> Result<Verdict, ReadError> {
     let mut begin = cursor.clone();
-    let mut gaps = Vec::new();
+    let mut outcome = Outcome::Resumed;
     for partition in 0..log.capabilities().partitions {
         let finding = match cursor.position(partition) {
             None => at_beginning(partition, log).await?,
@@ -62,16 +60,16 @@ pub async fn from_log(cursor: Cursor, head: Cursor, log: &dyn Log) -> Result<Ver
         };
         match finding {
             Finding::There => {}
-            Finding::Lost { gap, position } => {
+            Finding::Lost { gap, position } if outcome == Outcome::Resumed => {
                 begin.set(position);
-                gaps.push(gap);
+                outcome = Outcome::Gap(gap);
             }
+            // An outcome names one gap. The others are found, and told, when the reading comes to them.
+            Finding::Lost { .. } => {}
             Finding::Reset(code) => return Ok(Verdict::reset(code, &head)),
         }
     }
-    let mut gaps = gaps.into_iter();
-    let outcome = gaps.next().map_or(Outcome::Resumed, Outcome::Gap);
-    Ok(Verdict { cursor: begin, outcome, more: gaps.collect() })
+    Ok(Verdict::new(begin, outcome))
 }
 
 enum Finding {

@@ -171,9 +171,6 @@ impl Shard {
                         self.interest.insert(&filter, id);
                     }
                 }
-                for gap in verdict.more {
-                    actions.push(Action::Say(ServerFrame::Gap(gap)));
-                }
                 if joins_at_head {
                     actions.push(Action::Say(ServerFrame::CaughtUp { cursor: self.ring.head().clone() }));
                 }
