@@ -167,13 +167,14 @@ fn say(state: &State, gateway: SocketAddr, url: &str) {
   Gateway      {url}
   Logs         {}, {}
 
-  In a second terminal, watch this machine's telemetry:
+  In a second terminal, in this folder, watch this machine's telemetry:
 
-    {program} subscribe 'iotsphere/devices/+/telemetry/#' --url {url} --token-file {token}
+    export ANABRANCH_URL={url} ANABRANCH_TOKEN_FILE={token}
+    {program} subscribe 'iotsphere/devices/+/telemetry/#'
 
-  and publish to a topic of your own; it appears there and in the web demo:
+  In a third, after the same export, publish to a topic of your own; it appears there and in the web demo:
 
-    {program} publish {topic} '{{\"host\": \"mine\"}}' --url {url} --token-file {token}
+    {program} publish {topic} '{{\"host\": \"mine\"}}'
 
   Ctrl-C ends everything. The messages stay in {} for the next time.
 ",
