@@ -1,0 +1,95 @@
+//! Figures as a table for people or as JSON for machines.
+
+use anyhow::Result;
+use serde::Serialize;
+
+/// What a scenario has found.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    pub scenario: &'static str,
+    /// The result on which a budget is set.
+    pub figures: Vec<Figure>,
+    /// How it came about, row by row; all rows have the columns' number of cells.
+    pub columns: Vec<&'static str>,
+    pub rows: Vec<Vec<u64>>,
+}
+
+/// One result.
+#[derive(Debug, Serialize)]
+pub struct Figure {
+    pub name: &'static str,
+    pub value: u64,
+    pub unit: &'static str,
+    /// What it may be at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<u64>,
+}
+
+impl Report {
+    /// Prints it to standard output.
+    pub fn print(&self, json: bool) -> Result<()> {
+        if json {
+            println!("{}", serde_json::to_string(self)?);
+        } else {
+            print!("{}", self.table());
+        }
+        Ok(())
+    }
+
+    fn table(&self) -> String {
+        let cell = |value: &u64| grouped(*value);
+        let rows: Vec<Vec<String>> = self.rows.iter().map(|row| row.iter().map(cell).collect()).collect();
+        let widths: Vec<usize> = (0..self.columns.len())
+            .map(|at| rows.iter().map(|row| row[at].len()).chain([self.columns[at].len()]).max().unwrap_or(0))
+            .collect();
+        let line = |cells: &mut dyn Iterator<Item = &str>| {
+            let cells: Vec<String> =
+                cells.zip(&widths).map(|(text, width)| format!("{text:>width$}", width = *width)).collect();
+            format!("{}\n", cells.join("  "))
+        };
+        let mut text = line(&mut self.columns.iter().copied());
+        for row in &rows {
+            text += &line(&mut row.iter().map(String::as_str));
+        }
+        text.push('\n');
+        for figure in &self.figures {
+            text += &format!("{}: {} {}", figure.name, grouped(figure.value), figure.unit);
+            if let Some(budget) = figure.budget {
+                let verdict = if figure.value <= budget { "within" } else { "OVER" };
+                text += &format!(" ({verdict} the budget of {})", grouped(budget));
+            }
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// Digits in groups of three.
+fn grouped(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_has_its_columns_in_line_and_says_whether_the_budget_holds() {
+        let report = Report {
+            scenario: "test",
+            figures: vec![Figure { name: "size", value: 2049, unit: "bytes", budget: Some(2048) }],
+            columns: vec!["n", "bytes"],
+            rows: vec![vec![1, 2], vec![1000, 1_234_567]],
+        };
+        let expected = "    n      bytes\n    1          2\n1,000  1,234,567\n\nsize: 2,049 bytes (OVER the budget of 2,048)\n";
+        assert_eq!(report.table(), expected);
+    }
+}
