@@ -10,7 +10,7 @@ use std::process::Command;
 
 pub fn run(port: u16, open: bool, fresh: bool) -> Result<()> {
     println!("Building the gateway, the device agent and the demo's launcher");
-    build(tool::run)?;
+    build()?;
     println!("Building the browser client and the web demo");
     wasm::build_all()?;
     let mut demo = Command::new(workspace::built("demo"));
@@ -27,15 +27,15 @@ pub fn run(port: u16, open: bool, fresh: bool) -> Result<()> {
     hand_over(&mut demo)
 }
 
-/// The native programs of the demo and of the tests. All in one run and with the whole workspace selected, so that every
-/// dependency has the features that the tests need too, and is built once.
-pub fn build(run: impl FnOnce(&mut Command) -> Result<()>) -> Result<()> {
+/// The native programs of the demo, in one cargo run and with the whole workspace selected: so every dependency has the
+/// features that the tests need too, and is built once.
+fn build() -> Result<()> {
     let mut cargo = tool::cargo("build");
     cargo.arg("--workspace");
-    for program in ["anabranch", "anabranch-device-agent", "demo", "echo"] {
+    for program in ["anabranch", "anabranch-device-agent", "demo"] {
         cargo.args(["--bin", program]);
     }
-    run(&mut cargo)
+    tool::run(&mut cargo)
 }
 
 /// Becomes the demo, where the system can: then there is one process less to end, and signals need no forwarding.

@@ -3,7 +3,7 @@
 use super::count::Count;
 use super::{browser, install, lengths, rooms, websocket};
 use crate::progress::Log;
-use crate::{demo, npm, tool, wasm, workspace};
+use crate::{npm, tool, wasm, workspace};
 use anyhow::{Context, Result};
 use std::process::Command;
 
@@ -43,6 +43,7 @@ pub const ALL: &[Step] = &[
     Step { name: "wasm", about: "builds the browser client and the web demo", fast: true, run: build_wasm },
     Step { name: "sizes", about: "gates the browser client's size", fast: true, run: sizes },
     Step { name: "rooms", about: "who may know whom", fast: true, run: |log, _| rooms::check(log) },
+    Step { name: "build", about: "compiles every program and every test", fast: true, run: compile },
     Step { name: "rust", about: "every Rust test", fast: true, run: rust },
     Step { name: "doctests", about: "the examples in the documentation", fast: true, run: doctests },
     Step {
@@ -97,15 +98,26 @@ fn build_wasm(log: &Log, _: bool) -> Result<Told> {
     Ok(Told::Check)
 }
 
+fn compile(log: &Log, _: bool) -> Result<Told> {
+    build(log)?;
+    Ok(Told::Check)
+}
+
 fn sizes(log: &Log, _: bool) -> Result<Told> {
     log.run(Command::new(std::env::current_exe()?).arg("sizes"))?;
     Ok(Told::Check)
 }
 
+/// Every program and every test, as the tests need them: building only the programs would leave out features that the
+/// tests' dependencies turn on, and build the gateway twice.
+pub fn build(log: &Log) -> Result<()> {
+    log.run(tool::cargo("build").args(["--workspace", "--all-targets"]))
+}
+
 /// The kill loops have `kill` in their names, and a test group of their own in `.config/nextest.toml`.
 fn rust(log: &Log, fast: bool) -> Result<Told> {
-    // The tests' kit would ask cargo for the gateway in every test's process.
-    demo::build(|command| log.run(command))?;
+    // Else the tests' kit would ask cargo for the gateway, in the process of every test.
+    build(log)?;
     let mut cargo;
     if tool::cargo_has("nextest") {
         cargo = tool::cargo("nextest");

@@ -2,9 +2,9 @@
 
 use super::count::Count;
 use super::install;
-use super::steps::Told;
+use super::steps::{self, Told};
 use crate::progress::Log;
-use crate::{demo, workspace};
+use crate::workspace;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ struct Case {
 }
 
 pub fn check(log: &Log) -> Result<Told> {
-    demo::build(|command| log.run(command))?;
+    steps::build(log)?;
     let (mut echo, address) = start_echo()?;
     let reports = workspace::target().join("test-logs/websocket");
     let mut kosoku = Command::new(install::venv_bin("kosoku"));
