@@ -418,7 +418,7 @@ fn help_teaches_by_examples() {
         }
     }
     let help = Cli::command().render_long_help().to_string();
-    assert!(help.contains("Run a gateway") && help.contains("anabranch help token"), "{help}");
+    assert!(help.contains("Run a gateway") && help.contains("anabranch help serve"), "{help}");
 }
 
 #[test]

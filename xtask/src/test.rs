@@ -103,7 +103,8 @@ fn report(
         return;
     }
     if let Some(log) = log {
-        log.tail(40).iter().for_each(|line| println!("      | {line}"));
+        count::failures(&log.read()).iter().for_each(|name| println!("      ✗ {name}"));
+        log.tail(30).iter().for_each(|line| println!("      | {line}"));
         println!("      full log: {}", workspace::shown(log.path()));
     }
     println!("      {}", problem.unwrap_or_else(|| "a test failed".to_string()));

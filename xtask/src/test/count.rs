@@ -41,15 +41,33 @@ impl fmt::Display for Count {
     }
 }
 
-/// Adds up the closing lines of cargo test, nextest, vitest and node's runner, and the plain `N passed, N failed`.
+/// Adds up the closing lines of cargo test, nextest, vitest and node's runner, and the plain `N passed, N failed`. What a
+/// failed test printed itself, nextest shows indented: there, such lines count nothing.
 pub fn in_log(log: &str) -> Count {
     let mut sum = Count::default();
     for line in progress::plain(log).lines() {
-        if let Some(count) = in_line(line.trim()) {
+        if let Some(count) = in_line(line) {
             sum += count;
         }
     }
     sum
+}
+
+/// The runners' lines that name a failed test, each once.
+pub fn failures(log: &str) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for line in progress::plain(log).lines() {
+        let nextest = |line: &str| {
+            let (verdict, test) = line.trim_start().split_once('[')?;
+            let failed = matches!(verdict.trim(), "FAIL" | "TIMEOUT" | "LEAK-FAIL" | "SIGABRT" | "SIGSEGV");
+            failed.then(|| test.rsplit_once(") ")).flatten().map(|(_, name)| name.trim().to_string())
+        };
+        let libtest = |line: &str| Some(line.strip_prefix("test ")?.strip_suffix(" ... FAILED")?.to_string());
+        let tap = |line: &str| Some(line.strip_prefix("not ok ")?.split_once(" - ")?.1.to_string());
+        let found = nextest(line).or_else(|| libtest(line)).or_else(|| tap(line));
+        names.extend(found.filter(|name| !names.contains(name)));
+    }
+    names
 }
 
 fn in_line(line: &str) -> Option<Count> {
@@ -65,14 +83,14 @@ fn in_line(line: &str) -> Option<Count> {
     if line.starts_with("test result:") {
         return both();
     }
-    // nextest: a test that timed out or leaked is told apart from one that failed
-    if line.starts_with("Summary [") {
+    // nextest: a test that timed out is told apart from one that failed
+    if line.trim_start().starts_with("Summary [") {
         let timed_out = before("timed").unwrap_or(0) + before("out").unwrap_or(0);
         let count = both()?;
         return Some(Count { failed: count.failed + timed_out + before("exec").unwrap_or(0), ..count });
     }
     // vitest: "Tests  2 failed | 31 passed (33)", not its line about files
-    if line.starts_with("Tests ") && line.ends_with(')') {
+    if line.trim_start().starts_with("Tests ") && line.ends_with(')') {
         return both();
     }
     // node --test, as TAP or for people: "# pass 3", "ℹ fail 0"
@@ -117,9 +135,23 @@ mod tests {
     }
 
     #[test]
+    fn failed_tests_are_named_once() {
+        let log = "        FAIL [   0.597s] (333/441) anabranch-gateway::config help\n        PASS [ 1s] (1/2) a b\n\
+                   test a::b ... FAILED\nnot ok 3 - the link is back\n        FAIL [   0.597s] (333/441) anabranch-gateway::config help\n";
+        assert_eq!(failures(log), ["anabranch-gateway::config help", "a::b", "the link is back"]);
+    }
+
+    #[test]
     fn other_lines_count_nothing() {
-        for line in ["Test Files  2 passed (2)", "running 5 tests", "warning: 3 passed over", "# tests 9", ""]
-        {
+        for line in [
+            "    test result: FAILED. 0 passed; 1 failed;",
+            "    1 passed, 2 failed",
+            "Test Files  2 passed (2)",
+            "running 5 tests",
+            "warning: 3 passed over",
+            "# tests 9",
+            "",
+        ] {
             assert_eq!(in_log(line), Count::default(), "{line}");
         }
     }
