@@ -2,7 +2,7 @@
 
 use anabranch::{Client, Event, Phase};
 use anabranch_tests::ledger::{Ledger, Verdict, Witness};
-use anabranch_tests::publisher::HttpPublisher;
+use anabranch_tests::publisher::{HttpPublisher, SdkPublisher};
 use anabranch_tests::wait::{met_within, until};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -43,6 +43,23 @@ impl Load {
                 publisher.publish(&batch).await;
             }
             publisher.retries()
+        });
+        Load { stop, publishing }
+    }
+
+    /// A few more messages a second, through an SDK, one after the other.
+    pub fn start_sdk(publisher: SdkPublisher) -> Load {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let publishing = tokio::spawn(async move {
+            let topics = topics();
+            let mut turn = topics.iter().cycle();
+            let mut ticks = tokio::time::interval(PACE);
+            while let Some(topic) = turn.next().filter(|_| !stopped.load(Ordering::Relaxed)) {
+                ticks.tick().await;
+                publisher.publish(topic).await;
+            }
+            0
         });
         Load { stop, publishing }
     }

@@ -1,9 +1,9 @@
 //! SIGKILL, again and again, under load: nothing is lost unannounced, nothing comes twice, nothing out of order.
 
-use crate::fleet::{Fleet, Load};
+use crate::fleet::{Fleet, Load, Member};
 use anabranch_tests::gateway_process::Gateway;
 use anabranch_tests::ledger::Ledger;
-use anabranch_tests::publisher::HttpPublisher;
+use anabranch_tests::publisher::{HttpPublisher, SdkPublisher};
 use anabranch_tests::tokens;
 use anabranch_tests::wait::until;
 use rand::rngs::StdRng;
@@ -25,6 +25,10 @@ async fn kill_and_restart_20_times_under_load() {
 
     let began = Instant::now();
     let load = Load::start(HttpPublisher::new(gateway.address(), &tokens::all("plant"), ledger.clone()));
+    // Two of the clients publish, too, with the SDK's own retries.
+    let publisher = |member: &Member| SdkPublisher::new(member.client.clone(), ledger.clone());
+    let sdk_loads: Vec<Load> =
+        fleet.members[..2].iter().map(|member| Load::start_sdk(publisher(member))).collect();
 
     let mut live_at_kill = 0;
     for round in 0..KILLS {
@@ -45,9 +49,12 @@ async fn kill_and_restart_20_times_under_load() {
         }
     }
     fleet.until_live(CLIENTS * 2 / 3).await;
-    let retries = load.stop().await;
-    let took = began.elapsed().as_secs_f64();
     fleet.members.iter().for_each(|member| member.client.wake());
+    let retries = load.stop().await;
+    for load in sdk_loads {
+        load.stop().await;
+    }
+    let took = began.elapsed().as_secs_f64();
     let verdict = fleet.judge(&ledger, Duration::from_secs(60)).await;
     let confirmed = ledger.confirmed();
     println!(
