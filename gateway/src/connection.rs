@@ -20,6 +20,7 @@ mod subscriptions;
 
 pub use behind::{Behind, Next};
 pub use output::Wrote;
+pub use subscriptions::Asked;
 
 use crate::hub::registry::{Admission, Seat};
 use crate::hub::ring::{Ring, Sequence};
@@ -119,6 +120,8 @@ impl Connection {
     /// Frames `from..to` of the ring are for this client. Says whether there is something new to write.
     pub fn offer(&mut self, from: Sequence, to: Sequence, ring: &Ring) -> bool {
         match &mut self.delivery {
+            // Nothing follows a close frame.
+            _ if self.closing.is_some() => false,
             Delivery::Behind(_) => false,
             Delivery::Live(due) => {
                 if !due.extend(from, to) {

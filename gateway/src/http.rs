@@ -31,6 +31,7 @@ pub fn router(service: Service, files: Option<PathBuf>) -> Router {
         .route("/livez", get(status::live))
         .route("/readyz", get(status::ready))
         .route("/metrics", get(status::metrics))
+        .method_not_allowed_fallback(status::wrong_method)
         .with_state(service);
     match files {
         Some(folder) => router.fallback_service(ServeDir::new(folder)),

@@ -16,7 +16,7 @@ mod waker;
 
 use crate::connection::resume::Verdict;
 use crate::connection::session::{Action, Millis, Moment, Session};
-use crate::connection::{Connection, Next, Wrote};
+use crate::connection::{Asked, Connection, Next, Wrote};
 use crate::hub::block::{Block, Kind};
 use crate::hub::interest::{ConnectionId, Interest};
 use crate::hub::mailbox::Mailbox;
@@ -93,7 +93,7 @@ impl ShardHandle {
 
 /// What a future of a connection has ended with.
 enum Completion {
-    Started { subscriptions: Vec<SubscriptionId>, verdict: Result<Verdict, ReadError> },
+    Started { subscriptions: Vec<Asked>, verdict: Result<Verdict, ReadError> },
     Appended { message_id: Box<str>, result: Result<(Position, bool), AppendError> },
     Page { asked: Position, page: Result<Page, ReadError> },
 }
@@ -360,7 +360,7 @@ impl Shard {
         }
         let closed = connection.closing.is_some();
         match outcome {
-            Wrote::All if closed => self.finish(id),
+            Wrote::All if closed => self.finish(id, now),
             Wrote::All => {
                 if std::mem::take(&mut connection.deaf) {
                     self.read(id, now);
@@ -375,13 +375,15 @@ impl Shard {
         }
     }
 
-    /// Ends a connection whose close frame was written: the end of the stream follows it.
-    fn finish(&mut self, id: ConnectionId) {
+    /// The close frame was written: ends the stream, and waits a moment for the client to end its side. Dropped with
+    /// bytes unread, the kernel would reset the connection, and the client might never see why it was closed.
+    fn finish(&mut self, id: ConnectionId, now: Millis) {
         if let Some(connection) = self.connections.get_mut(id as usize) {
             let mut cx = Context::from_waker(&connection.waker);
-            let _ = connection.socket.poll_shutdown(&mut cx);
+            if connection.socket.poll_shutdown(&mut cx).is_ready() {
+                self.read(id, now);
+            }
         }
-        self.drop_connection(id);
     }
 
     fn drop_connection(&mut self, id: ConnectionId) {

@@ -7,7 +7,7 @@
 //! * **getters**: [`subscriptions`](Session::subscriptions), [`next_tick`](Session::next_tick), …;
 //! * what to do about it is appended to a list of [`Action`]s, to be carried out in order.
 
-use super::subscriptions::Subscriptions;
+use super::subscriptions::{Asked, Subscriptions};
 use crate::auth::Principal;
 use crate::log::{AppendError, MessageKey, NewRecord};
 use anabranch_protocol::client_frame::{ClientFrame, Hello, StartAt, Subscribe, SubscriptionId, Token};
@@ -67,7 +67,7 @@ pub enum Action {
     /// Send a mark: the shard knows what was delivered.
     SayMark,
     /// Find out where the delivery of these subscriptions begins, then call [`Session::started`].
-    Start { subscriptions: Vec<SubscriptionId>, at: StartAt<'static> },
+    Start { subscriptions: Vec<Asked>, at: StartAt<'static> },
     /// This subscription has ended.
     Stop { subscription: SubscriptionId, filter: Filter },
     /// This subscription was taken away: nothing after what has been written is delivered for it, and the client is told.
@@ -185,8 +185,8 @@ impl Session {
             (Stage::Greeting(_), _) => self.end(Refusal::plain(Code::UNEXPECTED_FRAME), do_),
             (_, ClientFrame::Hello(_)) => self.end(Refusal::plain(Code::UNEXPECTED_FRAME), do_),
             (_, ClientFrame::Subscribe(subscribe)) => {
-                if let Some(id) = self.accept(&subscribe, rules, do_) {
-                    do_.push(Action::Start { subscriptions: vec![id], at: owned(subscribe.start) });
+                if let Some(asked) = self.accept(&subscribe, rules, do_) {
+                    do_.push(Action::Start { subscriptions: vec![asked], at: owned(subscribe.start) });
                 }
             }
             (_, ClientFrame::Unsubscribe { id }) => match self.subscriptions.remove(id) {
@@ -239,7 +239,7 @@ impl Session {
         self.next_ping = moment.now + rules.ping_interval;
         let default = hello.cursor.map_or(StartAt::Now, |cursor| StartAt::Cursor(cursor.into_owned().into()));
         // Subscriptions that begin at the same place are found out about together: usually all of them.
-        let mut starts: Vec<(StartAt<'static>, Vec<SubscriptionId>)> = Vec::new();
+        let mut starts: Vec<(StartAt<'static>, Vec<Asked>)> = Vec::new();
         for subscribe in hello.subscriptions {
             let Some(id) = self.accept(&subscribe, rules, do_) else { continue };
             let at = match owned(subscribe.start) {
@@ -257,12 +257,7 @@ impl Session {
     }
 
     /// Takes a subscription in, or refuses it, and it alone.
-    fn accept(
-        &mut self,
-        subscribe: &Subscribe<'_>,
-        rules: &Rules,
-        do_: &mut Vec<Action>,
-    ) -> Option<SubscriptionId> {
+    fn accept(&mut self, subscribe: &Subscribe<'_>, rules: &Rules, do_: &mut Vec<Action>) -> Option<Asked> {
         let Stage::Open(principal) = &self.stage else { return None };
         let checked = Filter::new(&subscribe.filter)
             .map_err(|error| Refusal::new(Code::BAD_FILTER, error.message()))
@@ -280,10 +275,7 @@ impl Session {
                 }
             });
         match checked {
-            Ok(filter) => {
-                self.subscriptions.add(subscribe.id, filter);
-                Some(subscribe.id)
-            }
+            Ok(filter) => Some(self.subscriptions.add(subscribe.id, filter)),
             Err(refusal) => {
                 do_.push(refuse_subscription(subscribe.id, refusal));
                 None
@@ -361,23 +353,25 @@ impl Session {
     /// It is known where a subscription begins. Says whether the subscription still wants to know.
     pub fn started(
         &mut self,
-        id: SubscriptionId,
+        asked: Asked,
         cursor: &Cursor,
         outcome: Outcome,
         do_: &mut Vec<Action>,
     ) -> bool {
-        if !self.is_open() || !self.subscriptions.contains(id) {
+        if !self.is_open() || !self.subscriptions.awaits(asked) {
             return false;
         }
-        self.subscriptions.start(id, cursor);
-        do_.push(Action::Say(ServerFrame::Subscribed { subscription: id, cursor: cursor.clone(), outcome }));
+        self.subscriptions.start(asked.id, cursor);
+        let subscription = asked.id;
+        do_.push(Action::Say(ServerFrame::Subscribed { subscription, cursor: cursor.clone(), outcome }));
         true
     }
 
     /// It cannot be known where these begin: the log is not to be read at present.
-    pub fn start_failed(&mut self, id: SubscriptionId, refusal: Refusal, do_: &mut Vec<Action>) {
-        if self.subscriptions.remove(id).is_some() {
-            do_.push(refuse_subscription(id, refusal));
+    pub fn start_failed(&mut self, asked: Asked, refusal: Refusal, do_: &mut Vec<Action>) {
+        if self.subscriptions.awaits(asked) {
+            self.subscriptions.remove(asked.id);
+            do_.push(refuse_subscription(asked.id, refusal));
         }
     }
 

@@ -8,6 +8,14 @@ use anabranch_protocol::filter::Filter;
 #[derive(Default)]
 pub struct Subscriptions {
     list: Vec<Subscription>,
+    asked: u32,
+}
+
+/// One wish to subscribe. Ids are the client's and come again: this tells the answer to one wish from that to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    pub id: SubscriptionId,
+    number: u32,
 }
 
 /// One subscription.
@@ -19,7 +27,7 @@ pub struct Subscription {
 
 enum Stage {
     /// Its start is being found out; nothing is delivered for it yet.
-    Starting,
+    Starting { number: u32 },
     /// Delivered. `after` is where it began, as long as the connection reads at or before that place.
     Started { after: Option<Box<Cursor>> },
 }
@@ -46,8 +54,18 @@ impl Subscriptions {
         self.list.iter().find(|s| s.id == id).map(|s| &s.filter)
     }
 
-    pub fn add(&mut self, id: SubscriptionId, filter: Filter) {
-        self.list.push(Subscription { id, filter, stage: Stage::Starting });
+    pub fn add(&mut self, id: SubscriptionId, filter: Filter) -> Asked {
+        self.asked = self.asked.wrapping_add(1);
+        let number = self.asked;
+        self.list.push(Subscription { id, filter, stage: Stage::Starting { number } });
+        Asked { id, number }
+    }
+
+    /// Whether this very wish still waits for its answer.
+    pub fn awaits(&self, asked: Asked) -> bool {
+        let waits =
+            |s: &&Subscription| matches!(s.stage, Stage::Starting { number } if number == asked.number);
+        self.list.iter().any(|s| s.id == asked.id && waits(&s))
     }
 
     pub fn remove(&mut self, id: SubscriptionId) -> Option<Subscription> {
@@ -87,7 +105,7 @@ impl Subscriptions {
     /// Whether some subscription is to get this record. Costs one match for each.
     pub fn want(&self, topic: &str, position: Position) -> bool {
         self.list.iter().any(|s| match &s.stage {
-            Stage::Starting => false,
+            Stage::Starting { .. } => false,
             Stage::Started { after } => {
                 s.filter.matches(topic) && !after.as_ref().is_some_and(|after| after.includes(position))
             }

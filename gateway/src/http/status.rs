@@ -32,6 +32,13 @@ pub(super) async fn ready(State(service): State<Service>) -> Response {
     (status, [JSON], text).into_response()
 }
 
+/// The path is ours, the method is not the one it takes.
+pub(super) async fn wrong_method() -> Response {
+    let message =
+        "this path takes another method: GET /v1/ws, POST /v1/publish, GET /livez, /readyz and /metrics";
+    refusal(StatusCode::METHOD_NOT_ALLOWED, Code::BAD_FRAME, message)
+}
+
 /// Prometheus text.
 pub(super) async fn metrics(State(service): State<Service>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], service.metrics.render())

@@ -1,11 +1,12 @@
 //! Carries out what sessions ask for.
 
 use super::{CLOSE_MS, Completion, Shard};
+use crate::connection::Asked;
 use crate::connection::resume::{self, Verdict};
 use crate::connection::session::{Action, Millis, Refusal};
 use crate::hub::interest::ConnectionId;
 use crate::log::ReadError;
-use anabranch_protocol::client_frame::{StartAt, SubscriptionId};
+use anabranch_protocol::client_frame::StartAt;
 use anabranch_protocol::code::Code;
 use anabranch_protocol::cursor::Cursor;
 use anabranch_protocol::server_frame::{Outcome, ServerFrame};
@@ -86,13 +87,7 @@ impl Shard {
     }
 
     /// Finds out where the delivery of some subscriptions begins.
-    fn start(
-        &mut self,
-        id: ConnectionId,
-        subscriptions: Vec<SubscriptionId>,
-        at: StartAt<'static>,
-        now: Millis,
-    ) {
+    fn start(&mut self, id: ConnectionId, subscriptions: Vec<Asked>, at: StartAt<'static>, now: Millis) {
         let head = self.ring.head().clone();
         let log = Arc::clone(&self.node.log);
         let since = match at {
@@ -122,7 +117,7 @@ impl Shard {
     fn look_up(
         &mut self,
         id: ConnectionId,
-        subscriptions: Vec<SubscriptionId>,
+        subscriptions: Vec<Asked>,
         looking: impl Future<Output = Result<Verdict, ReadError>> + Send + 'static,
     ) {
         let serial = self.connections[id as usize].serial;
@@ -136,12 +131,18 @@ impl Shard {
     pub(super) fn begin(
         &mut self,
         id: ConnectionId,
-        subscriptions: Vec<SubscriptionId>,
+        subscriptions: Vec<Asked>,
         verdict: Result<Verdict, ReadError>,
         now: Millis,
     ) {
-        let mut actions = std::mem::take(&mut self.actions);
         let connection = &mut self.connections[id as usize];
+        // Ended since, perhaps, and its id taken by another: the answer is not for that one.
+        let mut subscriptions = subscriptions;
+        subscriptions.retain(|asked| connection.session.subscriptions().awaits(*asked));
+        if subscriptions.is_empty() {
+            return;
+        }
+        let mut actions = std::mem::take(&mut self.actions);
         match verdict {
             Err(error) => {
                 let refusal = Refusal::new(Code::UPSTREAM_DOWN, error.to_string());
@@ -161,7 +162,7 @@ impl Shard {
                     connection.go_back_to(&verdict.cursor, &self.ring);
                 }
                 for subscription in subscriptions {
-                    let filter = connection.session.subscriptions().filter(subscription).cloned();
+                    let filter = connection.session.subscriptions().filter(subscription.id).cloned();
                     let watched =
                         filter.as_ref().is_some_and(|f| connection.session.subscriptions().watches(f));
                     let outcome = verdict.outcome.clone();

@@ -46,10 +46,8 @@ impl Shard {
         let mut buffer = std::mem::take(&mut self.read_buffer);
         let mut taken = 0;
         while let Some(connection) = self.connections.get_mut(id as usize) {
-            if connection.closing.is_some() {
-                break;
-            }
-            if connection.is_choked() {
+            let closing = connection.closing.is_some();
+            if connection.is_choked() && !closing {
                 connection.deaf = true;
                 break;
             }
@@ -67,7 +65,8 @@ impl Shard {
                 }
                 Poll::Ready(Ok(n)) => {
                     taken += n;
-                    if !self.take_in(id, &mut buffer[..n], now) {
+                    // What comes behind a close is read, so that the stream can end, and dropped.
+                    if !closing && !self.take_in(id, &mut buffer[..n], now) {
                         break;
                     }
                 }

@@ -150,6 +150,19 @@ impl Client {
         }
     }
 
+    /// The next frame of this type, past any of another.
+    pub async fn expect_past(&mut self, other: &str, kind: &str) -> Value {
+        loop {
+            let frame =
+                self.next().await.unwrap_or_else(|code| panic!("closed with {code}, expected {kind}"));
+            match frame["type"].as_str().unwrap() {
+                found if found == kind => return frame,
+                found if found == other || found == "mark" => {}
+                _ => panic!("expected {kind}, got {frame}"),
+            }
+        }
+    }
+
     /// The close code; frames before it are dropped.
     pub async fn close_code(&mut self) -> u16 {
         loop {

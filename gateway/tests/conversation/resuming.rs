@@ -133,3 +133,38 @@ async fn a_cursor_that_means_nothing_here_is_a_reset_with_its_reason() {
         assert_eq!(client.expect("message").await["envelope"]["payload"], cursor, "and goes on from now");
     }
 }
+
+#[tokio::test]
+async fn an_answer_that_comes_late_is_not_for_the_next_one_with_that_id() {
+    let world = World::start().await;
+    let token = token("t", &["#"], &["#"]);
+    let (mut device, _) = world.hello(&token, json!([])).await;
+    let last = device.publish("a", "first", json!(0)).await;
+    let offset: u64 = last["position"].as_str().unwrap().split(':').nth(1).unwrap().parse().unwrap();
+    let (mut client, welcome) = world.hello(&token, json!([])).await;
+    let (log, _) = welcome["cursor"].as_str().unwrap().split_once('/').unwrap();
+    // Ahead of the log: the gateway waits before it says so. Meanwhile the client thinks better of it.
+    let ahead = format!("{log}/0:{}", offset + 20);
+    client.send(json!({"type": "subscribe", "id": 1, "filter": "a", "cursor": ahead})).await;
+    client.send(json!({"type": "unsubscribe", "id": 1})).await;
+    client.send(json!({"type": "subscribe", "id": 1, "filter": "a", "from": "earliest"})).await;
+    publish_many(&mut device, "a", 1..60).await;
+    let mut payloads = Vec::new();
+    while payloads.len() < 60 {
+        let frame = client.next().await.unwrap();
+        match frame["type"].as_str().unwrap() {
+            "message" => payloads.push(frame["envelope"]["payload"].clone()),
+            "subscribed" => assert_eq!(frame["outcome"], "resumed"),
+            _ => {}
+        }
+    }
+    assert_eq!(payloads, (0..60).map(|n| json!(n)).collect::<Vec<_>>());
+    // Long enough for the late answer: a cursor that is truly ahead is answered after the same wait.
+    let far = format!("{log}/0:{}", offset + 1_000_000);
+    client.send(json!({"type": "subscribe", "id": 2, "filter": "b", "cursor": far})).await;
+    assert_eq!(
+        client.expect_past("caught_up", "subscribed").await["subscription"],
+        2,
+        "and no second answer for 1"
+    );
+}
