@@ -138,6 +138,14 @@ impl Fleet {
         until(&format!("{clients} live clients"), async || (self.live_now() >= clients).then_some(())).await;
     }
 
+    /// Every client that is not connected tries at once, as when a device's radio comes back.
+    pub fn radio(&self) {
+        for member in self.members.iter().filter(|member| member.client.state().phase == Phase::Offline) {
+            member.client.pause("radio");
+            member.client.resume("radio");
+        }
+    }
+
     pub fn live_now(&self) -> usize {
         self.members.iter().filter(|member| member.is_live()).count()
     }

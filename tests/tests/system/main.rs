@@ -7,6 +7,7 @@
 //! | [`drain`] | SIGTERM: a slot for each client, and nobody before it |
 //! | [`http`] | publishing by HTTP, health, metrics |
 //! | [`kill`] | SIGKILL, again and again, under load |
+//! | [`links`] | networks that cut, freeze, delay and refuse |
 //! | [`readers`] | clients that read slowly, or not at all |
 //! | [`resume`] | what a cursor is worth: ring, log, gap, reset |
 //! | [`secrecy`] | no token in any log |
@@ -20,6 +21,7 @@ mod drain;
 mod fleet;
 mod http;
 mod kill;
+mod links;
 mod readers;
 mod resume;
 mod secrecy;
