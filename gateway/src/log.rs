@@ -4,6 +4,8 @@
 //!
 //! * [`memory`]: nothing survives the process; the model that the others must agree with.
 //! * [`embedded`]: our own, in files; for gateways that need no broker.
+//! * [`ingest`] makes a record of what other programs put on a broker.
+//! * [`open`] opens the one that the configuration names.
 //! * [`verified`] makes an honest log of a broker that lies; [`source`] is what a broker's backend implements for it,
 //!   and [`continuity`] its judgement.
 
@@ -11,7 +13,9 @@
 pub mod conformance;
 pub mod continuity;
 pub mod embedded;
+pub mod ingest;
 pub mod memory;
+pub mod open;
 pub mod source;
 pub mod verified;
 
@@ -57,6 +61,11 @@ pub trait Log: Send + Sync + 'static {
     ///
     /// The record is queued by the call itself. Cancel safe: dropping the future does not undo the append.
     fn append(&self, record: NewRecord) -> BoxFuture<'static, Result<Position, AppendError>>;
+
+    /// What was passed over since this log was opened.
+    fn passed_over(&self) -> PassedOver {
+        PassedOver::default()
+    }
 
     /// Follows a partition: every record after `from`, then each new one, for ever.
     ///
@@ -140,6 +149,15 @@ pub struct Capabilities {
     pub survives_restart: bool,
     /// Whether a confirmed record survives a power loss.
     pub survives_power_loss: bool,
+}
+
+/// How many records were passed over, for the operator. What is read again counts again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PassedOver {
+    /// They make the broker fail. Clients were told of a gap.
+    pub poisoned: u64,
+    /// They are no messages, or have no topic. Nobody could have received them.
+    pub quarantined: u64,
 }
 
 /// Where a tail begins.
@@ -283,6 +301,12 @@ pub enum ReadError {
 pub(crate) fn now() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| since.as_millis() as u64)
+}
+
+/// A time as people write it: `2026-01-31T12:00:00Z`. Beyond the year 9999, that.
+pub(crate) fn iso_8601(unix_ms: u64) -> String {
+    let ms = i64::try_from(unix_ms).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::MAX).to_string()
 }
 
 /// The longest that a log may take to answer a read, a probe or a confirm before the gateway reports it unavailable.

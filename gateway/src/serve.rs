@@ -2,13 +2,12 @@
 
 use crate::auth::Authenticator;
 use crate::cli::stop_asked;
-use crate::config::{Config, LogConfig, TlsConfig};
+use crate::config::{Config, TlsConfig};
 use crate::connection::session::Rules;
 use crate::gateway::{Gateway, Options, StartError};
 use crate::hub::registry;
-use crate::log::Log;
-use crate::log::embedded::{self, EmbeddedLog};
-use crate::log::memory::{self, MemoryLog};
+use crate::log::open::{self, OpenError, Opened};
+use crate::log::verified::Patience;
 use anabranch_protocol::limits;
 use anabranch_protocol::server_frame::Limits;
 use rustls::ServerConfig;
@@ -22,7 +21,7 @@ use std::time::{Duration, SystemTime};
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     #[error("{0}")]
-    Log(#[from] embedded::OpenError),
+    Log(#[from] OpenError),
     #[error("{0}")]
     Auth(#[from] crate::auth::SetupError),
     #[error("the certificate or key cannot be used ({file}): {message}")]
@@ -36,10 +35,14 @@ pub async fn serve(config: Config, with_stdin: bool) -> Result<(), ServeError> {
     let authenticator = Arc::new(Authenticator::new(&config.auth)?);
     let tls = config.tls.as_ref().map(tls).transpose()?;
     let scheme = if tls.is_some() { "s" } else { "" };
-    let log = OpenLog::open(&config.log)?;
-    let gateway = Gateway::start(options(&config, tls), log.log(), authenticator).await?;
+    let mut stop = std::pin::pin!(stop_asked(with_stdin));
+    let log = tokio::select! {
+        log = open_log(&config) => log?,
+        () = &mut stop => return Ok(()),
+    };
+    let gateway = Gateway::start(options(&config, tls), Arc::clone(&log.log), authenticator).await?;
     announce(&config, &gateway, scheme);
-    stop_asked(with_stdin).await;
+    stop.await;
     gateway.drain().await;
     log.close().await;
     Ok(())
@@ -95,32 +98,19 @@ fn options(config: &Config, tls: Option<Arc<ServerConfig>>) -> Options {
     }
 }
 
-/// A log, and how to close it.
-enum OpenLog {
-    Memory(Arc<MemoryLog>),
-    File(Arc<EmbeddedLog>),
-}
-
-impl OpenLog {
-    fn open(config: &LogConfig) -> Result<OpenLog, embedded::OpenError> {
-        Ok(match config {
-            LogConfig::Memory(memory) => OpenLog::Memory(MemoryLog::new(memory::Options::from(memory))),
-            LogConfig::File(file) => OpenLog::File(EmbeddedLog::open(embedded::Options::from(file))?),
-        })
-    }
-
-    fn log(&self) -> Arc<dyn Log> {
-        match self {
-            OpenLog::Memory(log) => Arc::clone(log) as Arc<dyn Log>,
-            OpenLog::File(log) => Arc::clone(log) as Arc<dyn Log>,
-        }
-    }
-
-    /// Writes out what is pending, and marks the log as closed in order.
-    async fn close(self) {
-        match self {
-            OpenLog::Memory(log) => log.close(),
-            OpenLog::File(log) => log.close().await,
+/// Opens the log. A broker that does not answer yet is waited for: whatever starts a whole platform starts its parts in
+/// any order.
+async fn open_log(config: &Config) -> Result<Opened, OpenError> {
+    let patience = Patience::default();
+    let mut pause = patience.backoff;
+    loop {
+        match open::open(&config.log).await {
+            Err(OpenError::Unreachable(why)) => {
+                tracing::warn!("waiting for the log: {why}");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(patience.backoff_max);
+            }
+            other => return other,
         }
     }
 }

@@ -9,7 +9,7 @@
 
 use super::subscriptions::{Asked, Subscriptions};
 use crate::auth::Principal;
-use crate::log::{AppendError, MessageKey, NewRecord};
+use crate::log::{AppendError, MessageKey, NewRecord, iso_8601};
 use anabranch_protocol::client_frame::{ClientFrame, Hello, StartAt, Subscribe, SubscriptionId, Token};
 use anabranch_protocol::code::{Code, Remedy};
 use anabranch_protocol::cursor::{Cursor, Position};
@@ -488,11 +488,6 @@ pub fn ingest(
     }
     let key = MessageKey::new(topic.as_str(), message_id);
     Ok((message_id.into(), NewRecord { topic, key, envelope: text.into() }))
-}
-
-fn iso_8601(unix_ms: u64) -> String {
-    let ms = i64::try_from(unix_ms).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::MAX).to_string()
 }
 
 /// What a failed append means for its publisher.

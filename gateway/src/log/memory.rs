@@ -13,7 +13,9 @@ pub use broker::Publishing;
 pub use lies::Lies;
 
 use super::verified::{Patience, Verified};
-use super::{AppendError, Batch, Bounds, Budget, Capabilities, Log, NewRecord, ReadError, Start, TailEvent};
+use super::{
+    AppendError, Batch, Bounds, Budget, Capabilities, Log, NewRecord, PassedOver, ReadError, Start, TailEvent,
+};
 use anabranch_protocol::cursor::{LogId, Offset, Partition, Position};
 use anabranch_protocol::limits;
 use broker::Broker;
@@ -84,6 +86,10 @@ impl Log for MemoryLog {
 
     fn capabilities(&self) -> Capabilities {
         self.verified.capabilities()
+    }
+
+    fn passed_over(&self) -> PassedOver {
+        self.verified.passed_over()
     }
 
     fn append(&self, record: NewRecord) -> BoxFuture<'static, Result<Position, AppendError>> {

@@ -18,6 +18,9 @@ pub trait Source: Send + Sync + 'static {
     /// What it promises and takes.
     fn capabilities(&self) -> Capabilities;
 
+    /// How many records could be delivered to nobody, since it was opened; see [`Quarantine`](super::ingest::Quarantine).
+    fn quarantined(&self) -> u64;
+
     /// A new name for the history, after the one called `void` was found to have ended.
     ///
     /// Where the broker can keep it, all nodes get the same answer; a source that is asked twice about the same `void`

@@ -14,13 +14,14 @@ mod tail;
 
 use super::source::{Source, SourceError};
 use super::{
-    AppendError, Batch, Bounds, Budget, Capabilities, DEADLINE, Log, NewRecord, ReadError, ResetReason,
-    Start, TailEvent,
+    AppendError, Batch, Bounds, Budget, Capabilities, DEADLINE, Log, NewRecord, PassedOver, ReadError,
+    ResetReason, Start, TailEvent,
 };
 use anabranch_protocol::cursor::{LogId, Offset, Partition, Position};
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{BoxStream, StreamExt};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -65,6 +66,7 @@ struct Shared<S> {
     source: Arc<S>,
     patience: Patience,
     history: watch::Sender<History>,
+    poisoned: AtomicU64,
 }
 
 /// Which history is current, and why the one before it ended.
@@ -79,7 +81,7 @@ impl<S: Source> Verified<S> {
     /// `id` is the history that the source shows now.
     pub fn new(source: Arc<S>, id: LogId, patience: Patience) -> Verified<S> {
         let history = watch::Sender::new(History { id, why: ResetReason::Recreated, closed: false });
-        Verified { shared: Arc::new(Shared { source, patience, history }) }
+        Verified { shared: Arc::new(Shared { source, patience, history, poisoned: AtomicU64::new(0) }) }
     }
 
     /// Ends every tail and refuses every further call.
@@ -140,6 +142,13 @@ impl<S: Source> Log for Verified<S> {
 
     fn capabilities(&self) -> Capabilities {
         self.shared.source.capabilities()
+    }
+
+    fn passed_over(&self) -> PassedOver {
+        PassedOver {
+            poisoned: self.shared.poisoned.load(Ordering::Relaxed),
+            quarantined: self.shared.source.quarantined(),
+        }
     }
 
     fn append(&self, record: NewRecord) -> BoxFuture<'static, Result<Position, AppendError>> {

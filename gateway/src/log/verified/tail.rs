@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{Stream, StreamExt, unfold};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -325,6 +326,7 @@ impl<S: Source> Tail<S> {
             }
         }
         let gap = self.continuity.step_over();
+        self.shared.poisoned.fetch_add(1, Ordering::Relaxed);
         metrics::counter!("anabranch_poisoned_records_total").increment(1);
         tracing::warn!(offset = gap.after.0 + 1, "stepped over a record that kills every consumer");
         self.out.push_back(TailEvent::Gap(gap));
