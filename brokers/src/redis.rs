@@ -1,0 +1,244 @@
+//! A private Redis.
+
+mod cluster;
+mod files;
+
+pub use cluster::RedisCluster;
+
+use crate::ports;
+use crate::process::{self, Process, Signal};
+use crate::state::State;
+use crate::unavailable::Unavailable;
+use crate::wait::until;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+const START: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(2);
+
+/// How to start a server.
+#[derive(Clone, Debug)]
+pub struct RedisOptions {
+    /// Its folder: made when missing; what an earlier server left there is taken up again.
+    pub folder: PathBuf,
+    /// More lines for `redis.conf`, after ours: the later of two lines counts.
+    pub config: Vec<String>,
+    /// Serve TLS alone, with a certificate for 127.0.0.1 and localhost by an authority of its own: [`Redis::authority`].
+    pub tls: bool,
+}
+
+impl RedisOptions {
+    /// The usual server, in this folder.
+    pub fn new(folder: impl Into<PathBuf>) -> RedisOptions {
+        RedisOptions { folder: folder.into(), config: Vec::new(), tls: false }
+    }
+
+    /// With one more line for `redis.conf`.
+    pub fn line(mut self, line: impl Into<String>) -> RedisOptions {
+        self.config.push(line.into());
+        self
+    }
+}
+
+/// A Redis on 127.0.0.1 that keeps what it is told in an append-only file, synced every second.
+///
+/// One that was started here ends when this is dropped; one that [`crate::shared`] found goes on.
+#[derive(Debug)]
+pub struct Redis {
+    folder: PathBuf,
+    port: u16,
+    tls: bool,
+    /// Given by `ANABRANCH_REDIS`: a server of which we know nothing but this.
+    foreign: Option<String>,
+    server: Option<Process>,
+    detached: bool,
+}
+
+impl Redis {
+    /// Starts a server of the caller's own, and returns when it answers.
+    pub fn start(options: RedisOptions) -> Result<Redis, Unavailable> {
+        Redis::start_as(options, false)
+    }
+
+    pub(crate) fn start_as(options: RedisOptions, detached: bool) -> Result<Redis, Unavailable> {
+        installed()?;
+        let [port, bus] = ports::free().map_err(|error| Unavailable::failed(error.to_string()))?;
+        let folder = files::prepare(&options, port, bus)?;
+        let tls = options.tls;
+        let mut started = Redis { folder, port, tls, foreign: None, server: None, detached };
+        if let Err(error) = started.restart() {
+            started.end()?;
+            return Err(error);
+        }
+        Ok(started)
+    }
+
+    /// A server at an address that somebody else looks after: it has a [`Redis::url`] and nothing else.
+    pub(crate) fn foreign(url: String) -> Redis {
+        let folder = PathBuf::new();
+        Redis { folder, port: 0, tls: false, foreign: Some(url), server: None, detached: true }
+    }
+
+    /// The server that runs in a folder, started by whichever process.
+    pub(crate) fn attach(folder: &Path) -> Option<Redis> {
+        let state = State::read(folder)?;
+        let server = Process::from_text(&state.get::<String>("server")?)?;
+        let (port, tls) = (state.get("port")?, state.get("tls")?);
+        let folder = folder.to_path_buf();
+        Some(Redis { folder, port, tls, foreign: None, server: Some(server), detached: true })
+    }
+
+    /// For Redis clients.
+    pub fn url(&self) -> String {
+        let scheme = if self.tls { "rediss" } else { "redis" };
+        self.foreign.clone().unwrap_or_else(|| format!("{scheme}://127.0.0.1:{}/", self.port))
+    }
+
+    /// The port on 127.0.0.1; 0 for a server that somebody else looks after.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The certificate (PEM) that a client of a TLS server has to trust.
+    pub fn authority(&self) -> PathBuf {
+        files::authority(&self.folder)
+    }
+
+    /// The process of the server; None between [`Redis::kill`] and [`Redis::restart`].
+    pub fn pid(&self) -> Option<u32> {
+        self.server.as_ref().map(Process::pid)
+    }
+
+    /// True while the server's process exists.
+    pub fn is_alive(&self) -> bool {
+        self.server.as_ref().is_some_and(Process::is_alive)
+    }
+
+    /// Where all that it writes lies.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Runs `redis-cli`, and returns what it printed, without the last line break. An error reply is an error here.
+    pub fn cli(&self, args: &[&str]) -> Result<String, Unavailable> {
+        let mut command = Command::new("redis-cli");
+        // -e: an error reply ends with a status that tells.
+        command.args(["-e", "-u"]).arg(self.url());
+        if self.tls {
+            command.arg("--cacert").arg(self.authority());
+        }
+        let output = command.args(args).stdin(Stdio::null()).output();
+        let output =
+            output.map_err(|error| Unavailable::failed(format!("redis-cli could not be run: {error}")))?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end_matches('\n').to_string();
+        if !output.status.success() {
+            let said = format!("{} {}", text(&output.stdout), text(&output.stderr));
+            return Err(Unavailable::failed(format!("redis-cli {}: {}", args.join(" "), said.trim())));
+        }
+        Ok(text(&output.stdout))
+    }
+
+    /// Makes this server a replica of another, and returns when it has caught up.
+    pub fn replica_of(&self, primary: &Redis) -> Result<(), Unavailable> {
+        self.cli(&["REPLICAOF", "127.0.0.1", &primary.port.to_string()])?;
+        until("the replica's link", START, || {
+            let up = self.cli(&["INFO", "replication"])?.contains("master_link_status:up");
+            Ok(up.then_some(()))
+        })
+    }
+
+    /// Ends the server with SIGKILL, as a crash would, and returns when it is gone.
+    pub fn kill(&mut self) -> Result<(), Unavailable> {
+        match self.server.take() {
+            Some(mut server) => server.kill(),
+            None => Ok(()),
+        }
+    }
+
+    /// Stops the server in its tracks, with its sockets open, until [`Redis::thaw`].
+    pub fn freeze(&self) -> Result<(), Unavailable> {
+        self.server.as_ref().map_or(Ok(()), |server| server.signal(Signal::Stop))
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) -> Result<(), Unavailable> {
+        self.server.as_ref().map_or(Ok(()), |server| server.signal(Signal::Continue))
+    }
+
+    /// Starts it again after a kill, with the data and the port it had, and returns when it answers.
+    pub fn restart(&mut self) -> Result<(), Unavailable> {
+        if self.foreign.is_some() {
+            return Err(Unavailable::failed("this server is somebody else's"));
+        }
+        self.kill()?;
+        let mut command = process::command("redis-server", self.detached);
+        command.arg(self.folder.join("redis.conf")).current_dir(&self.folder);
+        self.server = Some(Process::spawn(&mut command, &files::log(&self.folder))?);
+        self.wait_ready(START).map_err(|error| error.with_log(files::log(&self.folder)))?;
+        let state = State::default().set("port", self.port).set("tls", self.tls);
+        let process = self.server.as_ref().map(Process::to_text).unwrap_or_default();
+        state
+            .set("server", process)
+            .write(&self.folder)
+            .map_err(|error| Unavailable::failed(error.to_string()))
+    }
+
+    /// Waits until the server has loaded its data and answers.
+    pub fn wait_ready(&self, patience: Duration) -> Result<(), Unavailable> {
+        until("Redis ready", patience, || {
+            if !self.is_alive() {
+                return Err(Unavailable::failed("Redis ended while starting"));
+            }
+            Ok(self.is_ready().then_some(()))
+        })
+    }
+
+    /// Ready right now. A server that asks for a password answers too.
+    pub fn is_ready(&self) -> bool {
+        if self.tls {
+            return self.cli(&["PING"]).is_ok_and(|answer| answer == "PONG");
+        }
+        // Not by redis-cli, which waits for a frozen server for ever.
+        let ping = || -> std::io::Result<Vec<u8>> {
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+            let mut stream = TcpStream::connect_timeout(&address, SOON)?;
+            stream.set_read_timeout(Some(SOON))?;
+            stream.write_all(b"PING\r\n")?;
+            let mut answer = vec![0; 7];
+            stream.read_exact(&mut answer)?;
+            Ok(answer)
+        };
+        ping().is_ok_and(|answer| answer == b"+PONG\r\n" || answer == b"-NOAUTH")
+    }
+
+    /// Ends the server; its folder stays.
+    pub fn stop(mut self) -> Result<(), Unavailable> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<(), Unavailable> {
+        State::remove(&self.folder);
+        self.kill()
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        if !self.detached {
+            // Nobody is left to tell; and a process that would not end was sent SIGKILL.
+            let _ = self.end();
+        }
+    }
+}
+
+fn installed() -> Result<(), Unavailable> {
+    let mut command = Command::new("redis-server");
+    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    match command.status() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Unavailable::Missing { program: "Redis", package: "redis-server" }),
+    }
+}
