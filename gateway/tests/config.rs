@@ -242,7 +242,7 @@ fn logs_by_url() {
     }
     for (url, words) in [
         ("amqp://guest:hunter2@localhost/%2f", "amqp:// is not in this build; it has memory: and file:PATH"),
-        ("redis://:hunter2@localhost", "redis:// is not in this build"),
+        ("redis://:hunter2@", "a host is needed"),
         ("kafka://hunter2", "expected file:PATH or memory:"),
         ("hunter2", "expected file:PATH or memory:"),
         ("file:", "needs a path"),

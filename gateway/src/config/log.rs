@@ -2,9 +2,13 @@
 
 mod file;
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
 
 pub use file::{FileLogConfig, Fsync};
 pub use memory::MemoryLogConfig;
+#[cfg(feature = "redis")]
+pub use redis::RedisLogConfig;
 
 use super::reader::Reader;
 use super::value::{Raw, text};
@@ -16,6 +20,9 @@ pub enum LogConfig {
     Memory(MemoryLogConfig),
     /// `file:PATH?fsync=20ms&segment=64MiB&retention=1GiB&age=7d`: the embedded log, in a folder of this machine.
     File(FileLogConfig),
+    /// `redis://user:password@host:6379/0?stream=iotsphere&…`: streams on a Redis server or cluster.
+    #[cfg(feature = "redis")]
+    Redis(RedisLogConfig),
 }
 
 impl LogConfig {
@@ -38,8 +45,16 @@ impl LogConfig {
             reader.mistake(setting.place.clone(), format!("log: {problem}"));
         }
         let mut log = log.unwrap_or(default);
-        if let LogConfig::File(file) = &mut log {
-            file.path = reader.resolve(&file.path.to_string_lossy(), &setting.place);
+        match &mut log {
+            LogConfig::File(file) => {
+                file.path = reader.resolve(&file.path.to_string_lossy(), &setting.place);
+            }
+            #[cfg(feature = "redis")]
+            LogConfig::Redis(redis) => {
+                let ca = redis.ca.take();
+                redis.ca = ca.map(|path| reader.resolve(&path.to_string_lossy(), &setting.place));
+            }
+            LogConfig::Memory(_) => {}
         }
         log
     }
@@ -53,7 +68,14 @@ fn parse(url: &str, problems: &mut Vec<String>) -> Option<LogConfig> {
     let log = match scheme {
         "memory" => LogConfig::Memory(MemoryLogConfig::parse(path, &mut options)),
         "file" => LogConfig::File(FileLogConfig::parse(path, &mut options)),
-        "amqp" | "amqps" | "redis" | "rediss" => {
+        #[cfg(feature = "redis")]
+        "redis" | "rediss" => LogConfig::Redis(redis::parse(scheme, path, &mut options)),
+        "amqp" | "amqps" => {
+            problems.push(format!("{scheme}:// is not in this build; it has memory: and file:PATH"));
+            return None;
+        }
+        #[cfg(not(feature = "redis"))]
+        "redis" | "rediss" => {
             problems.push(format!("{scheme}:// is not in this build; it has memory: and file:PATH"));
             return None;
         }

@@ -6,7 +6,11 @@ Settings (file; in the environment limits.ring is ANABRANCH_LIMITS_RING):
   listen = \"127.0.0.1:8080\"           address and port; port 0 takes a free one
   log = \"file:anabranch-log\"          file:PATH?fsync=20ms&segment=64MiB&retention=1GiB&age=7d
                                       (fsync: always, none or a time), or
-                                      memory:?records=100000&size=64MiB
+                                      memory:?records=100000&size=64MiB, or
+                                      redis://USER:PASSWORD@HOST:6379/0?stream=iotsphere
+                                      &partitions=1&maxlen=1000000&age=7d&wait=0&cluster=no
+                                      (maxlen: entries kept, or none; wait: replicas that
+                                      must have it); with TLS rediss://…&ca=FILE
   origins = [\"same\"]                  web pages that may connect: https://a.example, same,
                                       loopback, any
   static_files = \"FOLDER\"             served at /

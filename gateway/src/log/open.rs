@@ -3,6 +3,8 @@
 use super::Log;
 use super::embedded::{self, EmbeddedLog};
 use super::memory::{self, MemoryLog};
+#[cfg(feature = "redis")]
+use super::{redis, verified::Patience};
 use crate::config::LogConfig;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -54,6 +56,11 @@ pub async fn open(config: &LogConfig) -> Result<Opened, OpenError> {
         LogConfig::File(file) => {
             let log = EmbeddedLog::open(embedded::Options::from(file))?;
             Opened::new(log, |log| async move { log.close().await })
+        }
+        #[cfg(feature = "redis")]
+        LogConfig::Redis(options) => {
+            let log = redis::open(options.clone(), Patience::default()).await?;
+            Opened::new(Arc::new(log), |log| async move { log.close() })
         }
     })
 }

@@ -7,7 +7,7 @@
 
 use super::{AppendError, Budget, Capabilities, Health, NewRecord, Record, ResetReason};
 use anabranch_protocol::cursor::{LogId, Offset, Partition, Position};
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::BoxStream;
 
 /// A broker's consumers, probes and publisher.
@@ -50,11 +50,32 @@ pub trait Source: Send + Sync + 'static {
     /// The lowest offset that can still be read; if nothing is there, the lowest that the next record may get.
     fn earliest(&self, partition: Partition) -> BoxFuture<'static, Result<Offset, SourceError>>;
 
+    /// The earliest offset, and whether the record that was `seen` last still stands: asked when a consumption jumps
+    /// forward. A source whose consumers end with their history need not look.
+    fn probe(
+        &self,
+        partition: Partition,
+        seen: Option<Position>,
+    ) -> BoxFuture<'static, Result<Probed, SourceError>> {
+        let _ = seen;
+        let earliest = self.earliest(partition);
+        async move { Ok(Probed { earliest: earliest.await?, replaced: false }) }.boxed()
+    }
+
     /// The newest record, if there is any.
     fn latest(&self, partition: Partition) -> BoxFuture<'static, Result<Option<Position>, SourceError>>;
 
     /// As [`Log::locate`](super::Log::locate).
     fn locate(&self, partition: Partition, since: u64) -> BoxFuture<'static, Result<Offset, SourceError>>;
+}
+
+/// The answer to [`Source::probe`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probed {
+    /// As of [`Source::earliest`].
+    pub earliest: Offset,
+    /// The record is not forgotten, and is not there: the consumer goes on in another history.
+    pub replaced: bool,
 }
 
 /// What a consumer says, until it ends: with an error, or as if nothing had happened.

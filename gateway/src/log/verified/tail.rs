@@ -243,10 +243,14 @@ impl<S: Source> Tail<S> {
             self.out.extend(events);
             match then {
                 Then::Continue => break,
-                Then::Probe => match within(self.shared.source.earliest(self.partition)).await {
-                    Ok(offset) => earliest = Some(offset),
-                    Err(error) => return self.retry(error.to_string()),
-                },
+                Then::Probe => {
+                    let seen = self.continuity.anchor();
+                    match within(self.shared.source.probe(self.partition, seen)).await {
+                        Ok(probed) if probed.replaced => return self.reset(ResetReason::Diverged).await,
+                        Ok(probed) => earliest = Some(probed.earliest),
+                        Err(error) => return self.retry(error.to_string()),
+                    }
+                }
                 Then::Restart => return self.retry("records came out of order".into()),
                 Then::Reset(why) => return self.reset(why).await,
             }

@@ -1,0 +1,85 @@
+//! Opening: the streams are there, and all nodes call the log by one name.
+//!
+//! The name stands beside partition 0 and is given last, so whoever finds it finds every stream too. A stream that is
+//! missing although the log has a name was deleted while no gateway looked: another history.
+
+use super::options::Options;
+use super::script::Look;
+use super::writer::Writer;
+use super::{RedisSource, Shared, entry, script, tend};
+use crate::log::open::OpenError;
+use crate::log::verified::{Patience, Verified};
+use anabranch_protocol::cursor::LogId;
+use redis::{ErrorKind, RedisError, RedisResult, Value};
+use std::sync::Arc;
+
+/// Opens the log, one attempt.
+///
+/// # Errors
+/// [`OpenError::Unreachable`] is worth another attempt, [`OpenError::Wrong`] is not.
+pub async fn open(options: Options, patience: Patience) -> Result<Verified<RedisSource>, OpenError> {
+    let shared = Arc::new(Shared::new(options));
+    let id = name(&shared).await.map_err(|error| OpenError::from(&error))?;
+    let look = shared.links[0].ask(script::look(&shared.keys[0], false, None)).await;
+    if Look::read(look.map_err(|error| OpenError::from(&error))?).is_none() {
+        return Err(OpenError::Wrong("this server is older than Redis 7.0".into()));
+    }
+    let partitions = 0..shared.options.partitions.max(1);
+    let writers = partitions.map(|partition| Writer::start(shared.clone(), partition)).collect();
+    tend::start(&shared);
+    Ok(Verified::new(Arc::new(RedisSource { shared, writers }), id, patience))
+}
+
+async fn name(shared: &Shared) -> RedisResult<LogId> {
+    let known = current(shared).await?;
+    let whole = make(shared).await?;
+    match known {
+        Some(id) if whole => Ok(id),
+        Some(void) => {
+            tracing::warn!(%void, "a stream of the log was deleted: another history begins");
+            give(shared, &void.to_string()).await
+        }
+        None => give(shared, "").await,
+    }
+}
+
+/// A new name after `void`; the same for all who ask.
+pub(super) async fn rename(shared: &Shared, void: LogId) -> RedisResult<LogId> {
+    make(shared).await?;
+    give(shared, &void.to_string()).await
+}
+
+async fn current(shared: &Shared) -> RedisResult<Option<LogId>> {
+    let mut command = redis::cmd("HGET");
+    command.arg(&shared.keys[0].beside).arg("id");
+    match shared.links[0].ask(command).await? {
+        Value::Nil => Ok(None),
+        id => read(id).map(Some),
+    }
+}
+
+/// Makes what is missing of the streams; says whether nothing was.
+async fn make(shared: &Shared) -> RedisResult<bool> {
+    let mut whole = true;
+    for (keys, link) in shared.keys.iter().zip(&shared.links).rev() {
+        whole &= link.ask(script::make(keys)).await? == Value::Int(1);
+    }
+    Ok(whole)
+}
+
+async fn give(shared: &Shared, void: &str) -> RedisResult<LogId> {
+    let number = getrandom::u64().map_err(|error| strange(&error.to_string()))?;
+    let fresh = LogId(number).to_string();
+    let answer = shared.links[0].ask(script::name(&shared.keys[0], void, &fresh)).await?;
+    read(answer)
+}
+
+fn read(id: Value) -> RedisResult<LogId> {
+    let text = entry::text(id).unwrap_or_default();
+    let number = u64::from_str_radix(&text, 16).ok().filter(|_| text.len() == 16);
+    number.map(LogId).ok_or_else(|| strange(&format!("{text:?} stands where the log's name should")))
+}
+
+fn strange(what: &str) -> RedisError {
+    (ErrorKind::InvalidClientConfig, "the log has no name", what.to_owned()).into()
+}
