@@ -14,8 +14,9 @@
 //!
 //! Every start returns [`Unavailable`], which says in one line what is missing and how to get it. A test passes it to
 //! [`not_run`], which prints `not run, because …` and returns; where the environment says `CI=true` it panics, so that
-//! a run in CI cannot pass without the brokers. `cargo xtask test` installs the packages beforehand where it may, and
-//! counts the printed lines as skipped.
+//! a run in CI cannot pass without the brokers. `cargo xtask test` installs the packages beforehand where it may, names a
+//! file to the tests by `ANABRANCH_NOT_RUN`, where they write the line too, and counts those tests as not run instead of
+//! passed. A server that is installed and does not start is a failure everywhere.
 
 mod ports;
 mod process;

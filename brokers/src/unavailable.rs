@@ -1,6 +1,8 @@
 //! Why there is no server, in one line.
 
 use std::fmt;
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::PathBuf;
 
 /// Why a server cannot be had.
@@ -50,7 +52,9 @@ impl fmt::Display for Unavailable {
 
 impl std::error::Error for Unavailable {}
 
-/// Says that a test was not run, and why: the caller returns afterwards, and the test passes.
+/// Says that a test was not run, and why: the caller returns afterwards, and the test passes. A test runner hides what a
+/// passed test printed: where `ANABRANCH_NOT_RUN` names a file, the line is added there too, with the test's name, and
+/// `cargo xtask test` counts it as not run.
 ///
 /// # Panics
 ///
@@ -59,5 +63,12 @@ impl std::error::Error for Unavailable {}
 pub fn not_run(why: &Unavailable) {
     assert!(matches!(why, Unavailable::Missing { .. }), "the server is installed, and did not start: {why}");
     assert!(std::env::var("CI").as_deref() != Ok("true"), "not run, because {why}; in CI that is a failure");
-    println!("not run, because {why}");
+    let line = format!("not run, because {why}");
+    println!("{line}");
+    if let Some(path) = std::env::var_os("ANABRANCH_NOT_RUN") {
+        let test = std::thread::current().name().unwrap_or("a test").to_string();
+        let file = OpenOptions::new().create(true).append(true).open(&path);
+        let written = file.and_then(|mut file| file.write_all(format!("{line} ({test})\n").as_bytes()));
+        written.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
 }

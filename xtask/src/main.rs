@@ -1,5 +1,6 @@
 //! `cargo xtask`: the only developer tool. The list of commands below is its documentation.
 
+mod brokers;
 mod demo;
 mod npm;
 mod progress;
@@ -31,6 +32,11 @@ enum Command {
     Wasm,
     /// Show and gate the browser client's size: the core and the whole first load
     Sizes,
+    /// Start and stop private RabbitMQ and Redis servers, for tests and for trying things out
+    Brokers {
+        #[command(subcommand)]
+        action: brokers::Action,
+    },
     /// Check format, lints and file lengths
     Lint,
     /// Build the documentation of the workspace's crates
@@ -73,6 +79,7 @@ fn main() -> ExitCode {
         Command::Test(args) => return test::run(&args),
         Command::Wasm => wasm::build_all(),
         Command::Sizes => wasm::build_package().and_then(|()| sizes::check()),
+        Command::Brokers { action } => brokers::run(&action),
         Command::Lint => return test::lint(),
         Command::Doc { open } => doc(open),
     };

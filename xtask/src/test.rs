@@ -9,7 +9,7 @@ mod steps;
 mod websocket;
 
 use crate::progress::{self, Log};
-use crate::{TestArgs, workspace};
+use crate::{TestArgs, brokers, workspace};
 use count::Count;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -39,7 +39,9 @@ pub fn run(args: &TestArgs) -> ExitCode {
         return ExitCode::FAILURE;
     }
     let started = Instant::now();
+    let brokers = brokers::Running::now();
     let ended: Vec<Ended> = steps.iter().map(|step| run_step(step, args.fast)).collect();
+    brokers.restore();
     close(&ended, started.elapsed())
 }
 
@@ -60,7 +62,7 @@ fn run_step(step: &Step, fast: bool) -> Ended {
     let mut skipped = None;
     let (count, problem, log) = match result {
         Err(error) => (Count::failed(), Some(format!("{error:#}")), None),
-        Ok((log, Ok(Told::Check))) => (Count { passed: 1, failed: 0 }, None, Some(log)),
+        Ok((log, Ok(Told::Check))) => (Count { passed: 1, ..Count::default() }, None, Some(log)),
         Ok((log, Ok(Told::Counted(count)))) => (count, None, Some(log)),
         Ok((log, Ok(Told::Prepared))) => (Count::default(), None, Some(log)),
         Ok((log, Ok(Told::Skipped(why)))) => {
@@ -99,6 +101,11 @@ fn report(
         seconds(took),
         skipped.map_or(count.to_string(), str::to_string)
     );
+    if let Some(log) = log
+        && count.not_run > 0
+    {
+        count::reasons(&log.read()).iter().for_each(|reason| println!("      {reason}"));
+    }
     if count.failed == 0 {
         return;
     }
@@ -112,17 +119,18 @@ fn report(
 
 fn close(ended: &[Ended], took: Duration) -> ExitCode {
     let mut sum = Count::default();
-    println!("\n{:<16} {:>7} {:>7} {:>8}", "step", "passed", "failed", "time");
+    println!("\n{:<16} {:>7} {:>7} {:>7} {:>8}", "step", "passed", "failed", "not run", "time");
     for step in ended {
         sum += step.count;
-        let (passed, failed) = (step.count.passed, step.count.failed);
+        let Count { passed, failed, not_run } = step.count;
         let note = step.skipped.as_ref().map(|why| format!("  skipped: {why}")).unwrap_or_default();
-        println!("{:<16} {passed:>7} {failed:>7} {:>8}{note}", step.name, seconds(step.took));
+        println!("{:<16} {passed:>7} {failed:>7} {not_run:>7} {:>8}{note}", step.name, seconds(step.took));
     }
-    println!("{:<16} {:>7} {:>7} {:>8}\n", "all", sum.passed, sum.failed, seconds(took));
+    let took = seconds(took);
+    println!("{:<16} {:>7} {:>7} {:>7} {took:>8}\n", "all", sum.passed, sum.failed, sum.not_run);
     let skipped = ended.iter().filter(|step| step.skipped.is_some()).count();
     let tail = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
-    println!("{} passed, {} failed{tail}", sum.passed, sum.failed);
+    println!("{sum}{tail}");
     if sum.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

@@ -4,15 +4,20 @@ use crate::progress;
 use std::fmt;
 use std::ops::AddAssign;
 
+/// How a line starts that tells of a test without its broker (`anabranch_brokers::not_run`).
+const NOT_RUN: &str = "not run, because ";
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
     pub passed: u64,
     pub failed: u64,
+    /// Tests that found no broker, and said so.
+    pub not_run: u64,
 }
 
 impl Count {
     pub fn failed() -> Count {
-        Count { passed: 0, failed: 1 }
+        Count { failed: 1, ..Count::default() }
     }
 
     /// A step that failed without a failed test (its build broke, say) counts as one failure.
@@ -28,15 +33,19 @@ impl AddAssign for Count {
     fn add_assign(&mut self, other: Count) {
         self.passed += other.passed;
         self.failed += other.failed;
+        self.not_run += other.not_run;
     }
 }
 
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.passed, self.failed) {
-            (0, 0) => Ok(()),
-            (passed, 0) => write!(f, "{passed} passed"),
-            (passed, failed) => write!(f, "{passed} passed, {failed} failed"),
+        if *self == Count::default() {
+            return Ok(());
+        }
+        write!(f, "{} passed, {} failed", self.passed, self.failed)?;
+        match self.not_run {
+            0 => Ok(()),
+            not_run => write!(f, ", {not_run} not run"),
         }
     }
 }
@@ -50,7 +59,18 @@ pub fn in_log(log: &str) -> Count {
             sum += count;
         }
     }
-    sum
+    // The runners took them for passed ones.
+    let not_run = log.lines().filter(|line| line.starts_with(NOT_RUN)).count() as u64;
+    Count { passed: sum.passed.saturating_sub(not_run), not_run, ..sum }
+}
+
+/// Why tests were not run, each reason once.
+pub fn reasons(log: &str) -> Vec<&str> {
+    let mut reasons: Vec<&str> = log.lines().filter(|line| line.starts_with(NOT_RUN)).collect();
+    reasons.iter_mut().for_each(|line| *line = line.split_once(" (").map_or(*line, |(reason, _)| reason));
+    reasons.sort_unstable();
+    reasons.dedup();
+    reasons
 }
 
 /// The runners' lines that name a failed test, each once.
@@ -70,6 +90,10 @@ pub fn failures(log: &str) -> Vec<String> {
     names
 }
 
+fn counted(passed: u64, failed: u64) -> Count {
+    Count { passed, failed, not_run: 0 }
+}
+
 fn in_line(line: &str) -> Option<Count> {
     let words: Vec<&str> = line.split(|c: char| c.is_whitespace() || "(),;|:".contains(c)).collect();
     let before = |word: &str| {
@@ -77,8 +101,7 @@ fn in_line(line: &str) -> Option<Count> {
         let at = words.iter().position(|w| **w == word)?;
         words.get(at.checked_sub(1)?)?.parse::<u64>().ok()
     };
-    let both =
-        || Some(Count { passed: before("passed").unwrap_or(0), failed: before("failed").unwrap_or(0) });
+    let both = || Some(counted(before("passed").unwrap_or(0), before("failed").unwrap_or(0)));
     // cargo test
     if line.starts_with("test result:") {
         return both();
@@ -98,15 +121,15 @@ fn in_line(line: &str) -> Option<Count> {
         let (word, number) = rest.split_once(' ')?;
         let number = number.parse().ok()?;
         return match word {
-            "pass" => Some(Count { passed: number, failed: 0 }),
-            "fail" | "cancelled" => Some(Count { passed: 0, failed: number }),
+            "pass" => Some(Count { passed: number, ..Count::default() }),
+            "fail" | "cancelled" => Some(Count { failed: number, ..Count::default() }),
             _ => None,
         };
     }
     // the plain one, alone on its line
     let (passed, rest) = line.split_once(" passed, ")?;
     let (failed, _) = rest.split_once(" failed")?;
-    Some(Count { passed: passed.parse().ok()?, failed: failed.parse().ok()? })
+    Some(counted(passed.parse().ok()?, failed.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -130,7 +153,7 @@ mod tests {
             ("12 passed, 3 failed", 12, 3),
             ("12 passed, 0 failed, 1 skipped", 12, 0),
         ] {
-            assert_eq!(in_log(line), Count { passed, failed }, "{line}");
+            assert_eq!(in_log(line), counted(passed, failed), "{line}");
         }
     }
 
@@ -154,5 +177,13 @@ mod tests {
         ] {
             assert_eq!(in_log(line), Count::default(), "{line}");
         }
+    }
+
+    #[test]
+    fn a_test_without_its_broker_has_not_passed() {
+        let log = "     Summary [ 2.3s] 9 tests run: 9 passed, 0 skipped\nnot run, because Redis is not installed; get it \
+                   (tails)\nnot run, because Redis is not installed; get it (trims)\n    not run, because of itself\n";
+        assert_eq!(in_log(log), Count { passed: 7, failed: 0, not_run: 2 });
+        assert_eq!(reasons(log), ["not run, because Redis is not installed; get it"]);
     }
 }

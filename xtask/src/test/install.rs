@@ -5,7 +5,7 @@ use crate::progress::Log;
 use crate::{tool, workspace};
 use anyhow::{Context, Result, bail};
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Autobahn's cases with a runner for today's Python; pinned, since its verdicts are what we assert.
@@ -17,9 +17,12 @@ pub fn find_chromium() -> Option<PathBuf> {
         return Some(path.into()).filter(|path: &PathBuf| path.is_file());
     }
     let names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+    names.into_iter().find_map(on_path)
+}
+
+fn on_path(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
-    let folders: Vec<PathBuf> = env::split_paths(&path).collect();
-    names.iter().flat_map(|name| folders.iter().map(move |dir| dir.join(name))).find(|file| file.is_file())
+    env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
 /// Chromium, for the browser story. Where it cannot be installed, that step says so, and the others run.
@@ -30,6 +33,24 @@ pub fn chromium(log: &Log) -> Result<()> {
         log.line(&format!("{error:#}"));
     }
     Ok(())
+}
+
+/// RabbitMQ, Redis and an MQTT client. Where they cannot be installed, the tests that need them say so.
+pub fn brokers(log: &Log) {
+    let rabbitmq = Path::new("/usr/lib/rabbitmq/bin/rabbitmq-server").exists()
+        || Path::new("/opt/rabbitmq/sbin/rabbitmq-server").exists();
+    let wanted = [
+        (rabbitmq, "rabbitmq-server"),
+        (on_path("redis-server").is_some(), "redis-server"),
+        (on_path("mosquitto_pub").is_some(), "mosquitto-clients"),
+    ];
+    let missing: Vec<&str> = wanted.iter().filter(|(there, _)| !there).map(|(_, package)| *package).collect();
+    if missing.is_empty() {
+        return;
+    }
+    if let Err(error) = apt(log, &missing) {
+        log.line(&format!("{error:#}"));
+    }
 }
 
 /// A Python environment of our own under `target/`, with what is pinned above.
@@ -66,13 +87,36 @@ fn apt(log: &Log, packages: &[&str]) -> Result<()> {
     if !root && !sudo {
         bail!("{package} is missing, and installing it needs a password; {manual}");
     }
-    let apt = |args: &[&str]| {
+    let run = |words: &[&str]| {
         let mut command = Command::new(if sudo { "sudo" } else { "env" });
         if sudo {
             command.args(["-n", "env"]);
         }
-        log.run(command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"]).args(args))
+        log.run(command.arg("DEBIAN_FRONTEND=noninteractive").args(words))
     };
-    apt(&["update"]).with_context(|| manual.clone())?;
-    apt(&[&["install", "-y", "--no-install-recommends"], packages].concat()).context(manual)
+    run(&["apt-get", "-q", "update"]).with_context(|| manual.clone())?;
+    run(&[&["sh", "-c", INSTALL, "install"], packages].concat()).context(manual)
 }
+
+/// Installs the packages that it is given, and starts no service of theirs: a server of the system is the last thing
+/// that somebody who runs tests has asked for. Debian asks `policy-rc.d` before each start (101 forbids it; see
+/// invoke-rc.d(8)); one that is there already is left as it is. Services that the packages bring are not started at the
+/// next boot either.
+const INSTALL: &str = r#"
+set -e
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+    trap 'rm -f $policy' EXIT
+    trap 'exit 1' HUP INT TERM
+    printf '#!/bin/sh\nexit 101\n' > $policy
+    chmod 755 $policy
+fi
+apt-get -q install -y --no-install-recommends "$@"
+if [ -d /run/systemd/system ]; then
+    for package; do
+        case $package in
+        *-server) systemctl disable --quiet "$package" || true ;;
+        esac
+    done
+fi
+"#;

@@ -20,7 +20,8 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     // The gateway's binary brings `anabranch subscribe`, which is a client like any other.
     ("anabranch-gateway", &["anabranch", "anabranch-protocol", "anabranch-sdk-core"]),
     ("anabranch-device-agent", &["anabranch", "anabranch-protocol", "anabranch-sdk-core"]),
-    ("xtask", &[]),
+    ("anabranch-brokers", &[]),
+    ("xtask", &["anabranch-brokers"]),
 ];
 
 /// Crates that are pure: no runtime, no socket, no clock of their own, and few enough dependencies for a browser.

@@ -5,6 +5,7 @@ use super::{browser, install, lengths, rooms, websocket};
 use crate::progress::Log;
 use crate::{npm, tool, wasm, workspace};
 use anyhow::{Context, Result};
+use std::fs;
 use std::process::Command;
 
 pub struct Step {
@@ -78,6 +79,7 @@ fn tools(log: &Log, fast: bool) -> Result<Told> {
     if !fast {
         install::chromium(log)?;
     }
+    install::brokers(log);
     install::venv(log)?;
     Ok(Told::Prepared)
 }
@@ -132,8 +134,13 @@ fn rust(log: &Log, fast: bool) -> Result<Told> {
             cargo.args(["--skip", "kill"]);
         }
     }
-    log.run(cargo.env("ANABRANCH_BIN", workspace::built("anabranch")))?;
-    Ok(Told::Runner)
+    let not_run = workspace::target().join("test-logs").join("not-run.txt");
+    fs::write(&not_run, "").with_context(|| format!("cannot write {}", not_run.display()))?;
+    cargo.env("ANABRANCH_BIN", workspace::built("anabranch")).env("ANABRANCH_NOT_RUN", &not_run);
+    let ended = log.run(&mut cargo);
+    // The runners show nothing of what a test printed that they take for passed.
+    fs::read_to_string(&not_run).unwrap_or_default().lines().for_each(|line| log.line(line));
+    ended.map(|()| Told::Runner)
 }
 
 fn doctests(log: &Log, _: bool) -> Result<Told> {
