@@ -37,15 +37,32 @@ export async function openDemo(browser: Browser, url: string, options: BrowserCo
   const received: Received[] = [];
   const failures: string[] = [];
   page.on('pageerror', (error) => failures.push(error.stack ?? String(error)));
-  await page.exposeBinding('tellStory', (_, topic: string, position: string) => void received.push({ topic, position }));
-  await page.addInitScript(() => {
-    addEventListener('anabranch:message', (event) => {
-      const { topic, position } = (event as CustomEvent<{ topic: string; position: string }>).detail;
-      (globalThis as unknown as { tellStory(topic: string, position: string): void }).tellStory(topic, position);
-    });
+  await page.exposeBinding('tellStory', (_, number: number, message: Received) => {
+    if (number === received.length) received.push(message);
   });
+  await page.addInitScript(remember);
   await page.goto(url);
   return { page, received, failures };
+}
+
+/**
+ * Runs in the page, before its own scripts. What it tells is lost if the page is unloaded in the same moment; so it keeps the
+ * newest messages as the page keeps its cursor, and tells them again after a reload.
+ */
+function remember(): void {
+  const KEY = 'story';
+  const KEPT = 200;
+  const { tellStory } = globalThis as unknown as { tellStory(number: number, message: Received): void };
+  type Story = { count: number; newest: Received[] };
+  const story: Story = JSON.parse(sessionStorage.getItem(KEY) ?? '{"count":0,"newest":[]}') as Story;
+  const first = story.count - story.newest.length;
+  story.newest.forEach((message, index) => tellStory(first + index, message));
+  addEventListener('anabranch:message', (event) => {
+    const { topic, position } = (event as CustomEvent<Received>).detail;
+    story.newest = [...story.newest.slice(1 - KEPT), { topic, position }];
+    sessionStorage.setItem(KEY, JSON.stringify({ ...story, count: ++story.count }));
+    tellStory(story.count - 1, { topic, position });
+  });
 }
 
 /** The connection's phase, as the badge shows it. */

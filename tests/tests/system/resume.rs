@@ -9,20 +9,22 @@ use anabranch_tests::tokens;
 use anabranch_tests::wait::within;
 use serde_json::{Value, json};
 
-/// What a resume brought: the verdict, and the witness of everything up to `caught_up`.
-async fn resume(gateway: &Gateway, cursor: &str) -> (Value, Witness) {
+/// What a resume brought: the verdict, and the witness of everything up to `caught_up`, and up to what `ledger` confirmed:
+/// a message may be confirmed before the shard that answers has it, and then comes live.
+async fn resume(gateway: &Gateway, cursor: &str, ledger: &Ledger) -> (Value, Witness) {
     let subscriptions = json!([{ "id": 1, "filter": "t/#", "cursor": cursor }]);
     let hello = RawClient::hello(gateway.address(), &tokens::all("c"), subscriptions).await;
     let (mut client, _) = hello.expect("a welcome");
     let mut witness = Witness::new("t/#");
     let mut verdict = Value::Null;
-    loop {
+    let mut caught_up = false;
+    while !(caught_up && ledger.judge(&witness).lost_unannounced == 0) {
         match within("a frame", client.hear()).await {
             Heard::Frame(frame) => {
                 witness.frame(&frame);
                 match frame["type"].as_str() {
                     Some("subscribed") => verdict = frame,
-                    Some("caught_up") => return (verdict, witness),
+                    Some("caught_up") => caught_up = true,
                     Some("refused") => panic!("{frame}"),
                     _ => {}
                 }
@@ -30,6 +32,7 @@ async fn resume(gateway: &Gateway, cursor: &str) -> (Value, Witness) {
             other => panic!("the connection has ended: {other:?}"),
         }
     }
+    (verdict, witness)
 }
 
 /// The newest cursor.
@@ -54,17 +57,17 @@ async fn from_the_ring_the_log_and_over_a_restart() {
     let start = head(&gateway).await;
     let ours = Ledger::new();
     publish(&gateway, &ours, 10, 0).await;
-    let (verdict, witness) = resume(&gateway, &start).await;
+    let (verdict, witness) = resume(&gateway, &start, &ours).await;
     assert_eq!(verdict["outcome"], "resumed", "from the ring: {verdict}");
     assert!(ours.judge(&witness).is_perfect() && witness.seen() == 40, "{}", ours.judge(&witness));
     // 5 MB more than the ring holds.
     publish(&gateway, &ours, 1_000, 1_000).await;
-    let (verdict, witness) = resume(&gateway, &start).await;
+    let (verdict, witness) = resume(&gateway, &start, &ours).await;
     assert_eq!(verdict["outcome"], "resumed", "from the log: {verdict}");
     assert!(ours.judge(&witness).is_perfect() && witness.seen() == 4_040, "{}", ours.judge(&witness));
     gateway.kill().await;
     gateway.start_again().await;
-    let (verdict, witness) = resume(&gateway, &start).await;
+    let (verdict, witness) = resume(&gateway, &start, &ours).await;
     assert_eq!(verdict["outcome"], "resumed", "after a crash: {verdict}");
     assert!(ours.judge(&witness).is_perfect() && witness.seen() == 4_040, "{}", ours.judge(&witness));
 }
@@ -78,7 +81,7 @@ async fn what_the_log_has_forgotten_is_a_gap_with_its_range() {
     let ours = Ledger::new();
     // The ring must not hold it either, or nothing is missing.
     publish(&gateway, &ours, 1_000, 20_000).await;
-    let (verdict, witness) = resume(&gateway, &start).await;
+    let (verdict, witness) = resume(&gateway, &start, &ours).await;
     let judged = ours.judge(&witness);
     println!("{verdict}\n{judged}");
     assert_eq!(verdict["outcome"], "gap", "{verdict}");
@@ -107,7 +110,7 @@ async fn another_history_is_a_reset_with_its_reason() {
         ("from the far future", format!("{log}/{partition}:{}:deadbeef", u64::MAX), 4302),
     ];
     for (what, cursor, code) in table {
-        let (verdict, witness) = resume(&gateway, &cursor).await;
+        let (verdict, witness) = resume(&gateway, &cursor, &Ledger::default()).await;
         assert_eq!(
             (&verdict["outcome"], &verdict["code"]),
             (&json!("reset"), &json!(code)),
@@ -122,6 +125,6 @@ async fn another_history_is_a_reset_with_its_reason() {
     // A log that lives in memory has another history after each start.
     gateway.kill().await;
     gateway.start_again().await;
-    let (verdict, _) = resume(&gateway, &good).await;
+    let (verdict, _) = resume(&gateway, &good, &Ledger::default()).await;
     assert_eq!((&verdict["outcome"], &verdict["code"]), (&json!("reset"), &json!(4300)), "{verdict}");
 }
