@@ -64,7 +64,7 @@ pub struct Gateway {
     closing: watch::Sender<bool>,
     drain_spread: Millis,
     drain_patience: Millis,
-    /// The pump and the canary. Aborted when dropped.
+    /// The pump, the canary and the watch on the lag. Aborted when dropped.
     _tasks: JoinSet<()>,
 }
 
@@ -78,7 +78,13 @@ impl Gateway {
         let Options { id, limits, rules, ring_bytes, .. } = options;
         let registry = Registry::new(limits);
         let node = Node::new(Parts { id, log: Arc::clone(&log), authenticator, registry, rules, ring_bytes });
-        let pump = Pump::attach(log, Arc::clone(&node.publisher), Arc::clone(&node.canary)).await?;
+        let pump = Pump::attach(
+            Arc::clone(&log),
+            Arc::clone(&node.publisher),
+            Arc::clone(&node.canary),
+            Arc::clone(&node.upstream),
+        )
+        .await?;
         let count = options.shards.max(1);
         let listeners = listen(options.listen, count)
             .map_err(|error| StartError::Listen { address: options.listen, error })?;
@@ -112,6 +118,7 @@ impl Gateway {
         let mut tasks = JoinSet::new();
         tasks.spawn(pump.run(shards.iter().map(|shard| Arc::clone(shard.mailbox())).collect()));
         tasks.spawn(Arc::clone(&node.canary).run(Arc::clone(&node.publisher)));
+        tasks.spawn(Arc::clone(&node.upstream).watch(log));
         Ok(Gateway {
             address,
             node,

@@ -146,6 +146,8 @@ pub struct Capabilities {
     pub description: String,
     /// How many partitions, numbered from 0.
     pub partitions: Partition,
+    /// Whether the difference of two offsets is about the number of records between them. Not where offsets are times.
+    pub dense: bool,
     /// Largest envelope it takes, in bytes.
     pub max_record: usize,
     /// Whether a confirmed record survives the end of this process.

@@ -64,6 +64,16 @@ fn describe() {
         "anabranch_poisoned_records_total",
         "Records stepped over because they end every consumer of the broker"
     );
+    describe_counter!(
+        "anabranch_quarantined_records_total",
+        "Records of other programs that are no messages, or have no topic, by reason"
+    );
+    describe_gauge!("anabranch_log_up", "1 while the log is read and takes records, by partition");
+    describe_gauge!(
+        "anabranch_log_lag_records",
+        "Records that are in the log and not read yet, by partition"
+    );
+    describe_gauge!("anabranch_log_lag_seconds", "Age of the newest record read, while there are newer ones");
     describe_counter!("anabranch_sent_bytes_total", "Bytes written to sockets");
     describe_counter!("anabranch_delivered_total", "Message frames handed to sockets");
     describe_counter!("anabranch_replay_reads_total", "Pages read from the log for connections behind");

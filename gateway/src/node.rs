@@ -6,6 +6,7 @@ use crate::hub::canary::Canary;
 use crate::hub::publish::Publisher;
 use crate::hub::registry::Registry;
 use crate::hub::replay::Replay;
+use crate::hub::upstream::Upstream;
 use crate::log::Log;
 use anabranch_protocol::code::Code;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub struct Node {
     pub replay: Arc<Replay>,
     pub registry: Arc<Registry>,
     pub canary: Arc<Canary>,
+    pub upstream: Arc<Upstream>,
     pub authenticator: Arc<Authenticator>,
     pub rules: Rules,
     /// How much of the recent frames each shard keeps, in bytes.
@@ -70,9 +72,11 @@ pub struct Parts {
 impl Node {
     pub fn new(parts: Parts) -> Arc<Node> {
         let Parts { id, log, authenticator, registry, rules, ring_bytes } = parts;
+        let publisher = Publisher::new(Arc::clone(&log));
         Arc::new(Node {
-            publisher: Publisher::new(Arc::clone(&log)),
-            replay: Replay::new(Arc::clone(&log)),
+            replay: Replay::new(Arc::clone(&log), Arc::clone(&publisher)),
+            upstream: Arc::new(Upstream::new(log.capabilities().partitions)),
+            publisher,
             canary: Arc::new(Canary::new(&id)),
             id,
             log,

@@ -23,6 +23,9 @@ pub(super) async fn ready(State(service): State<Service>) -> Response {
     let mut object = ObjectWriter::begin(&mut text);
     object.boolean("ready", node.is_ready()).boolean("draining", node.is_draining());
     object.string("log", &node.log.capabilities().description).display("logId", node.log.id());
+    let passed_over = node.log.passed_over();
+    object.raw("partitions", &node.upstream.describe());
+    object.number("poisoned", passed_over.poisoned).number("quarantined", passed_over.quarantined);
     match node.canary.age() {
         Some(age) => object.number("canaryAgeMs", age.as_millis() as u64),
         None => object.raw("canaryAgeMs", "null"),

@@ -84,10 +84,19 @@ impl Publisher {
     }
 
     /// Notes a record that was read from the log. Says whether an earlier one has the same key: then it is a duplicate.
+    ///
+    /// Earlier in the log, not earlier in time: several nodes must drop the same one. A confirm may be known here before a
+    /// copy that another node stored further ahead.
     pub fn note(&self, key: MessageKey, position: Position) -> bool {
         let mut window = self.lock();
-        match window.known.get(&key) {
-            Some(Known::Stored(first)) => return *first != position,
+        match window.known.get_mut(&key) {
+            Some(Known::Stored(first)) => {
+                let duplicate = is_before(*first, position);
+                if is_before(position, *first) {
+                    *first = position;
+                }
+                return duplicate;
+            }
             Some(Known::Appending(_)) | None => {
                 window.known.insert(key, Known::Stored(position));
             }
@@ -99,6 +108,11 @@ impl Publisher {
             window.known.remove(&oldest);
         }
         false
+    }
+
+    /// Whether an earlier record is known to have the same key. Notes nothing.
+    pub fn is_duplicate(&self, key: MessageKey, position: Position) -> bool {
+        matches!(self.lock().known.get(&key), Some(Known::Stored(first)) if is_before(*first, position))
     }
 
     /// An append has failed: a retry is a new append. If it was stored after all, the tail notes it.
@@ -116,5 +130,32 @@ impl Publisher {
 
     fn lock(&self) -> MutexGuard<'_, Window> {
         self.window.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// A topic is always in the same partition, and so are all copies of a message.
+fn is_before(a: Position, b: Position) -> bool {
+    a.partition == b.partition && a.offset < b.offset
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::memory::{self, MemoryLog};
+    use anabranch_protocol::cursor::Offset;
+
+    fn at(offset: u64) -> Position {
+        Position { partition: 0, offset: Offset(offset), fingerprint: None }
+    }
+
+    #[test]
+    fn the_first_copy_is_the_one_that_stands_first_in_the_log() {
+        let publisher = Publisher::new(MemoryLog::new(memory::Options::default()));
+        let key = MessageKey::new("t", "m");
+        assert!(!publisher.note(key, at(10)), "confirmed to this node's publisher");
+        assert!(!publisher.note(key, at(8)), "another node stored it before, and others deliver that one");
+        assert!(publisher.note(key, at(10)));
+        assert!(!publisher.note(key, at(8)), "read again, it is still the first");
+        assert!(publisher.is_duplicate(key, at(10)) && !publisher.is_duplicate(key, at(8)));
     }
 }

@@ -4,7 +4,8 @@ use super::block::Block;
 use super::canary::Canary;
 use super::mailbox::Mailbox;
 use super::publish::{Publisher, WINDOW};
-use crate::log::{self, Batch, Budget, Health, Log, ReadError, Record, ResetReason, Start, TailEvent};
+use super::upstream::{Upstream, Word};
+use crate::log::{self, Batch, Budget, Log, ReadError, Record, ResetReason, Start, TailEvent};
 use crate::shard::ShardEvent;
 use anabranch_protocol::code::Code;
 use anabranch_protocol::cursor::{Cursor, Offset, Partition, Position};
@@ -12,6 +13,7 @@ use anabranch_protocol::server_frame::{Gap, GapReason};
 use futures_util::StreamExt;
 use futures_util::stream::{BoxStream, SelectAll, select_all};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Envelope bytes to a block, at most (but one record at least).
 const BLOCK_BYTES: usize = 1024 * 1024;
@@ -22,6 +24,7 @@ const BLOCK_FRAMES: usize = 4096;
 pub struct Pump {
     publisher: Arc<Publisher>,
     canary: Arc<Canary>,
+    upstream: Arc<Upstream>,
     head: Cursor,
     tails: SelectAll<BoxStream<'static, (Partition, TailEvent)>>,
 }
@@ -32,6 +35,7 @@ impl Pump {
         log: Arc<dyn Log>,
         publisher: Arc<Publisher>,
         canary: Arc<Canary>,
+        upstream: Arc<Upstream>,
     ) -> Result<Pump, ReadError> {
         let mut head = Cursor::beginning(log.id());
         let mut tails = Vec::new();
@@ -39,6 +43,7 @@ impl Pump {
             let bounds = log.bounds(partition).await?;
             let start = match bounds.newest {
                 Some(newest) => {
+                    upstream.read(partition, newest.offset, None);
                     remember(&*log, &publisher, newest, bounds.oldest).await?;
                     head.set(newest);
                     Start::After(newest)
@@ -52,7 +57,7 @@ impl Pump {
             };
             tails.push(log.tail(partition, start).map(move |event| (partition, event)).boxed());
         }
-        Ok(Pump { publisher, canary, head, tails: select_all(tails) })
+        Ok(Pump { publisher, canary, upstream, head, tails: select_all(tails) })
     }
 
     /// Where the shards begin.
@@ -90,6 +95,7 @@ impl Pump {
                 tracing::warn!(%log, ?why, "the log has another history");
                 self.head = Cursor::beginning(log);
                 self.publisher.reset();
+                self.upstream.reset();
                 let code = match why {
                     ResetReason::Diverged | ResetReason::Recreated => Code::CURSOR_DIVERGED,
                     ResetReason::Ahead => Code::CURSOR_AHEAD,
@@ -97,12 +103,10 @@ impl Pump {
                 send(ShardEvent::Reset { head: self.head.clone(), code });
             }
             TailEvent::Health(health) => {
-                let (up, message) = match health {
-                    Health::Connected => (true, String::new()),
-                    Health::Blocked(why) | Health::Retrying(why) => (false, why),
-                };
-                tracing::info!(up, message, "the log's health has changed");
-                send(ShardEvent::Upstream { up, message: message.into() });
+                if let Some(Word { up, why }) = self.upstream.note(partition, health) {
+                    tracing::info!(up, why, "the log's health has changed");
+                    send(ShardEvent::Upstream { up, message: why.into() });
+                }
             }
         }
     }
@@ -110,6 +114,7 @@ impl Pump {
     fn records(&mut self, partition: Partition, batch: Batch, send: &mut impl FnMut(ShardEvent)) {
         let covered_to = batch.covered_to;
         let last = batch.records.last().map(|record| record.position);
+        self.upstream.read(partition, covered_to, batch.records.last().map(|record| record.time));
         let mut records = batch.records;
         let read = records.len();
         records.retain(|record| {
@@ -158,6 +163,9 @@ fn reason(why: log::GapReason) -> GapReason {
     }
 }
 
+/// Where offsets do not count records, the keys of so long are remembered at the start.
+const REMEMBERED: Duration = Duration::from_secs(60);
+
 /// Notes the keys of the newest records, so that a publisher that retries across a restart is recognised.
 async fn remember(
     log: &dyn Log,
@@ -165,7 +173,13 @@ async fn remember(
     newest: Position,
     oldest: Offset,
 ) -> Result<(), ReadError> {
-    let mut after = Offset(newest.offset.0.saturating_sub(WINDOW as u64).max(oldest.0.saturating_sub(1)));
+    let start = if log.capabilities().dense {
+        Offset(newest.offset.0.saturating_sub(WINDOW as u64))
+    } else {
+        let since = log::now().saturating_sub(REMEMBERED.as_millis() as u64);
+        log.locate(newest.partition, since).await?
+    };
+    let mut after = start.max(Offset(oldest.0.saturating_sub(1)));
     while after < newest.offset {
         let budget = Budget { records: 4096, bytes: BLOCK_BYTES };
         let batch = match log.read(newest.partition, after, budget).await {

@@ -1,16 +1,18 @@
 //! Reads the log for connections that are behind, once for all that read the same place.
 //!
-//! Pages begin at multiples of [`ALIGN`], so that clients who resume near each other ask for the same page: a storm of
-//! N clients costs the log the pages, not N times the pages. At most [`READS`] reads run at a time, so that a storm
-//! does not starve the tail.
+//! A page that was read serves everyone who is somewhere in it: a storm of N clients costs the log the pages, not N times
+//! the pages. Where offsets count records, pages begin at multiples of [`ALIGN`], so that clients who ask at the same time
+//! ask for the same page; elsewhere a read that waits for its turn first looks whether an earlier one has answered it.
+//! At most [`READS`] reads run at a time, so that a storm does not starve the tail.
 
 use super::block::Block;
+use super::publish::Publisher;
 use crate::log::{Budget, Log, ReadError};
 use anabranch_protocol::cursor::{Cursor, LogId, Offset, Partition, Position};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::Semaphore;
 
 /// Offsets to a page, at most. A page covers less where records are large.
@@ -36,24 +38,50 @@ type Reading = Shared<BoxFuture<'static, Result<Page, ReadError>>>;
 /// The node's reader.
 pub struct Replay {
     log: Arc<dyn Log>,
-    permits: Arc<Semaphore>,
+    publisher: Arc<Publisher>,
+    permits: Semaphore,
     pages: Mutex<Pages>,
 }
 
 #[derive(Default)]
 struct Pages {
-    by_key: HashMap<Key, Reading>,
-    /// Oldest first.
-    order: VecDeque<Key>,
+    reading: HashMap<Key, Reading>,
+    /// Whole pages, oldest first, each with the offset after which it begins. What may still change is not kept: the
+    /// log's end moves, errors heal.
+    whole: VecDeque<(Key, Page)>,
+}
+
+impl Pages {
+    /// A whole page that holds what follows an offset.
+    fn find(&self, log: LogId, partition: Partition, after: Offset) -> Option<Page> {
+        let holds = |((id, of, start), page): &&(Key, Page)| {
+            (*id, *of) == (log, partition) && *start <= after && after < page.covered.offset
+        };
+        self.whole.iter().find(holds).map(|(_, page)| page.clone())
+    }
+
+    fn keep(&mut self, key: Key, page: Page) {
+        self.whole.push_back((key, page));
+        if self.whole.len() > PAGES {
+            self.whole.pop_front();
+        }
+    }
 }
 
 impl Replay {
-    pub fn new(log: Arc<dyn Log>) -> Arc<Replay> {
-        Arc::new(Replay { log, permits: Arc::new(Semaphore::new(READS)), pages: Mutex::default() })
+    pub fn new(log: Arc<dyn Log>, publisher: Arc<Publisher>) -> Arc<Replay> {
+        Arc::new(Replay { log, publisher, permits: Semaphore::new(READS), pages: Mutex::default() })
+    }
+
+    fn pages(&self) -> MutexGuard<'_, Pages> {
+        self.pages.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// The page that holds what follows a position. It may begin earlier, and may be shared.
     pub async fn page(self: Arc<Self>, after: Position) -> Result<Page, ReadError> {
+        if let Some(page) = self.pages().find(self.log.id(), after.partition, after.offset) {
+            return Ok(page);
+        }
         let aligned = Offset(after.offset.0 / ALIGN * ALIGN);
         match self.read(after.partition, aligned).await {
             Ok(page) if page.covered.offset > after.offset => return Ok(page),
@@ -65,58 +93,43 @@ impl Replay {
         self.read(after.partition, after.offset).await
     }
 
-    async fn read(&self, partition: Partition, after: Offset) -> Result<Page, ReadError> {
+    /// Reads a page, or waits for whoever does.
+    async fn read(self: &Arc<Self>, partition: Partition, after: Offset) -> Result<Page, ReadError> {
         let key = (self.log.id(), partition, after);
         let reading = {
-            let mut pages = self.pages.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            match pages.by_key.get(&key) {
-                Some(reading) => reading.clone(),
-                None => {
-                    let reading = self.start(partition, after);
-                    pages.by_key.insert(key, reading.clone());
-                    pages.order.push_back(key);
-                    while pages.order.len() > PAGES {
-                        if let Some(old) = pages.order.pop_front() {
-                            pages.by_key.remove(&old);
-                        }
-                    }
-                    reading
-                }
-            }
+            let mut pages = self.pages();
+            let fresh = || Arc::clone(self).start(key).boxed().shared();
+            pages.reading.entry(key).or_insert_with(fresh).clone()
         };
         let result = reading.await;
-        // What may change is not kept: the log's end moves, errors heal.
-        let lasting = result
-            .as_ref()
-            .is_ok_and(|page| page.covered.offset.0 >= after.0 + ALIGN || page.block.size() > PAGE_BYTES);
-        if !lasting {
-            let mut pages = self.pages.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            if pages.by_key.remove(&key).is_some() {
-                pages.order.retain(|k| *k != key);
-            }
-        }
+        self.pages().reading.remove(&key);
         result
     }
 
-    fn start(&self, partition: Partition, after: Offset) -> Reading {
-        let (log, permits) = (Arc::clone(&self.log), Arc::clone(&self.permits));
-        async move {
-            metrics::counter!("anabranch_replay_reads_total").increment(1);
-            let _permit = permits.acquire_owned().await;
-            let budget = Budget { records: ALIGN as usize, bytes: PAGE_BYTES };
-            let batch = log.read(partition, after, budget).await?;
-            let mut before = Cursor::beginning(log.id());
-            before.set(Position { partition, offset: after, fingerprint: None });
-            let block = Arc::new(Block::encode(before, &batch.records));
-            let last = batch.records.last().map(|record| record.position);
-            let covered = last.filter(|last| last.offset >= batch.covered_to).unwrap_or(Position {
-                partition,
-                offset: batch.covered_to.max(after),
-                fingerprint: None,
-            });
-            Ok(Page { block, covered })
+    async fn start(self: Arc<Self>, key: Key) -> Result<Page, ReadError> {
+        let (id, partition, after) = key;
+        let _permit = self.permits.acquire().await;
+        if let Some(page) = self.pages().find(id, partition, after) {
+            return Ok(page);
         }
-        .boxed()
-        .shared()
+        metrics::counter!("anabranch_replay_reads_total").increment(1);
+        let budget = Budget { records: ALIGN as usize, bytes: PAGE_BYTES };
+        let mut batch = self.log.read(partition, after, budget).await?;
+        let last = batch.records.last().map(|record| record.position);
+        // As on the tail: of a message that was stored twice, the first copy is the one that is delivered.
+        batch.records.retain(|record| !self.publisher.is_duplicate(record.key, record.position));
+        let mut before = Cursor::beginning(self.log.id());
+        before.set(Position { partition, offset: after, fingerprint: None });
+        let block = Arc::new(Block::encode(before, &batch.records));
+        let covered = last.filter(|last| last.offset >= batch.covered_to).unwrap_or(Position {
+            partition,
+            offset: batch.covered_to.max(after),
+            fingerprint: None,
+        });
+        let page = Page { block, covered };
+        if !batch.at_end {
+            self.pages().keep(key, page.clone());
+        }
+        Ok(page)
     }
 }

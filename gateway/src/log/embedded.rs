@@ -172,6 +172,7 @@ impl Log for EmbeddedLog {
         Capabilities {
             description: format!("file (sync {sync})"),
             partitions: 1,
+            dense: true,
             max_record: options.max_record,
             survives_restart: true,
             survives_power_loss: options.sync != Sync::None,

@@ -208,6 +208,7 @@ impl Source for Broker {
         Capabilities {
             description: "memory".into(),
             partitions: self.options.partitions.max(1),
+            dense: true,
             max_record: self.options.max_record,
             survives_restart: false,
             survives_power_loss: false,

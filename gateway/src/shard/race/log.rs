@@ -88,6 +88,7 @@ impl Log for ListLog {
         Capabilities {
             description: "list".into(),
             partitions: 1,
+            dense: true,
             max_record: usize::MAX,
             survives_restart: false,
             survives_power_loss: false,
