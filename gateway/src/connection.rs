@@ -228,3 +228,14 @@ impl Connection {
         self.private.len() - self.private_sent > PRIVATE_BYTES
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every connection of every shard pays for each field here; `loadtest idle` measures the whole.
+    #[test]
+    fn a_connection_is_a_sixth_of_its_budget() {
+        assert!(size_of::<Connection>() <= 320, "{} bytes", size_of::<Connection>());
+    }
+}

@@ -55,6 +55,10 @@ impl Subscriptions {
     }
 
     pub fn add(&mut self, id: SubscriptionId, filter: Filter) -> Asked {
+        if self.list.is_empty() {
+            // Of hundreds of thousands of connections, most have one: `push` would make room for four.
+            self.list.reserve_exact(1);
+        }
         self.asked = self.asked.wrapping_add(1);
         let number = self.asked;
         self.list.push(Subscription { id, filter, stage: Stage::Starting { number } });
@@ -89,6 +93,15 @@ impl Subscriptions {
                     Some(after) => after.advance_to(cursor),
                     None => *after = Some(Box::new(cursor.clone())),
                 }
+            }
+        }
+    }
+
+    /// Forgets where those began that began no later than `head`, at which the connection stands.
+    pub fn joined_at(&mut self, head: &Cursor) {
+        for subscription in &mut self.list {
+            if let Stage::Started { after } = &mut subscription.stage {
+                after.take_if(|after| head.includes_all(after));
             }
         }
     }

@@ -173,6 +173,7 @@ impl Shard {
                     }
                 }
                 if joins_at_head {
+                    connection.session.subscriptions_mut().joined_at(self.ring.head());
                     actions.push(Action::Say(ServerFrame::CaughtUp { cursor: self.ring.head().clone() }));
                 }
             }
