@@ -11,6 +11,7 @@
 //! | [`readers`] | clients that read slowly, or not at all |
 //! | [`resume`] | what a cursor is worth: ring, log, gap, reset |
 //! | [`secrecy`] | no token in any log |
+//! | [`tls`] | certificates, and handshakes that never end |
 //! | [`token_life`] | tokens that end, are renewed, and grant less |
 
 #![forbid(unsafe_code)]
@@ -25,4 +26,5 @@ mod links;
 mod readers;
 mod resume;
 mod secrecy;
+mod tls;
 mod token_life;
