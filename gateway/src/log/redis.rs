@@ -142,6 +142,7 @@ impl Source for RedisSource {
         Capabilities {
             description: format!("{kind} (stream {})", options.stream),
             partitions: options.partitions.max(1),
+            dense: false,
             max_record: options.max_record,
             survives_restart: true,
             // That depends on appendfsync, and a replica that takes over knows nothing of it.
