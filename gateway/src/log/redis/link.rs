@@ -78,11 +78,16 @@ pub(super) async fn connect(options: &Options, place: &Place, answer: Duration) 
     let config =
         AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(answer));
     let connecting = client.get_multiplexed_async_connection_with_config(&config);
-    let inner = timeout(CONNECT, connecting).await.unwrap_or_else(|_| {
-        let late = std::io::Error::new(std::io::ErrorKind::TimedOut, "the server does not answer");
-        Err(RedisError::from(late))
-    })?;
-    Ok(Connection { inner, asking: place.asking })
+    let inner = timeout(CONNECT, connecting).await.unwrap_or_else(|_| Err(silent()))?;
+    let mut connection = Connection { inner, asking: false };
+    // Without a password nothing was asked so far, and a frozen server would go unnoticed until records are on their way.
+    let greeting = timeout(CONNECT, connection.ask(redis::cmd("PING"))).await;
+    greeting.unwrap_or_else(|_| Err(silent()))?;
+    Ok(Connection { asking: place.asking, ..connection })
+}
+
+fn silent() -> RedisError {
+    std::io::Error::new(std::io::ErrorKind::TimedOut, "the server does not answer").into()
 }
 
 fn unreadable(path: &str, error: &std::io::Error) -> RedisError {
@@ -103,10 +108,13 @@ impl Link {
         Link { router, partition, current: Mutex::new((0, None)) }
     }
 
-    /// Asks one question. Follows a partition that has moved, once.
+    /// Asks one question, which must be one that can be asked twice. Follows a partition that has moved, and does without
+    /// a connection that had broken before, once each.
     pub(super) async fn ask(&self, command: Cmd) -> RedisResult<Value> {
         match self.try_ask(command.clone()).await {
-            Err(error) if error.redirect_node().is_some() => self.try_ask(command).await,
+            Err(error) if error.redirect_node().is_some() || error.is_connection_dropped() => {
+                self.try_ask(command).await
+            }
             answer => answer,
         }
     }

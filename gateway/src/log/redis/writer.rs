@@ -122,24 +122,31 @@ impl Task {
                 }
                 bunch.push(item);
             }
-            self.send(std::mem::take(&mut bunch)).await;
+            let bytes: usize = bunch.iter().map(Item::size).sum();
+            let again = self.send(std::mem::take(&mut bunch)).await;
+            if !again.is_empty() {
+                for item in self.send(again).await {
+                    item.refuse(&dropped());
+                }
+            }
+            self.waiting.fetch_sub(bytes, Ordering::Relaxed);
         }
     }
 
-    async fn send(&mut self, bunch: Vec<Item>) {
-        let bytes: usize = bunch.iter().map(Item::size).sum();
+    /// Sends a bunch. Gives back looks that met a broken connection: they can be asked again.
+    async fn send(&mut self, bunch: Vec<Item>) -> Vec<Item> {
         match self.connect().await {
             Err(error) => {
                 for item in bunch {
                     item.refuse(&error);
                 }
+                Vec::new()
             }
             Ok(connection) => {
                 let answers = exchange(&self.shared, self.partition, connection, &bunch).await;
-                self.hand_out(bunch, answers);
+                self.hand_out(bunch, answers)
             }
         }
-        self.waiting.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     async fn connect(&mut self) -> Result<Connection, Arc<RedisError>> {
@@ -164,15 +171,13 @@ impl Task {
         }
     }
 
-    fn hand_out(&mut self, bunch: Vec<Item>, answers: RedisResult<Vec<RedisResult<Value>>>) {
+    fn hand_out(&mut self, bunch: Vec<Item>, answers: RedisResult<Vec<RedisResult<Value>>>) -> Vec<Item> {
         let mut answers = match answers {
             Ok(answers) => answers.into_iter(),
             Err(error) => {
                 self.give_up(&error);
-                for item in bunch {
-                    item.fail(&error);
-                }
-                return;
+                let dropped = error.is_connection_dropped();
+                return bunch.into_iter().filter_map(|item| item.fail(&error, dropped)).collect();
             }
         };
         let replicas = self.replicas_behind(answers.as_slice(), bunch.len());
@@ -213,6 +218,7 @@ impl Task {
         if let Some(health) = health {
             self.shared.writing(self.partition, health);
         }
+        Vec::new()
     }
 
     /// With option `wait`: what to say if too few replicas have the bunch.
@@ -267,6 +273,10 @@ fn appended(partition: Partition, record: &NewRecord, id: Value) -> Result<Posit
     Ok(Position { partition, offset, fingerprint: Some(fingerprint(&record.envelope)) })
 }
 
+fn dropped() -> RedisError {
+    std::io::Error::from(std::io::ErrorKind::ConnectionReset).into()
+}
+
 impl Item {
     fn size(&self) -> usize {
         match self {
@@ -285,13 +295,18 @@ impl Item {
         }
     }
 
-    /// It was sent, and the connection broke.
-    fn fail(self, error: &RedisError) {
+    /// It was sent, and no answer came. What can be asked again is given back if the connection broke.
+    fn fail(self, error: &RedisError, dropped: bool) -> Option<Item> {
         match self {
             Item::Append(_, confirm) => {
                 drop(confirm.send(Err(AppendError::Unknown(trouble::explain(error)))));
+                None
             }
-            Item::Look(answered) => drop(answered.send(Err(trouble::source_error(error)))),
+            look if dropped => Some(look),
+            look => {
+                look.refuse(error);
+                None
+            }
         }
     }
 }
