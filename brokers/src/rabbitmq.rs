@@ -83,9 +83,9 @@ impl RabbitMq {
         Ok(started)
     }
 
-    /// A server at an address that somebody else looks after: it has a [`RabbitMq::url`] and nothing else.
+    /// A server at an address that somebody else looks after: it has a [`RabbitMq::url`], and the port in it.
     pub(crate) fn foreign(url: String) -> RabbitMq {
-        let (folder, ports) = (PathBuf::new(), Ports::default());
+        let (folder, ports) = (PathBuf::new(), Ports { amqp: port_in(&url, 5672), ..Ports::default() });
         RabbitMq { folder, ports, foreign: Some(url), server: None, epmd: None, detached: true }
     }
 
@@ -129,7 +129,7 @@ impl RabbitMq {
         Ok(format!("amqp://guest:guest@127.0.0.1:{}/{name}", self.ports.amqp))
     }
 
-    /// The port of AMQP 0.9.1 on 127.0.0.1; 0 for a server that somebody else looks after.
+    /// The port of AMQP 0.9.1.
     pub fn amqp_port(&self) -> u16 {
         self.ports.amqp
     }
@@ -256,6 +256,13 @@ impl Drop for RabbitMq {
             let _ = self.end();
         }
     }
+}
+
+/// The port in a URL such as `amqp://user:password@host:5672/vhost`.
+pub(crate) fn port_in(url: &str, default: u16) -> u16 {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = authority.split('/').next().unwrap_or_default();
+    authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(default)
 }
 
 /// A command of RabbitMQ's for this server, as `rabbitmqctl`, with its environment set.

@@ -7,6 +7,7 @@ pub use cluster::RedisCluster;
 
 use crate::ports;
 use crate::process::{self, Process, Signal};
+use crate::rabbitmq::port_in;
 use crate::state::State;
 use crate::unavailable::Unavailable;
 use crate::wait::until;
@@ -76,10 +77,10 @@ impl Redis {
         Ok(started)
     }
 
-    /// A server at an address that somebody else looks after: it has a [`Redis::url`] and nothing else.
+    /// A server at an address that somebody else looks after: it has a [`Redis::url`], and the port in it.
     pub(crate) fn foreign(url: String) -> Redis {
-        let folder = PathBuf::new();
-        Redis { folder, port: 0, tls: false, foreign: Some(url), server: None, detached: true }
+        let (folder, port) = (PathBuf::new(), port_in(&url, 6379));
+        Redis { folder, port, tls: false, foreign: Some(url), server: None, detached: true }
     }
 
     /// The server that runs in a folder, started by whichever process.
@@ -97,7 +98,7 @@ impl Redis {
         self.foreign.clone().unwrap_or_else(|| format!("{scheme}://127.0.0.1:{}/", self.port))
     }
 
-    /// The port on 127.0.0.1; 0 for a server that somebody else looks after.
+    /// The port.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -239,6 +240,6 @@ fn installed() -> Result<(), Unavailable> {
     command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     match command.status() {
         Ok(_) => Ok(()),
-        Err(_) => Err(Unavailable::Missing { program: "Redis", package: "redis-server" }),
+        Err(_) => Err(Unavailable::Missing { program: "Redis", get: "sudo apt-get install redis-server" }),
     }
 }

@@ -12,8 +12,8 @@ pub enum Unavailable {
     Missing {
         /// What was looked for.
         program: &'static str,
-        /// Debian's package that brings it.
-        package: &'static str,
+        /// The command that brings it.
+        get: &'static str,
     },
     /// The server did not start, or did not do what it was asked.
     Failed {
@@ -41,8 +41,8 @@ impl Unavailable {
 impl fmt::Display for Unavailable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Unavailable::Missing { program, package } => {
-                write!(f, "{program} is not installed; get it with: sudo apt-get install {package}")
+            Unavailable::Missing { program, get } => {
+                write!(f, "{program} is not installed; get it with: {get}")
             }
             Unavailable::Failed { what, log: None } => f.write_str(what),
             Unavailable::Failed { what, log: Some(log) } => write!(f, "{what}; its log: {}", log.display()),

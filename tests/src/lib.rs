@@ -2,6 +2,7 @@
 //!
 //! | module | what it gives |
 //! |---|---|
+//! | [`brokers`] | real brokers, and the MQTT clients of other people |
 //! | [`gateway_process`] | the real `anabranch` binary as a child: started, killed, drained, started again on its port |
 //! | [`proxy`] | a TCP proxy that misbehaves on command |
 //! | [`raw_client`] | a WebSocket client that speaks byte by byte, so that it can break every rule |
@@ -15,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod brokers;
 pub mod gateway_process;
 pub mod http_client;
 pub mod ledger;

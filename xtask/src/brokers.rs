@@ -2,9 +2,9 @@
 //! tests share (`anabranch_brokers::shared`), in `target/brokers/`.
 
 use crate::progress::{self, Log};
-use crate::workspace;
+use crate::{tool, workspace};
 use anabranch_brokers::{RabbitMq, Redis, shared};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Subcommand, ValueEnum};
 use std::time::Instant;
 
@@ -22,6 +22,11 @@ pub enum Action {
     },
     /// Say which run, and where
     Status,
+    /// Run rabbitmqctl on the private RabbitMQ
+    Rabbitmqctl {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -35,6 +40,7 @@ pub fn run(action: &Action) -> Result<()> {
         Action::Up { which } => up(*which),
         Action::Down { which } => down(*which),
         Action::Status => status(),
+        Action::Rabbitmqctl { words } => rabbitmqctl(words),
     }
 }
 
@@ -91,6 +97,12 @@ fn down(which: Option<Which>) -> Result<()> {
     Ok(())
 }
 
+fn rabbitmqctl(words: &[String]) -> Result<()> {
+    let server =
+        shared::running_rabbitmq().context("RabbitMQ does not run: `cargo xtask brokers up rabbitmq`")?;
+    tool::run(anabranch_brokers::rabbitmq::tool(&server, "rabbitmqctl")?.args(words))
+}
+
 fn status() -> Result<()> {
     match shared::running_rabbitmq() {
         Some(server) => show_rabbitmq(&server),
@@ -113,6 +125,7 @@ fn show_rabbitmq(server: &RabbitMq) {
         println!("  process  {pid}, in {}{}", workspace::shown(server.folder()), frozen(server.is_ready()));
     }
     println!("  try      {}", serve(&server.url()));
+    println!("           cargo xtask brokers rabbitmqctl list_queues name type messages arguments");
     if server.mqtt_port() != 0 {
         println!(
             "           mosquitto_pub -p {} -t iotsphere/devices/d1/telemetry/temperature -m 21.5",
@@ -152,7 +165,7 @@ impl Running {
 
     /// Stops those that have been started since. One that does not end is told of, and is no test's failure.
     pub fn restore(self) {
-        let stop = |which| down_quietly(which).unwrap_or_else(|error| eprintln!("warning: {error:#}"));
+        let stop = |which| stop(which).unwrap_or_else(|error| eprintln!("warning: {error:#}"));
         if !self.rabbitmq {
             stop(Which::Rabbitmq);
         }
@@ -162,7 +175,8 @@ impl Running {
     }
 }
 
-fn down_quietly(which: Which) -> Result<()> {
+/// Ends one, if it runs.
+pub fn stop(which: Which) -> Result<()> {
     match which {
         Which::Rabbitmq => shared::running_rabbitmq().map(RabbitMq::stop).transpose()?,
         Which::Redis => shared::running_redis().map(Redis::stop).transpose()?,

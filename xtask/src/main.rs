@@ -58,6 +58,9 @@ struct DemoArgs {
     /// Forget the messages of earlier runs
     #[arg(long)]
     fresh: bool,
+    /// What holds the messages: the gateway's own log, or a private broker (`cargo xtask brokers`)
+    #[arg(long, value_enum, default_value_t = demo::DemoLog::File)]
+    log: demo::DemoLog,
 }
 
 #[derive(Args)]
@@ -75,7 +78,7 @@ struct TestArgs {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Demo(args) => demo::run(args.port, args.open, args.fresh),
+        Command::Demo(args) => demo::run(&args),
         Command::Test(args) => return test::run(&args),
         Command::Wasm => wasm::build_all(),
         Command::Sizes => wasm::build_package().and_then(|()| sizes::check()),

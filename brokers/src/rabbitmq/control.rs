@@ -21,7 +21,7 @@ pub(super) fn installed() -> Result<(), Unavailable> {
 /// The path of one of RabbitMQ's programs.
 pub(super) fn program(name: &str) -> Result<PathBuf, Unavailable> {
     let found = FOLDERS.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.is_file());
-    found.ok_or(Unavailable::Missing { program: "RabbitMQ", package: "rabbitmq-server" })
+    found.ok_or(Unavailable::Missing { program: "RabbitMQ", get: "sudo apt-get install rabbitmq-server" })
 }
 
 /// Points a program at this server, and keeps it from the system's.

@@ -69,7 +69,8 @@ fn certificate(folder: &Path) -> Result<(), Unavailable> {
 
 fn openssl(folder: &Path, args: &[&str]) -> Result<(), Unavailable> {
     let output = Command::new("openssl").args(args).current_dir(folder).stdin(Stdio::null()).output();
-    let output = output.map_err(|_| Unavailable::Missing { program: "OpenSSL", package: "openssl" })?;
+    let output = output
+        .map_err(|_| Unavailable::Missing { program: "OpenSSL", get: "sudo apt-get install openssl" })?;
     if output.status.success() {
         return Ok(());
     }

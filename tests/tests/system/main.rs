@@ -8,6 +8,7 @@
 //! | [`http`] | publishing by HTTP, health, metrics |
 //! | [`kill`] | SIGKILL, again and again, under load |
 //! | [`links`] | networks that cut, freeze, delay and refuse |
+//! | [`mqtt`] | devices that speak MQTT to RabbitMQ |
 //! | [`readers`] | clients that read slowly, or not at all |
 //! | [`resume`] | what a cursor is worth: ring, log, gap, reset |
 //! | [`secrecy`] | no token in any log |
@@ -23,6 +24,7 @@ mod fleet;
 mod http;
 mod kill;
 mod links;
+mod mqtt;
 mod readers;
 mod resume;
 mod secrecy;

@@ -4,12 +4,12 @@
 use crate::progress::Log;
 use crate::{tool, workspace};
 use anyhow::{Context, Result, bail};
-use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{env, fs};
 
-/// Autobahn's cases with a runner for today's Python; pinned, since its verdicts are what we assert.
-const KOSOKU: &str = "kosoku==0.1.0";
+/// Autobahn's cases with a runner for today's Python, pinned, since its verdicts are what we assert; and a device's MQTT client.
+const PYTHON: [&str; 2] = ["kosoku==0.1.0", "paho-mqtt==2.1.0"];
 
 /// Where a Chromium is: `CHROMIUM`, else the first of the usual names on the PATH.
 pub fn find_chromium() -> Option<PathBuf> {
@@ -55,7 +55,8 @@ pub fn brokers(log: &Log) {
 
 /// A Python environment of our own under `target/`, with what is pinned above.
 pub fn venv(log: &Log) -> Result<()> {
-    if venv_bin("kosoku").exists() {
+    let stamp = venv_dir().join("installed");
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == PYTHON.join(" ")) {
         return Ok(());
     }
     let create = || log.run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(venv_dir()));
@@ -64,7 +65,12 @@ pub fn venv(log: &Log) -> Result<()> {
         apt(log, &["python3-venv"])?;
         create().context("python3 cannot make a virtual environment")?;
     }
-    log.run(Command::new(venv_bin("pip")).args(["install", "--quiet", "--disable-pip-version-check", KOSOKU]))
+    log.run(
+        Command::new(venv_bin("pip"))
+            .args(["install", "--quiet", "--disable-pip-version-check"])
+            .args(PYTHON),
+    )?;
+    fs::write(&stamp, PYTHON.join(" ")).with_context(|| format!("cannot write {}", stamp.display()))
 }
 
 pub fn venv_bin(program: &str) -> PathBuf {

@@ -1,4 +1,4 @@
-//! Runs the demo that `cargo xtask demo` has built: a gateway with the embedded log, a real device (this machine), and a
+//! Runs the demo that `cargo xtask demo` has built: a gateway with the embedded log or a broker, a real device (this machine), and a
 //! chaos proxy between the web page and the gateway. It ends them all in order, on Ctrl-C, on SIGTERM, or when one of
 //! them ends. The programs it starts also end when their standard input does, and that is a pipe from here: however this
 //! process dies, none of them is left behind.
@@ -42,9 +42,15 @@ struct Args {
     /// Open the page in the browser
     #[arg(long)]
     open: bool,
-    /// Forget the messages of earlier runs
+    /// Forget the messages of earlier runs; those in a broker stay
     #[arg(long)]
     fresh: bool,
+    /// The log of the gateway, a URL; else the embedded log in the demo's folder
+    #[arg(long)]
+    log: Option<String>,
+    /// Where the broker takes MQTT on 127.0.0.1, to be shown
+    #[arg(long)]
+    mqtt_port: Option<u16>,
 }
 
 type Failure = Box<dyn Error>;
@@ -70,7 +76,7 @@ async fn run(args: Args) -> Result<(), Failure> {
     let state = State::prepare(&args.state, &args.site, args.fresh)?;
     let minter = Minter::new(&state)?;
     state.write_site_description(proxy.address(), control_listener.local_addr()?)?;
-    state.write_gateway_config(gateway_address)?;
+    state.write_gateway_config(gateway_address, args.log.as_deref())?;
     state.write_token("device.token", &minter.device(RENEW_EVERY * 3))?;
     state.write_token("developer.token", &minter.developer())?;
 
@@ -96,7 +102,7 @@ async fn run(args: Args) -> Result<(), Failure> {
             .map(String::from),
     )?;
 
-    say(&state, gateway_address, &url);
+    say(&state, gateway_address, &url, &args);
     if args.open {
         open(&format!("http://localhost:{}/", gateway_address.port()));
     }
@@ -154,11 +160,25 @@ async fn ready(gateway: SocketAddr) -> Result<(), Failure> {
     })
 }
 
-fn say(state: &State, gateway: SocketAddr, url: &str) {
+fn say(state: &State, gateway: SocketAddr, url: &str, args: &Args) {
     let port = gateway.port();
     let program = state.shown(&state.program("anabranch"));
     let token = state.shown(&state.path("developer.token"));
     let topic = "iotsphere/devices/mine/telemetry/status";
+    let stay = match &args.log {
+        Some(_) => "the broker, which goes on until `cargo xtask brokers down`".to_string(),
+        None => format!("{} for the next time", state.shown(&state.path("log"))),
+    };
+    let mqtt = args.mqtt_port.map(|port| {
+        format!(
+            "  Or as a device that speaks MQTT, and has never heard of Anabranch:
+
+    mosquitto_pub -p {port} -t {topic} -m '{{\"host\": \"mine\"}}'
+
+"
+        )
+    });
+    let mqtt = mqtt.unwrap_or_default();
     println!(
         "
   Anabranch is running.
@@ -176,11 +196,10 @@ fn say(state: &State, gateway: SocketAddr, url: &str) {
 
     {program} publish {topic} '{{\"host\": \"mine\"}}'
 
-  Ctrl-C ends everything. The messages stay in {} for the next time.
+{mqtt}  Ctrl-C ends everything. The messages stay in {stay}.
 ",
         state.shown(&state.path("anabranch.log")),
         state.shown(&state.path("anabranch-device-agent.log")),
-        state.shown(&state.path("log")),
     );
 }
 

@@ -91,14 +91,15 @@ impl State {
     }
 
     /// The gateway's configuration: a file that a newcomer can read, and start from.
-    pub fn write_gateway_config(&self, gateway: SocketAddr) -> io::Result<()> {
+    pub fn write_gateway_config(&self, gateway: SocketAddr, log: Option<&str>) -> io::Result<()> {
         let port = gateway.port();
+        let log = log.unwrap_or("file:log?retention=256MiB&age=1d");
         let config = format!(
             "# Written by `cargo xtask demo` at every start. `anabranch serve --help` explains each setting.
 listen = \"{gateway}\"
 origins = [\"http://localhost:{port}\", \"http://127.0.0.1:{port}\"]
 static_files = \"www\"
-log = \"file:log?retention=256MiB&age=1d\"
+log = \"{log}\"
 
 [[auth.keys]]
 algorithm = \"HS256\"
