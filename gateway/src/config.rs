@@ -22,6 +22,8 @@ pub use auth::{AuthConfig, KeyConfig, RoleConfig};
 pub use limits::{DrainConfig, HeartbeatConfig, LimitsConfig};
 pub(crate) use load::load_auth;
 pub use load::{Flag, Sources};
+#[cfg(feature = "rabbitmq")]
+pub use log::RabbitMqLogConfig;
 pub use log::{FileLogConfig, Fsync, LogConfig, MemoryLogConfig};
 pub use manual::SETTINGS;
 pub use mistake::{Mistake, Mistakes, Place};

@@ -4,6 +4,7 @@
 //!
 //! * [`memory`]: nothing survives the process; the model that the others must agree with.
 //! * [`embedded`]: our own, in files; for gateways that need no broker.
+//! * `rabbitmq`: a stream of RabbitMQ.
 //! * `redis`: streams on a Redis server or cluster.
 //! * [`ingest`] makes a record of what other programs put on a broker.
 //! * [`open`] opens the one that the configuration names.
@@ -17,6 +18,8 @@ pub mod embedded;
 pub mod ingest;
 pub mod memory;
 pub mod open;
+#[cfg(feature = "rabbitmq")]
+pub mod rabbitmq;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod source;

@@ -2,11 +2,15 @@
 
 mod file;
 mod memory;
+#[cfg(feature = "rabbitmq")]
+mod rabbitmq;
 #[cfg(feature = "redis")]
 mod redis;
 
 pub use file::{FileLogConfig, Fsync};
 pub use memory::MemoryLogConfig;
+#[cfg(feature = "rabbitmq")]
+pub use rabbitmq::RabbitMqLogConfig;
 #[cfg(feature = "redis")]
 pub use redis::RedisLogConfig;
 
@@ -20,6 +24,9 @@ pub enum LogConfig {
     Memory(MemoryLogConfig),
     /// `file:PATH?fsync=20ms&segment=64MiB&retention=1GiB&age=7d`: the embedded log, in a folder of this machine.
     File(FileLogConfig),
+    /// `amqp://user:password@host:5672/vhost?exchange=iotsphere&queue=anabranch&…`: a stream of RabbitMQ.
+    #[cfg(feature = "rabbitmq")]
+    RabbitMq(RabbitMqLogConfig),
     /// `redis://user:password@host:6379/0?stream=iotsphere&…`: streams on a Redis server or cluster.
     #[cfg(feature = "redis")]
     Redis(RedisLogConfig),
@@ -49,6 +56,13 @@ impl LogConfig {
             LogConfig::File(file) => {
                 file.path = reader.resolve(&file.path.to_string_lossy(), &setting.place);
             }
+            #[cfg(feature = "rabbitmq")]
+            LogConfig::RabbitMq(rabbitmq) => {
+                let authorities = rabbitmq.authorities.take();
+                let resolved =
+                    |path: std::path::PathBuf| reader.resolve(&path.to_string_lossy(), &setting.place);
+                rabbitmq.authorities = authorities.map(resolved);
+            }
             #[cfg(feature = "redis")]
             LogConfig::Redis(redis) => {
                 let ca = redis.ca.take();
@@ -68,19 +82,22 @@ fn parse(url: &str, problems: &mut Vec<String>) -> Option<LogConfig> {
     let log = match scheme {
         "memory" => LogConfig::Memory(MemoryLogConfig::parse(path, &mut options)),
         "file" => LogConfig::File(FileLogConfig::parse(path, &mut options)),
-        #[cfg(feature = "redis")]
-        "redis" | "rediss" => LogConfig::Redis(redis::parse(scheme, path, &mut options)),
+        #[cfg(feature = "rabbitmq")]
+        "amqp" | "amqps" => LogConfig::RabbitMq(rabbitmq::parse(scheme == "amqps", path, &mut options)),
+        #[cfg(not(feature = "rabbitmq"))]
         "amqp" | "amqps" => {
             problems.push(format!("{scheme}:// is not in this build; it has memory: and file:PATH"));
             return None;
         }
+        #[cfg(feature = "redis")]
+        "redis" | "rediss" => LogConfig::Redis(redis::parse(scheme, path, &mut options)),
         #[cfg(not(feature = "redis"))]
         "redis" | "rediss" => {
             problems.push(format!("{scheme}:// is not in this build; it has memory: and file:PATH"));
             return None;
         }
         _ => {
-            problems.push("expected file:PATH or memory:".to_owned());
+            problems.push("expected file:PATH, memory:, amqp://HOST or redis://HOST".to_owned());
             return None;
         }
     };

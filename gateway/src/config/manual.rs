@@ -11,6 +11,14 @@ Settings (file; in the environment limits.ring is ANABRANCH_LIMITS_RING):
                                       &partitions=1&maxlen=1000000&age=7d&wait=0&cluster=no
                                       (maxlen: entries kept, or none; wait: replicas that
                                       must have it); with TLS rediss://…&ca=FILE
+                                      or
+                                      amqp://USER:PASSWORD@HOST:5672/VHOST?exchange=iotsphere
+                                      &queue=anabranch&bind=#&from=EXCHANGE&partitions=1
+                                      &retention=1GiB&age=7d&segment=64MiB&declare=yes
+                                      &heartbeat=10s&prefetch=1000 (bind, from: several with
+                                      commas; from: exchanges that feed ours; retention: or
+                                      all; declare=no: use only what is there);
+                                      with TLS amqps://…&ca=FILE
   origins = [\"same\"]                  web pages that may connect: https://a.example, same,
                                       loopback, any
   static_files = \"FOLDER\"             served at /

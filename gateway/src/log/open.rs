@@ -3,8 +3,8 @@
 use super::Log;
 use super::embedded::{self, EmbeddedLog};
 use super::memory::{self, MemoryLog};
-#[cfg(feature = "redis")]
-use super::{redis, verified::Patience};
+#[cfg(any(feature = "rabbitmq", feature = "redis"))]
+use super::verified::Patience;
 use crate::config::LogConfig;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -57,9 +57,14 @@ pub async fn open(config: &LogConfig) -> Result<Opened, OpenError> {
             let log = EmbeddedLog::open(embedded::Options::from(file))?;
             Opened::new(log, |log| async move { log.close().await })
         }
+        #[cfg(feature = "rabbitmq")]
+        LogConfig::RabbitMq(rabbitmq) => {
+            let log = super::rabbitmq::open(rabbitmq.clone(), Patience::default()).await?;
+            Opened::new(Arc::new(log), |log| async move { log.close() })
+        }
         #[cfg(feature = "redis")]
         LogConfig::Redis(options) => {
-            let log = redis::open(options.clone(), Patience::default()).await?;
+            let log = super::redis::open(options.clone(), Patience::default()).await?;
             Opened::new(Arc::new(log), |log| async move { log.close() })
         }
     })

@@ -1,0 +1,154 @@
+//! Where a stream begins and ends. AMQP has no question for that: a consumer is attached at either end for a moment.
+//!
+//! Askers who wait while a probe runs share the next one, so the broker's work does not grow with their number, and
+//! each answer is newer than its question.
+
+use super::fault::Fault;
+use super::lanes::Lane;
+use super::reading::{Purpose, Reading, ours};
+use super::shared::Shared;
+use super::stream::{self, Place, attach};
+use super::{blank, mark};
+use crate::log::source::{Delivery, SourceError};
+use anabranch_protocol::cursor::{Offset, Partition, Position};
+use futures_util::future::BoxFuture;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// A stream that is not empty answers in a few milliseconds. After this it is given a blank record, so that silence
+/// always means trouble and never emptiness.
+const SILENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The newest entry of a stream.
+#[derive(Clone, Debug)]
+pub(super) struct Newest {
+    /// Its offset, whatever it is.
+    pub(super) offset: Offset,
+    /// As [`Source::latest`](crate::log::source::Source::latest) says.
+    pub(super) position: Option<Position>,
+    /// When it was published, if it is a record.
+    pub(super) time: Option<u64>,
+}
+
+type Answer<T> = oneshot::Sender<Result<T, SourceError>>;
+
+/// Asks about one partition, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Probes {
+    first: mpsc::UnboundedSender<Answer<Offset>>,
+    newest: mpsc::UnboundedSender<(Answer<Newest>, Option<oneshot::Sender<()>>)>,
+}
+
+impl Probes {
+    pub(super) fn start(shared: &Arc<Shared>, partition: Partition) -> Probes {
+        let (first, mut firsts) = mpsc::unbounded_channel::<Answer<Offset>>();
+        let (newest, mut newests) =
+            mpsc::unbounded_channel::<(Answer<Newest>, Option<oneshot::Sender<()>>)>();
+        let for_first = shared.clone();
+        tokio::spawn(async move {
+            while let Some(asker) = firsts.recv().await {
+                let mut askers = vec![asker];
+                while let Ok(asker) = firsts.try_recv() {
+                    askers.push(asker);
+                }
+                let answer = earliest(&for_first, partition).await;
+                askers.into_iter().for_each(|asker| drop(asker.send(answer.clone())));
+            }
+        });
+        let for_newest = shared.clone();
+        tokio::spawn(async move {
+            while let Some(asker) = newests.recv().await {
+                let mut askers = vec![asker];
+                while let Ok(asker) = newests.try_recv() {
+                    askers.push(asker);
+                }
+                let answer = latest(&for_newest, partition).await;
+                askers.into_iter().for_each(|(asker, _held)| drop(asker.send(answer.clone())));
+            }
+        });
+        Probes { first, newest }
+    }
+
+    /// As [`Source::earliest`](crate::log::source::Source::earliest).
+    pub(super) fn earliest(&self) -> BoxFuture<'static, Result<Offset, SourceError>> {
+        let (answer, waiting) = oneshot::channel();
+        drop(self.first.send(answer));
+        Box::pin(async move { waiting.await.unwrap_or_else(|_| Err(closed())) })
+    }
+
+    /// The newest entry at the time of this call, or a newer one. `held` is dropped once that is known.
+    pub(super) fn newest(
+        &self,
+        held: Option<oneshot::Sender<()>>,
+    ) -> BoxFuture<'static, Result<Newest, SourceError>> {
+        let (answer, waiting) = oneshot::channel();
+        drop(self.newest.send((answer, held)));
+        Box::pin(async move { waiting.await.unwrap_or_else(|_| Err(closed())) })
+    }
+}
+
+fn closed() -> SourceError {
+    SourceError::Unreachable("the log is closed".to_owned())
+}
+
+/// The place of the first entry that can be read.
+async fn earliest(shared: &Arc<Shared>, partition: Partition) -> Result<Offset, SourceError> {
+    for patience in [SILENCE, PATIENCE] {
+        let lane = shared.lanes.take().await?;
+        if let Some(first) = first(&lane, shared.stream(partition), patience).await? {
+            lane.give_back();
+            return Ok(shared.sight(partition).earliest(ours(first)));
+        }
+        drop(lane);
+        blank::append(shared, partition).await?;
+    }
+    Err(silent(shared, partition))
+}
+
+async fn first(lane: &Lane, stream: &str, patience: Duration) -> Result<Option<u64>, Fault> {
+    let mut attached = attach(lane.connection(), stream, Place::First, 1).await?;
+    attached.next(patience).await?.map(|delivery| stream::offset(&delivery)).transpose()
+}
+
+async fn latest(shared: &Arc<Shared>, partition: Partition) -> Result<Newest, SourceError> {
+    for patience in [SILENCE, PATIENCE] {
+        let lane = shared.lanes.take().await?;
+        match stream::newest(lane.connection(), shared.stream(partition), patience).await {
+            // It cannot be read; but there is an end behind it as soon as something else is the end.
+            Err(Fault::Killed(_)) => drop(lane),
+            Err(fault) => return Err(fault.into()),
+            Ok(chunk) if chunk.is_empty() => drop(lane),
+            Ok(chunk) => {
+                lane.give_back();
+                return Ok(judge(shared, partition, chunk)?);
+            }
+        }
+        blank::append(shared, partition).await?;
+    }
+    Err(silent(shared, partition))
+}
+
+/// The end of the newest chunk. A quarantined record there has a place too, only without a fingerprint.
+fn judge(
+    shared: &Arc<Shared>,
+    partition: Partition,
+    mut chunk: Vec<lapin::message::Delivery>,
+) -> Result<Newest, Fault> {
+    let Some(last) = chunk.pop() else {
+        return Err(Fault::Unreachable("the broker delivered nothing".to_owned()));
+    };
+    let offset = ours(stream::offset(&last)?);
+    let time = if mark::is_blank(&last) { None } else { mark::time(&last) };
+    let position = match Reading::new(shared.clone(), partition, Purpose::Probe).take(last)?.last() {
+        None => None,
+        Some(Delivery::Record(record)) => Some(record.position),
+        Some(Delivery::Blank(offset)) => Some(Position { partition, offset, fingerprint: None }),
+    };
+    Ok(Newest { offset, position, time })
+}
+
+fn silent(shared: &Shared, partition: Partition) -> SourceError {
+    SourceError::Unreachable(format!("the stream {} delivers nothing", shared.stream(partition)))
+}

@@ -1,0 +1,59 @@
+//! What the parts of one opened RabbitMQ log have in common.
+
+use super::echo::EchoBoard;
+use super::lanes::Lanes;
+use super::options::Options;
+use super::sight::Sight;
+use crate::log::Health;
+use crate::log::ingest::Ward;
+use anabranch_protocol::cursor::Partition;
+use std::sync::Arc;
+use tokio::sync::{Mutex, watch};
+
+pub(super) struct Shared {
+    pub(super) options: Arc<Options>,
+    pub(super) lanes: Lanes,
+    pub(super) ward: Ward,
+    pub(super) echoes: EchoBoard,
+    /// How the publishing connection is doing.
+    pub(super) health: watch::Sender<Health>,
+    /// Held while exchange and streams are declared.
+    pub(super) declaring: Mutex<()>,
+    sights: Vec<Sight>,
+    streams: Vec<String>,
+}
+
+impl Shared {
+    pub(super) fn new(options: Options, writer: u64) -> Shared {
+        let options = Arc::new(options);
+        let partitions = 0..options.partitions;
+        Shared {
+            lanes: Lanes::new(options.clone()),
+            ward: Ward::default(),
+            echoes: EchoBoard::new(writer),
+            health: watch::Sender::new(Health::Connected),
+            declaring: Mutex::new(()),
+            sights: partitions.clone().map(|_| Sight::default()).collect(),
+            streams: partitions.map(|partition| options.stream(partition)).collect(),
+            options,
+        }
+    }
+
+    pub(super) fn has(&self, partition: Partition) -> bool {
+        usize::from(partition) < self.streams.len()
+    }
+
+    /// What was seen of a partition that exists.
+    pub(super) fn sight(&self, partition: Partition) -> &Sight {
+        &self.sights[usize::from(partition)]
+    }
+
+    pub(super) fn sights(&self) -> &[Sight] {
+        &self.sights
+    }
+
+    /// The stream of a partition that exists.
+    pub(super) fn stream(&self, partition: Partition) -> &str {
+        &self.streams[usize::from(partition)]
+    }
+}
