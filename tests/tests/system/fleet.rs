@@ -18,9 +18,15 @@ fn topics() -> Vec<String> {
     (0..HALLS).flat_map(hall).collect()
 }
 
-/// 2,000 messages a second, in batches.
-const BATCH: usize = 40;
-const PACE: Duration = Duration::from_millis(20);
+/// How fast a publisher works: in batches.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    pub batch: usize,
+    pub every: Duration,
+}
+
+/// 2,000 messages a second.
+const PACE: Pace = Pace { batch: 40, every: Duration::from_millis(20) };
 
 /// A publisher at work.
 pub struct Load {
@@ -29,17 +35,22 @@ pub struct Load {
 }
 
 impl Load {
-    pub fn start(mut publisher: HttpPublisher) -> Load {
+    pub fn start(publisher: HttpPublisher) -> Load {
+        Load::at(PACE, publisher)
+    }
+
+    /// At another pace.
+    pub fn at(pace: Pace, mut publisher: HttpPublisher) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let publishing = tokio::spawn(async move {
             let topics = topics();
             let mut turn = topics.iter().map(String::as_str).cycle();
             // What an outage holds up is made up for afterwards, so that the average is the same.
-            let mut ticks = tokio::time::interval(PACE);
+            let mut ticks = tokio::time::interval(pace.every);
             while !stopped.load(Ordering::Relaxed) {
                 ticks.tick().await;
-                let batch: Vec<&str> = turn.by_ref().take(BATCH).collect();
+                let batch: Vec<&str> = turn.by_ref().take(pace.batch).collect();
                 publisher.publish(&batch).await;
             }
             publisher.retries()
@@ -54,7 +65,7 @@ impl Load {
         let publishing = tokio::spawn(async move {
             let topics = topics();
             let mut turn = topics.iter().cycle();
-            let mut ticks = tokio::time::interval(PACE);
+            let mut ticks = tokio::time::interval(PACE.every);
             while let Some(topic) = turn.next().filter(|_| !stopped.load(Ordering::Relaxed)) {
                 ticks.tick().await;
                 publisher.publish(topic).await;

@@ -2,7 +2,9 @@
 //!
 //! | module | what it tries |
 //! |---|---|
+//! | [`any_node`] | clients that move between the nodes of one broker |
 //! | [`bad_input`] | every kind of bad input: its code, its remedy, and that nobody else notices |
+//! | [`broker_killed`] | the broker dies and comes back during publishing |
 //! | [`doors`] | who gets in at all: half handshakes, deadlines, limits, origins |
 //! | [`drain`] | SIGTERM: a slot for each client, and nobody before it |
 //! | [`http`] | publishing by HTTP, health, metrics |
@@ -17,7 +19,10 @@
 
 #![forbid(unsafe_code)]
 
+mod any_node;
 mod bad_input;
+mod broker_killed;
+mod brokers;
 mod doors;
 mod drain;
 mod fleet;
