@@ -1,10 +1,12 @@
 //! A log of its own on the server that all test processes share.
 
-use anabranch_brokers::{RabbitMq as Server, not_run, shared};
+use anabranch_brokers::{RabbitMq as Server, RabbitMqOptions, not_run, shared};
 use anabranch_gateway::config::Secret;
+use anabranch_gateway::log::Record;
 use anabranch_gateway::log::rabbitmq::{self, Options, RabbitMq};
 use anabranch_gateway::log::verified::{Patience, Verified};
-use std::sync::atomic::{AtomicU32, Ordering};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeleteOptions};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, PublisherConfirm};
 use std::time::Duration;
 
 /// Doubts and retries sooner than in earnest.
@@ -24,8 +26,8 @@ pub fn server() -> Option<Server> {
 
 /// An exchange and a stream that nobody else uses.
 pub fn options(server: &Server) -> Options {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let name = format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    // The server outlives this run, so a number that counts would come again.
+    let name = format!("t{:016x}", getrandom::u64().expect("random numbers"));
     Options {
         exchange: format!("{name}-exchange"),
         queue: name,
@@ -59,4 +61,61 @@ pub fn keep(server: &Server, queue: &str, bytes: u64) {
     );
     let answer = server.eval(&set).expect("the broker takes a policy");
     assert_eq!(answer, "ok");
+}
+
+/// A server of the test's own, to be killed, frozen or alarmed. It ends with the value.
+pub async fn own_server() -> Option<(tempfile::TempDir, Server)> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let options = RabbitMqOptions::new(folder.path());
+    let started = tokio::task::spawn_blocking(|| Server::start(options)).await.expect("no panic");
+    started.map_err(|why| not_run(&why)).ok().map(|server| (folder, server))
+}
+
+/// A publisher that has never heard of us.
+pub struct Foreign {
+    _connection: Connection,
+    pub channel: Channel,
+    exchange: String,
+}
+
+impl Foreign {
+    pub async fn new(options: &Options) -> Foreign {
+        let uri = format!("amqp://guest:guest@127.0.0.1:{}/%2f", options.server.port);
+        let connection =
+            Connection::connect(&uri, ConnectionProperties::default()).await.expect("a connection");
+        let channel = connection.create_channel().await.expect("a channel");
+        channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
+        Foreign { _connection: connection, channel, exchange: options.exchange.clone() }
+    }
+
+    /// Publishes, and waits for the confirm.
+    pub async fn publish(&self, key: &str, body: &[u8]) {
+        self.send(key, body).await.await.expect("a confirm");
+    }
+
+    /// Publishes.
+    pub async fn send(&self, key: &str, body: &[u8]) -> PublisherConfirm {
+        let properties = BasicProperties::default();
+        let exchange = self.exchange.as_str().into();
+        let published = self.channel.basic_publish(
+            exchange,
+            key.into(),
+            BasicPublishOptions::default(),
+            body,
+            properties,
+        );
+        published.await.expect("published")
+    }
+
+    /// Deletes a queue.
+    pub async fn delete(&self, queue: &str) {
+        let deleted = self.channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await;
+        deleted.expect("deleted");
+    }
+}
+
+/// What a record of [`Foreign`] holds.
+pub fn payload(record: &Record) -> String {
+    let envelope: serde_json::Value = serde_json::from_slice(&record.envelope).expect("an envelope");
+    envelope["payload"].to_string()
 }

@@ -2,5 +2,15 @@
 
 #![cfg(feature = "rabbitmq")]
 
+mod alarm;
 mod conformance;
+mod foreign;
+mod gone;
 mod kit;
+mod mqtt;
+mod nodes;
+mod outage;
+mod partitions;
+mod poison;
+mod refused;
+mod roll;

@@ -9,8 +9,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     pub server: Server,
-    /// The topic exchange that publishers use, and gateways too. Exchanges named `amq.…` are the broker's own: they are
-    /// used and not declared.
+    /// The topic exchange that publishers use, and gateways too.
     pub exchange: String,
     /// The stream queue. With several partitions the first part of each one's name.
     pub queue: String,

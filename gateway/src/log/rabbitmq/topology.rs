@@ -64,9 +64,12 @@ fn retention(options: &Options) -> FieldTable {
 
 async fn exchange(connection: &Connection, options: &Options) -> Result<(), Fault> {
     let name = &options.exchange;
-    // The broker's own are there, and nobody may declare them.
-    let passive = !options.declare || name.starts_with("amq.");
-    let how = ExchangeDeclareOptions { durable: true, passive, ..ExchangeDeclareOptions::default() };
+    // Declaring one that is there checks its type, of the broker's own too.
+    let how = ExchangeDeclareOptions {
+        durable: true,
+        passive: !options.declare,
+        ..ExchangeDeclareOptions::default()
+    };
     let channel = connection.create_channel().await?;
     let declared =
         channel.exchange_declare(name.as_str().into(), ExchangeKind::Topic, how, FieldTable::default()).await;
