@@ -28,6 +28,12 @@ async fn moved_at_random_on_redis() {
     moved_at_random(&brokers::redis_log(&server)).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn moved_at_random_on_rabbitmq() {
+    let Some(server) = brokers::had(anabranch_brokers::shared::rabbitmq()) else { return };
+    moved_at_random(&brokers::rabbitmq_log(&server)).await;
+}
+
 /// Runs the nodes on this log, moves the clients, and judges.
 pub async fn moved_at_random(log: &str) {
     let seed = rand::random::<u64>();

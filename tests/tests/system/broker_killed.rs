@@ -2,7 +2,7 @@
 
 use crate::brokers;
 use crate::fleet::{Fleet, Load, Pace};
-use anabranch_brokers::{Redis, RedisOptions, Unavailable};
+use anabranch_brokers::{RabbitMq, RabbitMqOptions, Redis, RedisOptions, Unavailable};
 use anabranch_tests::gateway_process::{Gateway, Settings};
 use anabranch_tests::ledger::Ledger;
 use anabranch_tests::publisher::HttpPublisher;
@@ -32,11 +32,29 @@ impl Broker for Redis {
     }
 }
 
+impl Broker for RabbitMq {
+    fn kill(&mut self) -> Result<(), Unavailable> {
+        RabbitMq::kill(self)
+    }
+
+    fn restart(&mut self) -> Result<(), Unavailable> {
+        RabbitMq::restart(self)
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_is_killed_five_times() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let Some(mut server) = brokers::had(Redis::start(RedisOptions::new(folder.path()))) else { return };
     let log = brokers::redis_log(&server);
+    killed_five_times(&mut server, &log).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rabbitmq_is_killed_five_times() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let Some(mut server) = brokers::had(RabbitMq::start(RabbitMqOptions::new(folder.path()))) else { return };
+    let log = brokers::rabbitmq_log(&server);
     killed_five_times(&mut server, &log).await;
 }
 
