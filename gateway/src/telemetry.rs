@@ -9,6 +9,11 @@ pub const VARIABLES: [&str; 2] = ["ANABRANCH_LOG_LEVEL", "ANABRANCH_LOG_FORMAT"]
 /// `ANABRANCH_LOG_FORMAT=json` writes one object a line. Both forms escape control characters of foreign text.
 pub fn start() {
     let filter = EnvFilter::try_from_env("ANABRANCH_LOG_LEVEL").unwrap_or_else(|_| EnvFilter::new("info"));
+    // What goes wrong with a broker is told in our words, once; its library tells it again at each attempt.
+    let filter = match "lapin=off".parse() {
+        Ok(quiet) if !filter.to_string().contains("lapin") => filter.add_directive(quiet),
+        _ => filter,
+    };
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match std::env::var("ANABRANCH_LOG_FORMAT").as_deref() {
         Ok("json") => lines.json().try_init(),

@@ -17,13 +17,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 /// The longest that appends wait for a question about the stream's end that was asked before them.
 const HOLD: Duration = Duration::from_millis(500);
 
 /// How often is looked for appends whose echo does not come.
 const LOOK: Duration = Duration::from_millis(25);
+
+/// Between two attempts to connect: the first pause, which doubles, and the longest.
+const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the publisher is told, in order.
 pub(super) enum Order {
@@ -52,6 +56,7 @@ pub(super) async fn run(
         link: None,
         confirms: FuturesUnordered::new(),
         unconfirmed: BTreeSet::new(),
+        failure: None,
     };
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -80,12 +85,20 @@ struct Link {
 
 type Confirm = BoxFuture<'static, (u64, Result<Confirmation, lapin::Error>)>;
 
+/// The last attempt to connect, if it failed.
+struct Failure {
+    why: String,
+    since: Instant,
+    pause: Duration,
+}
+
 struct Publisher {
     shared: Arc<Shared>,
     probes: Vec<Arc<Probes>>,
     link: Option<Link>,
     confirms: FuturesUnordered<Confirm>,
     unconfirmed: BTreeSet<u64>,
+    failure: Option<Failure>,
     echo_reader: echo_reader::EchoReader,
 }
 
@@ -114,11 +127,7 @@ impl Publisher {
         if let Health::Blocked(why) = &*self.shared.health.borrow() {
             return self.echoes().failed(mark.sequence, AppendError::Blocked(why.clone()));
         }
-        if let Err(fault) = self.prepare().await {
-            let (Fault::Unreachable(why) | Fault::Refused(why) | Fault::Killed(why)) = fault else {
-                let why = "the stream does not exist".to_owned();
-                return self.echoes().failed(mark.sequence, AppendError::Blocked(why));
-            };
+        if let Err(why) = self.ready().await {
             return self.echoes().failed(mark.sequence, AppendError::Blocked(why));
         }
         let floors = self.shared.sights().iter().map(|sight| sight.highest()).collect();
@@ -139,6 +148,27 @@ impl Publisher {
                 self.echoes().failed(mark.sequence, AppendError::Unknown(why));
             }
         }
+    }
+
+    /// Prepares, or says why not: after a failure without another attempt for a while, so that a broker that comes back
+    /// is not met by an attempt for each record.
+    async fn ready(&mut self) -> Result<(), String> {
+        if let Some(Failure { why, since, pause }) = &self.failure
+            && since.elapsed() < *pause
+        {
+            return Err(why.clone());
+        }
+        let Err(fault) = self.prepare().await else {
+            self.failure = None;
+            return Ok(());
+        };
+        let why = match fault {
+            Fault::Unreachable(why) | Fault::Refused(why) | Fault::Killed(why) => why,
+            Fault::Gone => "the stream does not exist".to_owned(),
+        };
+        let pause = self.failure.take().map_or(PAUSE, |failure| (failure.pause * 2).min(LONGEST_PAUSE));
+        self.failure = Some(Failure { why: why.clone(), since: Instant::now(), pause });
+        Err(why)
     }
 
     /// Sees to it that there is a connection, and that something is known of where each stream ends.
