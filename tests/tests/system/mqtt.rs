@@ -14,7 +14,8 @@ use tokio::process::{Child, ChildStdout, Command};
 
 /// A gateway on the broker's exchange `iotsphere`, with a stream of its own.
 async fn gateway(broker: &RabbitMq) -> Gateway {
-    let log = format!("\"{}?queue=mqtt-{}\"", broker.url(), std::process::id());
+    let queue = format!("mqtt-{}", uuid::Uuid::new_v4());
+    let log = format!("\"{}?queue={queue}\"", broker.url());
     let gateway = Gateway::with(Settings::default().set("log", &log)).await;
     gateway.ready().await;
     gateway
@@ -113,7 +114,9 @@ async fn mqtt_by_mosquitto_reaches_a_websocket_and_back() {
     // A command goes the other way.
     let requests = topic("commands/request");
     let port = broker.mqtt_port().to_string();
-    let mut subscribe = command("mosquitto_sub");
+    // Into a pipe it would write no line before it ends.
+    let mut subscribe = command("stdbuf");
+    subscribe.args(["-oL", "mosquitto_sub"]);
     subscribe.args(["-h", "127.0.0.1", "-p", &port, "-q", "1", "-d", "-F", "%t %p", "-t", &requests]);
     let mut heard = Output::of(subscribe);
     heard.line("its subscription", |line| line.contains("received SUBACK")).await;
