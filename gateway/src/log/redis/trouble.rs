@@ -31,7 +31,10 @@ pub(super) fn explain(error: &RedisError) -> String {
 /// The error's own words, on one line.
 fn plain(error: &RedisError) -> String {
     if error.is_timeout() {
-        return "no answer in time".into();
+        return "Redis does not answer in time".into();
+    }
+    if error.is_io_error() {
+        return format!("Redis cannot be reached: {error}");
     }
     let text = match (error.code(), error.detail()) {
         (Some(code), Some(detail)) => format!("{code} {detail}"),

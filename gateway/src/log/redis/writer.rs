@@ -198,12 +198,13 @@ impl Task {
                             Err(trouble::append_error(&error))
                         }
                     };
-                    health = Some(match &result {
+                    match &result {
+                        Ok(_) => health = Some(Health::Connected),
                         Err(AppendError::Blocked(why) | AppendError::Full(why)) => {
-                            Health::Blocked(why.clone())
+                            health = Some(Health::Blocked(why.clone()));
                         }
-                        _ => Health::Connected,
-                    });
+                        Err(_) => {}
+                    }
                     drop(confirm.send(result));
                 }
                 Item::Look(answered) => drop(answered.send(match answer {
