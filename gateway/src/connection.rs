@@ -197,6 +197,16 @@ impl Connection {
         write_frame(&mut self.private, Opcode::Text, frame.to_json().as_bytes());
     }
 
+    /// Queues a frame that is the same for everyone and may be missed: by who cannot take it now. Says whether it was queued.
+    pub fn pass(&mut self, frame: &[u8]) -> bool {
+        let room = self.private.len() - self.private_sent + frame.len() <= PRIVATE_BYTES;
+        let takes = room && !self.full && self.closing.is_none();
+        if takes {
+            self.private.extend_from_slice(frame);
+        }
+        takes
+    }
+
     /// Queues a refusal of the whole connection, to be followed by its close.
     pub fn refuse(&mut self, code: Code, message: &'static str) {
         let message = message.into();

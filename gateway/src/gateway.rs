@@ -8,6 +8,7 @@ use crate::http::accept::Door;
 use crate::http::{self, Service};
 use crate::hub::pump::Pump;
 use crate::hub::registry::{self, Registry};
+use crate::hub::transient;
 use crate::log::{Log, ReadError};
 use crate::metrics::Exporter;
 use crate::node::{Node, Parts};
@@ -117,6 +118,10 @@ impl Gateway {
         }
         let mut tasks = JoinSet::new();
         tasks.spawn(pump.run(shards.iter().map(|shard| Arc::clone(shard.mailbox())).collect()));
+        if let Some(source) = log.transient() {
+            let mailboxes = shards.iter().map(|shard| Arc::clone(shard.mailbox())).collect();
+            tasks.spawn(transient::run(source, mailboxes));
+        }
         tasks.spawn(Arc::clone(&node.canary).run(Arc::clone(&node.publisher)));
         tasks.spawn(Arc::clone(&node.upstream).watch(log));
         Ok(Gateway {

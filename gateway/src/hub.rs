@@ -10,6 +10,7 @@ pub mod pump;
 pub mod registry;
 pub mod replay;
 pub mod ring;
+pub mod transient;
 pub mod upstream;
 
 /// What `mailbox` locks with. The loom test gives it loom's.

@@ -73,6 +73,11 @@ pub trait Log: Send + Sync + 'static {
         PassedOver::default()
     }
 
+    /// What passes beside the log and is not kept, if this log has such a source. It may lose what nobody takes in time.
+    fn transient(&self) -> Option<BoxStream<'static, Transient>> {
+        None
+    }
+
     /// Follows a partition: every record after `from`, then each new one, for ever.
     ///
     /// Begins with its [`TailEvent::Health`]. Reconnects by itself and reports what that meant. Ends only when the log
@@ -94,6 +99,14 @@ pub trait Log: Send + Sync + 'static {
     ///
     /// May err towards earlier records, never towards later ones.
     fn locate(&self, partition: Partition, since: u64) -> BoxFuture<'static, Result<Offset, ReadError>>;
+}
+
+/// A message that no log keeps: it has no position, and only who is there gets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transient {
+    pub topic: Box<str>,
+    /// A complete envelope, as of a [`Record`].
+    pub envelope: Bytes,
 }
 
 /// A record to be appended: a complete envelope, checked at ingest.

@@ -59,6 +59,15 @@ fn describe() {
         "anabranch_duplicates_total",
         "Records left out, because an earlier one has the same messageId"
     );
+    describe_counter!(
+        "anabranch_transient_messages_total",
+        "Messages that no log keeps, received from the broker"
+    );
+    describe_counter!(
+        "anabranch_transient_missed_total",
+        "Deliveries of messages that no log keeps for which there was no room"
+    );
+    describe_gauge!("anabranch_transient_up", "1 while the source of messages that no log keeps is followed");
     describe_counter!("anabranch_gaps_total", "Gaps that the log has told");
     describe_counter!(
         "anabranch_poisoned_records_total",

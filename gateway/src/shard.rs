@@ -23,6 +23,7 @@ use crate::hub::mailbox::Mailbox;
 use crate::hub::registry::Seat;
 use crate::hub::replay::Page;
 use crate::hub::ring::Ring;
+use crate::hub::transient::Passing;
 use crate::log::{AppendError, ReadError};
 use crate::node::Node;
 use crate::socket::Socket;
@@ -54,6 +55,8 @@ const RETRY_MS: Millis = 250;
 pub enum ShardEvent {
     /// New frames, in the order of the log.
     Block(Arc<Block>),
+    /// A message that is not kept.
+    Transient(Arc<Passing>),
     /// Nothing up to here: coverage advances.
     Progress(Position),
     /// Another history begins.
@@ -210,6 +213,7 @@ impl Shard {
     fn event(&mut self, event: ShardEvent, now: Millis) {
         match event {
             ShardEvent::Block(block) => self.deliver(block),
+            ShardEvent::Transient(passing) => self.pass(&passing),
             ShardEvent::Progress(position) => self.ring.advance_head(position),
             ShardEvent::Reset { head, code } => {
                 self.ring.reset(head.clone());
@@ -293,6 +297,22 @@ impl Shard {
                 }
             }
             from = to;
+        }
+    }
+
+    /// Gives a message that is not kept to those who care and have room for it now.
+    fn pass(&mut self, passing: &Passing) {
+        let mut missed = 0;
+        for &id in self.interest.matching(&passing.topic) {
+            let connection = &mut self.connections[id as usize];
+            if !connection.pass(&passing.frame) {
+                missed += 1;
+            } else if !std::mem::replace(&mut connection.touched, true) {
+                self.touched.push_back(id);
+            }
+        }
+        if missed > 0 {
+            metrics::counter!("anabranch_transient_missed_total").increment(missed);
         }
     }
 

@@ -125,6 +125,11 @@ pub enum ServerFrame<'a> {
         position: Position,
         envelope: &'a str,
     },
+    /// A message that no log keeps: it has no position, no cursor covers it, no mark counts it, and whoever is not there misses
+    /// it.
+    Transient {
+        envelope: &'a str,
+    },
     /// Every subscription has everything up to `cursor`, the newest record; what follows is live.
     CaughtUp {
         cursor: Cursor,
@@ -202,6 +207,9 @@ impl ServerFrame<'_> {
             }
             ServerFrame::Message { position, envelope } => {
                 object.string("type", "message").display("position", position).raw("envelope", envelope);
+            }
+            ServerFrame::Transient { envelope } => {
+                object.string("type", "transient").raw("envelope", envelope);
             }
             ServerFrame::CaughtUp { cursor } => {
                 object.string("type", "caught_up").display("cursor", cursor);
@@ -432,6 +440,9 @@ impl<'a> ServerFrame<'a> {
                 position: Fields::parsed(&fields.position, "position")?,
                 envelope: fields.envelope.ok_or_else(|| FrameError::missing("envelope"))?,
             },
+            "transient" => ServerFrame::Transient {
+                envelope: fields.envelope.ok_or_else(|| FrameError::missing("envelope"))?,
+            },
             "mark" => ServerFrame::Mark { cursor: fields.cursor()?, delivered: fields.number("delivered")? },
             "ping" => ServerFrame::Ping,
             "caught_up" => ServerFrame::CaughtUp { cursor: fields.cursor()? },
@@ -486,10 +497,11 @@ impl<'a> ServerFrame<'a> {
 }
 
 /// The types that this version reads.
-const TYPES: [&str; 13] = [
+const TYPES: [&str; 14] = [
     "welcome",
     "subscribed",
     "message",
+    "transient",
     "caught_up",
     "gap",
     "mark",

@@ -124,6 +124,7 @@ fn server_frame() -> impl Strategy<Value = ServerFrame<'static>> {
             ServerFrame::Subscribed { subscription, cursor, outcome }
         }),
         (position(), json()).prop_map(|(position, envelope)| ServerFrame::Message { position, envelope }),
+        json().prop_map(|envelope| ServerFrame::Transient { envelope }),
         cursor().prop_map(|cursor| ServerFrame::CaughtUp { cursor }),
         gap().prop_map(ServerFrame::Gap),
         (cursor(), number()).prop_map(|(cursor, delivered)| ServerFrame::Mark { cursor, delivered }),

@@ -20,6 +20,8 @@ pub enum Effect {
     NeedToken { request: u32, why: TokenWhy },
     /// One message for these subscriptions, never empty. The envelope is JSON text.
     Deliver { subscriptions: Vec<SubscriptionId>, position: Position, envelope: Arc<str> },
+    /// One message that no log keeps, for these subscriptions, never empty. It moves no cursor, and the cache does not hold it.
+    Transient { subscriptions: Vec<SubscriptionId>, envelope: Arc<str> },
     /// Records are gone that these subscriptions have not seen. Comes before their next message.
     Gap { subscriptions: Vec<SubscriptionId>, gap: Gap },
     /// These subscriptions have everything up to the newest record; what follows comes as it happens.

@@ -175,6 +175,12 @@ impl Subscriptions {
         ids
     }
 
+    /// Who takes a message of this topic that has no position.
+    pub fn watching(&self, topic: &str) -> Vec<SubscriptionId> {
+        let active = self.list.iter().filter(|s| s.is_active() && !s.parked);
+        active.filter(|s| s.filter.matches(topic)).map(|s| s.id).collect()
+    }
+
     /// Counts a `message` frame of this connection.
     pub fn count(&mut self) {
         self.received = self.received.saturating_add(1);

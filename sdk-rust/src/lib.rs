@@ -29,7 +29,7 @@ pub mod subscription;
 pub use builder::{CacheLimits, ClientBuilder};
 pub use client::{CachedRead, Client, States};
 pub use error::{BuildError, PublishError, SubscribeError, WaitError};
-pub use message::{Message, Metadata};
+pub use message::{Message, Metadata, Transient};
 pub use publish::{Publish, Published};
 pub use subscription::{Closed, Event, Start, Subscribe, Subscription};
 

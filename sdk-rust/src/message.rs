@@ -1,4 +1,4 @@
-//! One message: an envelope and where the log has it.
+//! One message: an envelope and where the log has it, if it has it.
 
 use anabranch_protocol::cursor::Position;
 use anabranch_protocol::json::{JsonError, Scanner};
@@ -11,30 +11,61 @@ use std::sync::Arc;
 /// A message as it came from the gateway. Cheap to clone; nothing but the topic is read until it is asked for.
 #[derive(Clone)]
 pub struct Message {
-    envelope: Arc<str>,
+    content: Content,
     position: Position,
+}
+
+/// A message that no log keeps: presence, typing. It comes to whoever is there, and to nobody afterwards; nothing covers it,
+/// and its loss is not told.
+#[derive(Clone)]
+pub struct Transient {
+    content: Content,
+}
+
+#[derive(Clone)]
+struct Content {
+    envelope: Arc<str>,
     topic: Arc<str>,
     metadata: Range<usize>,
     payload: Range<usize>,
 }
 
-impl Message {
+impl Content {
     /// `None` if the text has no metadata with a topic, or no payload.
-    pub(crate) fn new(envelope: Arc<str>, position: Position) -> Option<Message> {
+    fn new(envelope: Arc<str>) -> Option<Content> {
         let (metadata, payload) = split(&envelope).ok()?;
         let (metadata, payload) = (metadata?, payload?);
         let topic = Metadata { json: &envelope[metadata.clone()] }.get("topic")?.into();
-        Some(Message { envelope, position, topic, metadata, payload })
+        Some(Content { envelope, topic, metadata, payload })
+    }
+
+    fn payload_text(&self) -> &str {
+        &self.envelope[self.payload.clone()]
+    }
+
+    fn metadata(&self) -> Metadata<'_> {
+        Metadata { json: &self.envelope[self.metadata.clone()] }
+    }
+
+    fn bytes(&self) -> usize {
+        self.envelope.len() + self.topic.len()
+    }
+}
+
+impl Message {
+    /// `None` if the text has no metadata with a topic, or no payload.
+    pub(crate) fn new(envelope: Arc<str>, position: Position) -> Option<Message> {
+        Some(Message { content: Content::new(envelope)?, position })
     }
 
     /// The full topic.
     pub fn topic(&self) -> &str {
-        &self.topic
+        &self.content.topic
     }
 
     /// The payload as JSON text, exactly as it was published.
     pub fn payload_text(&self) -> &str {
-        &self.envelope[self.payload.clone()]
+        self.content.payload_text()
     }
 
     /// The payload as a value.
@@ -47,7 +78,7 @@ impl Message {
 
     /// What the envelope says about the message.
     pub fn metadata(&self) -> Metadata<'_> {
-        Metadata { json: &self.envelope[self.metadata.clone()] }
+        self.content.metadata()
     }
 
     /// Where the log has it. Together with a topic, this is the message's identity.
@@ -57,18 +88,58 @@ impl Message {
 
     /// The whole envelope as JSON text.
     pub fn envelope_text(&self) -> &str {
-        &self.envelope
+        &self.content.envelope
     }
 
     /// What it holds of memory, about.
     pub(crate) fn bytes(&self) -> usize {
-        self.envelope.len() + self.topic.len()
+        self.content.bytes()
+    }
+}
+
+impl Transient {
+    pub(crate) fn new(envelope: Arc<str>) -> Option<Transient> {
+        Some(Transient { content: Content::new(envelope)? })
+    }
+
+    /// The full topic.
+    pub fn topic(&self) -> &str {
+        &self.content.topic
+    }
+
+    /// The payload as JSON text, exactly as it was published.
+    pub fn payload_text(&self) -> &str {
+        self.content.payload_text()
+    }
+
+    /// The payload as a value.
+    ///
+    /// # Errors
+    /// The payload is not such a value.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(self.payload_text())
+    }
+
+    /// What the envelope says about the message.
+    pub fn metadata(&self) -> Metadata<'_> {
+        self.content.metadata()
+    }
+
+    /// What it holds of memory, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.content.bytes()
     }
 }
 
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Message({} {} {})", self.position, self.topic, self.payload_text())
+        write!(f, "Message({} {} {})", self.position, self.topic(), self.payload_text())
+    }
+}
+
+impl fmt::Debug for Transient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Transient({} {})", self.topic(), self.payload_text())
     }
 }
 

@@ -4,7 +4,7 @@ pub(crate) mod queue;
 
 use crate::client::Handle;
 use crate::error::SubscribeError;
-use crate::message::Message;
+use crate::message::{Message, Transient};
 use anabranch_protocol::client_frame::SubscriptionId;
 use anabranch_protocol::code::Code;
 use anabranch_protocol::cursor::Cursor;
@@ -53,6 +53,8 @@ pub enum Event {
     Subscribed(Outcome),
     /// One message. Each comes once, in the order of the log.
     Message(Message),
+    /// One message that no log keeps. Who was not there has missed it, and so has an app that is too slow.
+    Transient(Transient),
     /// Messages may be missing here. Always comes before the next message.
     Gap(Gap),
     /// Everything up to the newest message has been delivered; what follows comes as it happens.

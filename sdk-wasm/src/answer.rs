@@ -57,6 +57,12 @@ impl Answer {
                 self.out.push(',');
                 self.out.push_str(envelope);
             }
+            Effect::Transient { subscriptions, envelope } => {
+                self.begin("transient");
+                self.ids(subscriptions);
+                self.out.push(',');
+                self.out.push_str(envelope);
+            }
             Effect::Gap { subscriptions, gap } => {
                 self.begin("gap");
                 self.ids(subscriptions);

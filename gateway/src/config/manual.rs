@@ -10,7 +10,9 @@ Settings (file; in the environment limits.ring is ANABRANCH_LIMITS_RING):
                                       redis://USER:PASSWORD@HOST:6379/0?stream=iotsphere
                                       &partitions=1&maxlen=1000000&age=7d&wait=0&cluster=no
                                       (maxlen: entries kept, or none; wait: replicas that
-                                      must have it); with TLS rediss://…&ca=FILE
+                                      must have it; transient=FILTER,FILTER: topics that
+                                      come by Pub/Sub and are not kept); with TLS
+                                      rediss://…&ca=FILE
                                       or
                                       amqp://USER:PASSWORD@HOST:5672/VHOST?exchange=iotsphere
                                       &queue=anabranch&bind=#&from=EXCHANGE&partitions=1

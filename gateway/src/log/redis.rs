@@ -5,6 +5,7 @@
 //!   step, and the note that it keeps of what was forgotten.
 //! * `writer` appends, `reader` consumes and fetches, `tend` forgets, each on connections of its own: a blocked one must not
 //!   hold up the others.
+//! * `transient` follows channels of Pub/Sub, beside the log.
 //! * `link` connects, `route` finds the server in a cluster, `trouble` explains errors.
 //!
 //! What Redis does not tell, and how it is found: a flushed or replaced stream delivers nothing to whoever waits beyond
@@ -20,6 +21,7 @@ mod reader;
 mod route;
 mod script;
 mod tend;
+mod transient;
 mod trouble;
 mod writer;
 
@@ -29,9 +31,10 @@ pub use trouble::ACL;
 
 use super::ingest::Ward;
 use super::source::{Consumption, Fetched, Pace, Probed, Source, SourceError};
-use super::{AppendError, Budget, Capabilities, Health, NewRecord, ResetReason};
+use super::{AppendError, Budget, Capabilities, Health, NewRecord, ResetReason, Transient};
 use anabranch_protocol::cursor::{LogId, Offset, Partition, Position};
 use futures_util::future::{BoxFuture, FutureExt, ready};
+use futures_util::stream::BoxStream;
 use id::EntryId;
 use link::Link;
 use options::Keys;
@@ -168,6 +171,10 @@ impl Source for RedisSource {
             confirmed.await.unwrap_or_else(|_| Err(lost()))
         }
         .boxed()
+    }
+
+    fn transient(&self) -> Option<BoxStream<'static, Transient>> {
+        transient::start(self.shared.options.clone())
     }
 
     fn consume(

@@ -5,7 +5,7 @@
 //! what it has forgotten, wait for ever at an offset that is not there, deliver twice, or show another history after
 //! a reconnect. It need not detect any of that, and must not hide it.
 
-use super::{AppendError, Budget, Capabilities, Health, NewRecord, Record, ResetReason};
+use super::{AppendError, Budget, Capabilities, Health, NewRecord, Record, ResetReason, Transient};
 use anabranch_protocol::cursor::{LogId, Offset, Partition, Position};
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::BoxStream;
@@ -29,6 +29,11 @@ pub trait Source: Send + Sync + 'static {
 
     /// Appends, exactly as [`Log::append`](super::Log::append) says.
     fn append(&self, record: NewRecord) -> BoxFuture<'static, Result<Position, AppendError>>;
+
+    /// As [`Log::transient`](super::Log::transient).
+    fn transient(&self) -> Option<BoxStream<'static, Transient>> {
+        None
+    }
 
     /// Starts to consume at an offset, inclusive. The broker may begin elsewhere.
     fn consume(

@@ -15,7 +15,7 @@ mod tail;
 use super::source::{Source, SourceError};
 use super::{
     AppendError, Batch, Bounds, Budget, Capabilities, DEADLINE, Log, NewRecord, PassedOver, ReadError,
-    ResetReason, Start, TailEvent,
+    ResetReason, Start, TailEvent, Transient,
 };
 use anabranch_protocol::cursor::{LogId, Offset, Partition, Position};
 use futures_util::future::{BoxFuture, FutureExt};
@@ -167,6 +167,10 @@ impl<S: Source> Log for Verified<S> {
             })
         }
         .boxed()
+    }
+
+    fn transient(&self) -> Option<BoxStream<'static, Transient>> {
+        self.shared.source.transient()
     }
 
     fn tail(&self, partition: Partition, from: Start) -> BoxStream<'static, TailEvent> {

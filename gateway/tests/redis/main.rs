@@ -13,3 +13,4 @@ mod kit;
 mod outages;
 mod partitions;
 mod relay;
+mod transient;

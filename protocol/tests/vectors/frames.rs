@@ -106,6 +106,7 @@ fn server_fields(frame: &ServerFrame<'_>) -> Value {
         ServerFrame::Message { position, envelope } => {
             json!({ "type": "message", "position": position.to_string(), "envelope": envelope })
         }
+        ServerFrame::Transient { envelope } => json!({ "type": "transient", "envelope": envelope }),
         ServerFrame::CaughtUp { cursor } => json!({ "type": "caught_up", "cursor": cursor.to_string() }),
         ServerFrame::Gap(gap) => {
             let mut fields = json!({ "type": "gap" });

@@ -43,6 +43,7 @@ impl Machine {
             // Everything else makes sense only after the welcome.
             _ if self.link.online().is_none() => {}
             ServerFrame::Message { position, envelope } => self.message(position, envelope),
+            ServerFrame::Transient { envelope } => self.transient(envelope),
             ServerFrame::Subscribed { subscription, cursor, outcome } => {
                 self.subscriptions.subscribed(subscription, &cursor, outcome, &mut self.effects);
                 self.note_caught_up();
@@ -121,6 +122,14 @@ impl Machine {
             let envelope: Arc<str> = envelope.into();
             self.cache.insert(&topic, position, &envelope);
             self.effects.push_back(Effect::Deliver { subscriptions, position, envelope });
+        }
+    }
+
+    fn transient(&mut self, envelope: &str) {
+        let Ok(topic) = topic_of(envelope) else { return };
+        let subscriptions = self.subscriptions.watching(&topic);
+        if !subscriptions.is_empty() {
+            self.effects.push_back(Effect::Transient { subscriptions, envelope: envelope.into() });
         }
     }
 

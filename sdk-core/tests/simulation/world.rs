@@ -414,6 +414,7 @@ impl World {
                         self.oracle.delivered(id, envelope.topic.as_deref().expect("a topic"), position);
                     }
                 }
+                Effect::Transient { .. } => panic!("this gateway sends none"),
                 Effect::Gap { subscriptions, gap } => {
                     for id in subscriptions {
                         self.oracle.gap(id, gap.clone());

@@ -54,3 +54,28 @@ fn an_answer_to_an_earlier_question_starts_nothing() {
     body.message(11, "a");
     assert!(body.effects.is_empty(), "{:?}", body.effects);
 }
+
+#[test]
+fn what_no_log_keeps_moves_no_cursor_and_counts_nothing() {
+    let mut body = Body::online(1 << 40);
+    body.command(|machine, now| machine.subscribe(now, 1, "a/#", Start::Now).expect("a filter"));
+    body.command(|machine, now| machine.subscribe(now, 2, "b", Start::Now).expect("a filter"));
+    body.subscribed(1, 10);
+    body.subscribed(2, 10);
+    body.message(11, "a/x");
+    body.effects.clear();
+    let envelope = r#"{"metadata":{"topic":"a/y"},"payload":1}"#;
+    body.receive(&ServerFrame::Transient { envelope });
+    let [Effect::Transient { subscriptions, envelope: told }] = &body.effects[..] else {
+        panic!("{:?}", body.effects)
+    };
+    assert_eq!((&subscriptions[..], &**told), (&[1][..], envelope));
+    body.effects.clear();
+    body.receive(&ServerFrame::Mark { cursor: cursor(11), delivered: 1 });
+    assert!(!body.effects.iter().any(|effect| matches!(effect, Effect::Gap { .. })), "{:?}", body.effects);
+    // Who is parked takes none.
+    body.command(|machine, now| machine.park(now, 1));
+    body.effects.clear();
+    body.receive(&ServerFrame::Transient { envelope });
+    assert!(body.effects.is_empty(), "{:?}", body.effects);
+}

@@ -1,7 +1,7 @@
 //! From effects to the app: queues of subscriptions, results of publishes, and what a full queue does to reading.
 
 use crate::error::PublishError;
-use crate::message::Message;
+use crate::message::{Message, Transient};
 use crate::publish::Published;
 use crate::shared::{Locked, Shared};
 use crate::subscription::queue::Queue;
@@ -80,6 +80,16 @@ impl Delivery {
                 let Some(message) = Message::new(envelope, position) else { return };
                 for id in subscriptions {
                     self.push(locked, id, Event::Message(message.clone()));
+                }
+            }
+            Effect::Transient { subscriptions, envelope } => {
+                let Some(message) = Transient::new(envelope) else { return };
+                // What the app has no time for must not hold up what it must not miss.
+                let has_room =
+                    |id: &SubscriptionId| locked.queues.get(id).is_some_and(|queue| !queue.is_full());
+                let ids: Vec<SubscriptionId> = subscriptions.into_iter().filter(has_room).collect();
+                for id in ids {
+                    self.push(locked, id, Event::Transient(message.clone()));
                 }
             }
             Effect::Gap { subscriptions, gap } => {

@@ -36,6 +36,15 @@ enum Item {
     Cursor(Cursor),
 }
 
+/// The bytes of a message; other events count nothing.
+fn size(event: &Event) -> Option<usize> {
+    match event {
+        Event::Message(message) => Some(message.bytes()),
+        Event::Transient(message) => Some(message.bytes()),
+        _ => None,
+    }
+}
+
 impl Queue {
     pub(crate) fn starting_at(cursor: Option<Cursor>) -> Queue {
         Queue { inner: Mutex::new(Inner { cursor, ..Inner::default() }) }
@@ -48,9 +57,9 @@ impl Queue {
     /// Adds an event; says whether the queue is full now.
     pub(crate) fn push(&self, event: Event) -> bool {
         let mut inner = self.lock();
-        if let Event::Message(message) = &event {
+        if let Some(bytes) = size(&event) {
             inner.messages += 1;
-            inner.bytes += message.bytes();
+            inner.bytes += bytes;
         }
         inner.ended |= matches!(event, Event::Closed(_));
         inner.items.push_back(Item::Event(event));
@@ -101,9 +110,9 @@ impl Queue {
                 Some(Item::Cursor(cursor)) => inner.cursor = Some(cursor),
                 Some(Item::Event(event)) => {
                     let mut relieved = false;
-                    if let Event::Message(message) = &event {
+                    if let Some(bytes) = size(&event) {
                         inner.messages -= 1;
-                        inner.bytes -= message.bytes();
+                        inner.bytes -= bytes;
                         relieved = inner.full && inner.messages <= MESSAGES / 2 && inner.bytes <= BYTES / 2;
                         inner.full &= !relieved;
                     }

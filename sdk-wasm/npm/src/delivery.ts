@@ -130,6 +130,11 @@ export class Delivery implements Subscription {
     }
   }
 
+  /** Something that comes once and is not kept: an app that does not keep up misses it. */
+  pass(event: SubscriptionEvent, bytes: number): void {
+    if (!this.held) this.push({ event, bytes });
+  }
+
   /** The stream is not live any more. */
   lost(): void {
     if (this.live) this.freshUntil = this.host.heardAt();

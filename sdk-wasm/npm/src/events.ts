@@ -11,6 +11,14 @@ export interface MessageEvent<Payload = unknown> {
   readonly position: string;
 }
 
+/** One message that no log keeps: presence, typing. It has no position, and whoever is not there misses it. */
+export interface TransientEvent<Payload = unknown> {
+  readonly type: 'transient';
+  readonly topic: string;
+  readonly payload: Payload;
+  readonly metadata: Envelope['metadata'];
+}
+
 /** Records strictly between `after` and `before` are gone and this client has not seen them. */
 export interface GapEvent extends GapRange {
   readonly type: 'gap';
@@ -40,6 +48,7 @@ export interface ClosedEvent {
 
 export type SubscriptionEvent<Payload = unknown> =
   | MessageEvent<Payload>
+  | TransientEvent<Payload>
   | GapEvent
   | SubscribedEvent
   | LiveEvent

@@ -8,6 +8,7 @@ export type {
   MessageEvent,
   SubscribedEvent,
   SubscriptionEvent,
+  TransientEvent,
 } from './events.ts';
 export type {
   ClientOptions,

@@ -238,6 +238,11 @@ export class Session implements Host {
         const event = { type: 'message', topic: metadata.topic, payload, metadata, position } as const;
         return this.each(ids, (subscription) => subscription.push({ event, position, bytes }));
       }
+      case 'transient': {
+        const { metadata, payload } = effect[2];
+        const event = { type: 'transient', topic: metadata.topic, payload, metadata } as const;
+        return this.each(effect[1], (subscription) => subscription.pass(event, bytes));
+      }
       case 'gap': {
         const event = { type: 'gap', ...effect[2] } as const;
         return this.each(effect[1], (subscription) => subscription.push({ event, bytes: 0 }));

@@ -7,6 +7,7 @@
 //! | [`broker_killed`] | the broker dies and comes back during publishing |
 //! | [`doors`] | who gets in at all: half handshakes, deadlines, limits, origins |
 //! | [`drain`] | SIGTERM: a slot for each client, and nobody before it |
+//! | [`half_open`] | the way to the broker goes silent |
 //! | [`http`] | publishing by HTTP, health, metrics |
 //! | [`kill`] | SIGKILL, again and again, under load |
 //! | [`links`] | networks that cut, freeze, delay and refuse |
@@ -15,6 +16,7 @@
 //! | [`resume`] | what a cursor is worth: ring, log, gap, reset |
 //! | [`secrecy`] | no token in any log |
 //! | [`tls`] | certificates, and handshakes that never end |
+//! | [`transient`] | messages that no log keeps |
 //! | [`token_life`] | tokens that end, are renewed, and grant less |
 
 #![forbid(unsafe_code)]
@@ -26,6 +28,7 @@ mod brokers;
 mod doors;
 mod drain;
 mod fleet;
+mod half_open;
 mod http;
 mod kill;
 mod links;
@@ -35,3 +38,4 @@ mod resume;
 mod secrecy;
 mod tls;
 mod token_life;
+mod transient;

@@ -2,7 +2,7 @@
 
 use super::Options;
 use crate::config::Secret;
-use crate::config::value::{Raw, duration, text, whole};
+use crate::config::value::{Raw, duration, filter, text, whole};
 use crate::log::redis;
 use anabranch_protocol::limits;
 use percent_encoding::percent_decode_str;
@@ -66,6 +66,10 @@ pub(super) fn parse(scheme: &str, rest: &str, options: &mut Options<'_>) -> Redi
         "yes" => Ok(true),
         "no" => Ok(false),
         _ => Err("expected yes or no".to_owned()),
+    });
+    config.transient = options.read("transient", Vec::new(), |raw| {
+        let filters = text(raw)?;
+        filters.split(',').map(|text| filter(&Raw::Text(text.to_owned()))).collect()
     });
     config.ca = options.read("ca", None, |raw| text(raw).map(|path| Some(PathBuf::from(path))));
     if config.ca.is_some() && !config.tls {

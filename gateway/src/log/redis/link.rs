@@ -50,8 +50,8 @@ impl Connection {
     }
 }
 
-/// Connects to a place. `answer` is how long a question on this connection may take.
-pub(super) async fn connect(options: &Options, place: &Place, answer: Duration) -> RedisResult<Connection> {
+/// What connects to a place.
+pub(super) async fn client(options: &Options, place: &Place) -> RedisResult<Client> {
     let mut settings =
         RedisConnectionInfo::default().set_db(i64::from(options.database)).set_skip_set_lib_name();
     if let Some(user) = &options.user {
@@ -66,15 +66,20 @@ pub(super) async fn connect(options: &Options, place: &Place, answer: Duration) 
         true => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
     };
     let info = address.into_connection_info()?.set_redis_settings(settings);
-    let client = match &options.ca {
+    match &options.ca {
         Some(path) => {
             let ca = tokio::fs::read(path)
                 .await
                 .map_err(|error| unreadable(&path.display().to_string(), &error))?;
-            Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert: Some(ca) })?
+            Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert: Some(ca) })
         }
-        None => Client::open(info)?,
-    };
+        None => Client::open(info),
+    }
+}
+
+/// Connects to a place. `answer` is how long a question on this connection may take.
+pub(super) async fn connect(options: &Options, place: &Place, answer: Duration) -> RedisResult<Connection> {
+    let client = client(options, place).await?;
     let config =
         AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(answer));
     let connecting = client.get_multiplexed_async_connection_with_config(&config);
@@ -86,7 +91,8 @@ pub(super) async fn connect(options: &Options, place: &Place, answer: Duration) 
     Ok(Connection { asking: place.asking, ..connection })
 }
 
-fn silent() -> RedisError {
+/// No answer in time.
+pub(super) fn silent() -> RedisError {
     std::io::Error::new(std::io::ErrorKind::TimedOut, "the server does not answer").into()
 }
 

@@ -2,6 +2,7 @@
 
 use crate::config::Secret;
 use anabranch_protocol::cursor::Partition;
+use anabranch_protocol::filter::Filter;
 use anabranch_protocol::limits;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub struct Options {
     pub cluster: bool,
     /// How many replicas must have a record before its publish is confirmed. They can still be lost together.
     pub wait: u16,
+    /// Topics whose messages are not kept: they come by Pub/Sub, on channels of the same names.
+    pub transient: Vec<Filter>,
     /// Largest envelope taken, in bytes.
     pub max_record: usize,
     /// How often the entries that are to be forgotten are looked for.
@@ -54,6 +57,7 @@ impl Options {
             max_age: None,
             cluster: false,
             wait: 0,
+            transient: Vec::new(),
             max_record: limits::ENVELOPE_BYTES,
             tend_every: Duration::from_secs(1),
         }

@@ -77,6 +77,7 @@ export type Effect =
   | ['token', number, TokenReason]
   | ['timer', number | null]
   | ['message', number[], string, Envelope]
+  | ['transient', number[], Envelope]
   | ['gap', number[], GapRange]
   | ['live', number[]]
   | ['subscribed', number, Outcome]
