@@ -123,3 +123,25 @@ test('what the core remembers can be read at once', async () => {
   for (const offset of [11, 12, 13]) socket.receive(message(offset, 'a/b'));
   assert.deepEqual(client.cached('a/+', { limit: 2 }).map(({ payload }) => payload), [{ n: 12 }, { n: 13 }]);
 });
+
+test('what no log keeps has no position, moves no cursor, and is missed by an app that does not keep up', async () => {
+  const stage = new Stage();
+  const client = stage.client();
+  const subscription = client.subscribe<{ here: boolean }>('a/#', { bufferBytes: 2_000 });
+  const socket = await stage.live();
+  const transient = (topic: string) =>
+    socket.receive({ type: 'transient', envelope: { metadata: { topic }, payload: { here: true } } });
+  transient('a/b');
+  transient('b');
+  let offset = 10;
+  while (socket.of('unsubscribe').length === 0) socket.receive(message((offset += 1), 'a/c'));
+  transient('a/late');
+  const events: SubscriptionEvent<{ here: boolean }>[] = [];
+  while (socket.of('subscribe').length === 0) events.push((await subscription.next()).value);
+  const passing = events.filter((event) => event.type === 'transient');
+  assert.deepEqual(
+    passing.map((event) => [event.topic, event.payload.here]),
+    [['a/b', true]],
+  );
+  subscription.close();
+});
