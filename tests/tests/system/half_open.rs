@@ -24,6 +24,16 @@ async fn the_way_to_redis_goes_silent() {
     silent(&proxy, &log).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_way_to_rabbitmq_goes_silent() {
+    let Some(server) = brokers::had(anabranch_brokers::shared::rabbitmq()) else { return };
+    let port = server.amqp_port();
+    let proxy = ChaosProxy::start(SocketAddr::from(([127, 0, 0, 1], port))).await.expect("a proxy");
+    let log = brokers::rabbitmq_log(&server)
+        .replace(&format!(":{port}/"), &format!(":{}/", proxy.address().port()));
+    silent(&proxy, &log).await;
+}
+
 /// Runs a gateway on this log, which it reaches through the proxy, makes the proxy silent, heals it, and judges.
 pub async fn silent(proxy: &ChaosProxy, log: &str) {
     let gateway = Gateway::with(Settings::default().set("log", &format!("{log:?}"))).await;

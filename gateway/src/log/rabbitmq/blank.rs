@@ -1,6 +1,5 @@
 //! Blank records: no message, only something that can be read.
 
-use super::connect::connect;
 use super::fault::Fault;
 use super::mark;
 use super::shared::Shared;
@@ -25,7 +24,7 @@ pub(super) async fn publish(
     properties: BasicProperties,
     body: &[u8],
 ) -> Result<(), Fault> {
-    let connection = connect(&shared.options, "marks").await?;
+    let connection = shared.connector.connect("marks").await?;
     let channel = connection.create_channel().await?;
     channel.confirm_select(ConfirmSelectOptions::default()).await?;
     let mandatory = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };

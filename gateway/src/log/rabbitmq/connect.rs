@@ -5,31 +5,97 @@ use super::options::Options;
 use lapin::tcp::OwnedTLSConfig;
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
 use lapin::{Connection, ConnectionProperties};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// How long a broker may take to let us in. A frozen one accepts the socket and says nothing.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// Connects. `purpose` is what the broker's operator sees.
-pub(super) async fn connect(options: &Options, purpose: &str) -> Result<Connection, Fault> {
-    let place = options.place();
-    let tls = trust(options).await?;
-    let properties = ConnectionProperties::default()
-        .with_connection_name(format!("anabranch {purpose} (process {})", std::process::id()).into());
-    let runtime = lapin::runtime::default_runtime()?;
-    let connecting = Connection::connect_uri_with_config(uri(options), properties, tls, runtime);
-    match timeout(PATIENCE, connecting).await {
-        Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => Err(match Fault::from(error) {
-            Fault::Refused(text) => Fault::Refused(format!("{place} refuses us: {text}")),
-            Fault::Unreachable(text) | Fault::Killed(text) => {
-                Fault::Unreachable(format!("{place} cannot be reached: {text}"))
-            }
-            Fault::Gone => Fault::Gone,
-        }),
-        Err(_) => Err(Fault::Unreachable(format!("{place} let nobody in within {} s", PATIENCE.as_secs()))),
+/// What a broker says first is waited for so long, when an earlier one said nothing.
+const GREETING: Duration = Duration::from_secs(2);
+
+/// Most attempts that are given up and have not ended. The client library goes on with each, in a thread of its own,
+/// until the broker answers or the socket breaks.
+const MOST_STUCK: usize = 8;
+
+/// Connects, again and again, without piling up attempts at a broker that accepts sockets and says nothing.
+#[derive(Clone, Debug)]
+pub(super) struct Connector {
+    pub(super) options: Arc<Options>,
+    stuck: Arc<AtomicUsize>,
+}
+
+/// An attempt under way; one that is dropped is stuck until it ends.
+struct Attempt {
+    task: Option<JoinHandle<lapin::Result<Connection>>>,
+    stuck: Arc<AtomicUsize>,
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let Some(task) = self.task.take().filter(|task| !task.is_finished()) else { return };
+        let stuck = self.stuck.clone();
+        stuck.fetch_add(1, Ordering::Relaxed);
+        tokio::spawn(async move {
+            drop(task.await);
+            stuck.fetch_sub(1, Ordering::Relaxed);
+        });
     }
+}
+
+impl Connector {
+    pub(super) fn new(options: Arc<Options>) -> Connector {
+        Connector { options, stuck: Arc::default() }
+    }
+
+    /// Connects. `purpose` is what the broker's operator sees.
+    pub(super) async fn connect(&self, purpose: &str) -> Result<Connection, Fault> {
+        let options = &*self.options;
+        let place = options.place();
+        let silent = || Fault::Unreachable(format!("{place} let nobody in within {} s", PATIENCE.as_secs()));
+        match self.stuck.load(Ordering::Relaxed) {
+            0 => {}
+            MOST_STUCK.. => return Err(silent()),
+            _ if options.server.tls => {}
+            _ => match timeout(GREETING, greeting(options)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    return Err(Fault::Unreachable(format!("{place} cannot be reached: {error}")));
+                }
+                Err(_) => return Err(silent()),
+            },
+        }
+        let tls = trust(options).await?;
+        let properties = ConnectionProperties::default()
+            .with_connection_name(format!("anabranch {purpose} (process {})", std::process::id()).into());
+        let runtime = lapin::runtime::default_runtime()?;
+        let connecting = Connection::connect_uri_with_config(uri(options), properties, tls, runtime);
+        let mut attempt = Attempt { task: Some(tokio::spawn(connecting)), stuck: self.stuck.clone() };
+        let Some(task) = &mut attempt.task else { return Err(silent()) };
+        match timeout(PATIENCE, task).await {
+            Ok(Ok(Ok(connection))) => Ok(connection),
+            Ok(Ok(Err(error))) => Err(match Fault::from(error) {
+                Fault::Refused(text) => Fault::Refused(format!("{place} refuses us: {text}")),
+                Fault::Unreachable(text) | Fault::Killed(text) => {
+                    Fault::Unreachable(format!("{place} cannot be reached: {text}"))
+                }
+                Fault::Gone => Fault::Gone,
+            }),
+            Ok(Err(_)) | Err(_) => Err(silent()),
+        }
+    }
+}
+
+/// Waits until the broker says something, on a socket of its own.
+async fn greeting(options: &Options) -> std::io::Result<()> {
+    let mut socket = TcpStream::connect((options.server.host.as_str(), options.server.port)).await?;
+    socket.write_all(b"AMQP\x00\x00\x09\x01").await?;
+    socket.read_u8().await.map(drop)
 }
 
 fn uri(options: &Options) -> AMQPUri {

@@ -1,6 +1,5 @@
 //! A tail's consumer: a connection of its own, acknowledgements in multiples.
 
-use super::connect::connect;
 use super::fault::Fault;
 use super::reading::{Purpose, Reading, theirs};
 use super::shared::Shared;
@@ -72,7 +71,7 @@ async fn open(
     from: Offset,
     pace: Pace,
 ) -> Result<Consumer, Fault> {
-    let connection = connect(&shared.options, "tail").await?;
+    let connection = shared.connector.connect("tail").await?;
     let prefetch = if pace == Pace::Single { 1 } else { shared.options.prefetch };
     let attached = attach(&connection, shared.stream(partition), Place::At(theirs(from)), prefetch).await?;
     let mut health = shared.health.subscribe();

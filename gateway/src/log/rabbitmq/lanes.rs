@@ -3,9 +3,8 @@
 //! A record that the broker cannot deliver ends the whole connection, so whoever shares one could not tell whose record
 //! it was.
 
-use super::connect::connect;
+use super::connect::Connector;
 use super::fault::Fault;
-use super::options::Options;
 use lapin::Connection;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -15,7 +14,7 @@ const LANES: usize = 4;
 
 #[derive(Debug)]
 pub(super) struct Lanes {
-    options: Arc<Options>,
+    connector: Connector,
     permits: Arc<Semaphore>,
     idle: Arc<Mutex<Vec<Connection>>>,
 }
@@ -28,8 +27,8 @@ pub(super) struct Lane {
 }
 
 impl Lanes {
-    pub(super) fn new(options: Arc<Options>) -> Lanes {
-        Lanes { options, permits: Arc::new(Semaphore::new(LANES)), idle: Arc::default() }
+    pub(super) fn new(connector: Connector) -> Lanes {
+        Lanes { connector, permits: Arc::new(Semaphore::new(LANES)), idle: Arc::default() }
     }
 
     /// Waits for its turn, and connects if no connection is idle.
@@ -45,7 +44,7 @@ impl Lanes {
         };
         let connection = match idle {
             Some(connection) => connection,
-            None => connect(&self.options, "reads").await?,
+            None => self.connector.connect("reads").await?,
         };
         Ok(Lane { connection, idle: self.idle.clone(), _permit: permit })
     }

@@ -1,6 +1,5 @@
 //! The publishing side: a connection of its own, records in the order of the calls, confirms.
 
-use super::connect::connect;
 use super::echo::EchoBoard;
 use super::fault::Fault;
 use super::mark::{self, Mark};
@@ -177,7 +176,7 @@ impl Publisher {
             self.lost("it is closed");
         }
         if self.link.is_none() {
-            let connection = connect(&self.shared.options, "publish").await?;
+            let connection = self.shared.connector.connect("publish").await?;
             let events = connection.events_listener().boxed();
             topology::establish(&self.shared).await?;
             let channel = connection.create_channel().await?;

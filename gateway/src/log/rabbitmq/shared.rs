@@ -1,5 +1,6 @@
 //! What the parts of one opened RabbitMQ log have in common.
 
+use super::connect::Connector;
 use super::echo::EchoBoard;
 use super::lanes::Lanes;
 use super::options::Options;
@@ -12,6 +13,7 @@ use tokio::sync::{Mutex, watch};
 
 pub(super) struct Shared {
     pub(super) options: Arc<Options>,
+    pub(super) connector: Connector,
     pub(super) lanes: Lanes,
     pub(super) ward: Ward,
     pub(super) echoes: EchoBoard,
@@ -26,9 +28,11 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(options: Options, writer: u64) -> Shared {
         let options = Arc::new(options);
+        let connector = Connector::new(options.clone());
         let partitions = 0..options.partitions;
         Shared {
-            lanes: Lanes::new(options.clone()),
+            lanes: Lanes::new(connector.clone()),
+            connector,
             ward: Ward::default(),
             echoes: EchoBoard::new(writer),
             health: watch::Sender::new(Health::Connected),

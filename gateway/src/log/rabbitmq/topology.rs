@@ -8,7 +8,6 @@
 //!   always:           QUEUE.history, the names of the histories
 //! ```
 
-use super::connect::connect;
 use super::fault::Fault;
 use super::history::{self, Chain};
 use super::options::Options;
@@ -25,7 +24,7 @@ use lapin::{Connection, ExchangeKind};
 pub(super) async fn establish(shared: &Shared) -> Result<LogId, Fault> {
     let _one_at_a_time = shared.declaring.lock().await;
     let options = &*shared.options;
-    let connection = connect(options, "declarations").await?;
+    let connection = shared.connector.connect("declarations").await?;
     exchange(&connection, options).await?;
     queue(&connection, options, &options.history(), FieldTable::default()).await?;
     let mut chain = history::read(shared).await?;
