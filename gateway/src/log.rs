@@ -25,6 +25,9 @@ pub mod redis;
 pub mod source;
 pub mod verified;
 
+#[cfg(feature = "redis")]
+pub use redis::Options as RedisOptions;
+
 use anabranch_protocol::cursor::{Fingerprint, LogId, Offset, Partition, Position};
 use anabranch_protocol::topic::Topic;
 use bytes::Bytes;

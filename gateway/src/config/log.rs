@@ -5,14 +5,14 @@ mod memory;
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
 #[cfg(feature = "redis")]
-mod redis;
+mod redis_url;
 
 pub use file::{FileLogConfig, Fsync};
 pub use memory::MemoryLogConfig;
 #[cfg(feature = "rabbitmq")]
 pub use rabbitmq::RabbitMqLogConfig;
 #[cfg(feature = "redis")]
-pub use redis::RedisLogConfig;
+pub use redis_url::RedisLogConfig;
 
 use super::reader::Reader;
 use super::value::{Raw, text};
@@ -90,7 +90,7 @@ fn parse(url: &str, problems: &mut Vec<String>) -> Option<LogConfig> {
             return None;
         }
         #[cfg(feature = "redis")]
-        "redis" | "rediss" => LogConfig::Redis(redis::parse(scheme, path, &mut options)),
+        "redis" | "rediss" => LogConfig::Redis(redis_url::parse(scheme, path, &mut options)),
         #[cfg(not(feature = "redis"))]
         "redis" | "rediss" => {
             problems.push(format!("{scheme}:// is not in this build; it has memory: and file:PATH"));

@@ -3,7 +3,7 @@
 use super::Options;
 use crate::config::Secret;
 use crate::config::value::{Raw, duration, filter, text, whole};
-use crate::log::redis;
+use crate::log::RedisOptions;
 use anabranch_protocol::limits;
 use percent_encoding::percent_decode_str;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// `redis://user:password@host:6379/0?stream=iotsphere&maxlen=1000000&age=7d&partitions=1&wait=0&cluster=no`, and with TLS
 /// `rediss://…&ca=FILE`.
-pub type RedisLogConfig = redis::Options;
+pub type RedisLogConfig = RedisOptions;
 
 const PORT: u16 = 6379;
 
