@@ -18,15 +18,15 @@ const here = (path: string): string => fileURLToPath(new URL(path, import.meta.u
 
 /**
  * The demo that `ANABRANCH_DEMO_URL` names, or one of our own: the launcher that `ANABRANCH_DEMO` names, else the one that
- * `cargo xtask demo` has built, on free ports and with a new log.
+ * `cargo xtask demo` has built, on free ports and with a new log; or with a broker as the log, by its URL.
  */
-export async function startDemo(): Promise<DemoProcess> {
+export async function startDemo(log?: string): Promise<DemoProcess> {
   const running = process.env['ANABRANCH_DEMO_URL'];
-  if (running) return { url: running, stop: () => Promise.resolve() };
+  if (running && !log) return { url: running, stop: () => Promise.resolve() };
   const program = process.env['ANABRANCH_DEMO'] ?? here('../../target/debug/demo');
   if (!existsSync(program)) throw new Error(`${program} is not built: run "cargo xtask demo" once, or set ANABRANCH_DEMO`);
   const state = await mkdtemp(join(tmpdir(), 'anabranch-story-'));
-  const child = spawn(program, ['--port', '0', '--state', state, '--site', here('../dist')], {
+  const child = spawn(program, ['--port', '0', '--state', state, '--site', here('../dist'), ...(log ? ['--log', log] : [])], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   const ended = once(child, 'exit');

@@ -20,7 +20,7 @@ pub fn find_chromium() -> Option<PathBuf> {
     names.into_iter().find_map(on_path)
 }
 
-fn on_path(program: &str) -> Option<PathBuf> {
+pub fn on_path(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
