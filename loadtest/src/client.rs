@@ -92,6 +92,31 @@ impl Client {
         }
     }
 
+    /// Hands every text frame to `hear` and answers pings, until the connection ends; returns why.
+    pub async fn listen(mut self, mut hear: impl FnMut(&str)) -> anyhow::Error {
+        loop {
+            let mut taken = 0;
+            while let Some((opcode, start, end)) = whole(&self.received[taken..]) {
+                let text = std::str::from_utf8(&self.received[taken + start..taken + end]);
+                match (opcode, text) {
+                    (1, Ok(r#"{"type":"ping"}"#)) => {
+                        if let Err(error) = self.stream.write_all(&masked(br#"{"type":"pong"}"#)).await {
+                            return error.into();
+                        }
+                    }
+                    (1, Ok(text)) => hear(text),
+                    (8, text) => return anyhow::anyhow!("the gateway closed the connection: {text:?}"),
+                    _ => {}
+                }
+                taken += end;
+            }
+            self.received.drain(..taken);
+            if let Err(error) = self.receive().await {
+                return error;
+            }
+        }
+    }
+
     async fn say(&mut self, frame: &ClientFrame<'_>) -> Result<()> {
         self.stream.write_all(&masked(frame.to_json().as_bytes())).await?;
         Ok(())
@@ -116,7 +141,7 @@ impl Client {
     async fn receive(&mut self) -> Result<()> {
         // Without room asked for, there is no buffer while nothing comes.
         self.stream.readable().await?;
-        let mut chunk = [0; 4096];
+        let mut chunk = [0; 16 * 1024];
         let count = self.stream.read(&mut chunk).await?;
         ensure!(count > 0, "the gateway ended the connection");
         self.received.extend_from_slice(&chunk[..count]);

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 
-/// A gateway with a memory log on a port of its own. It drains and ends when this is dropped.
+/// A gateway on a port of its own. It drains and ends when this is dropped.
 pub struct Gateway {
     pub address: SocketAddr,
     pub issuer: Issuer,
@@ -38,14 +38,14 @@ pub fn program(given: Option<PathBuf>) -> Result<PathBuf> {
 }
 
 impl Gateway {
-    /// Starts a gateway with these settings (`limits.connections=10000`), and returns when it listens.
+    /// Starts a gateway with these settings (`limits.connections=10000`), by default on a memory log, and returns when it listens.
     pub async fn start(program: &Path, settings: &[String]) -> Result<Gateway> {
         let folder = tempfile::tempdir()?;
         let key = folder.path().join("key");
         let secret = format!("a key for one run of the load generator, by process {:08}", std::process::id());
         std::fs::write(&key, &secret)?;
         let mut command = Command::new(program);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--log", "memory:", "--stop-with-stdin"]);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--stop-with-stdin", "--set", "log=memory:"]);
         command.arg("--auth-key-file").arg(&key);
         for setting in settings {
             command.args(["--set", setting]);
@@ -66,6 +66,10 @@ impl Gateway {
         let address =
             rest.split(' ').next().unwrap_or_default().parse().context("where the gateway listens")?;
         Ok(Gateway { address, issuer: Issuer::new(secret), child, _stdin: stdin, _folder: folder })
+    }
+
+    pub fn pid(&self) -> Result<u32> {
+        self.child.id().context("the gateway has ended")
     }
 
     /// Its memory that lies in RAM (`VmRSS`), in bytes.

@@ -4,12 +4,17 @@
 //! |---|---|
 //! | `gateway.rs` | `anabranch serve` as a child process, and what the kernel says of it |
 //! | `client.rs` | a WebSocket client that costs next to nothing |
+//! | `broker.rs`, `publisher.rs` | a private broker, and what puts messages on it |
+//! | `latency.rs` | how long deliveries took, and what a process used of the CPU |
 //! | `token.rs` | a principal for each connection |
 //! | `report.rs` | figures as a table or as JSON |
 //! | `scenario/` | the scenarios |
 
+mod broker;
 mod client;
 mod gateway;
+mod latency;
+mod publisher;
 mod report;
 mod scenario;
 mod token;
@@ -37,6 +42,8 @@ struct Args {
 enum Scenario {
     /// What an idle connection with one subscription costs in memory
     Idle(scenario::idle::Args),
+    /// Throughput and latency through a real broker
+    Through(scenario::through::Args),
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -45,6 +52,7 @@ async fn main() -> anyhow::Result<()> {
     let program = gateway::program(args.gateway)?;
     let report = match args.scenario {
         Scenario::Idle(idle) => scenario::idle::run(idle, &program).await?,
+        Scenario::Through(through) => scenario::through::run(through, &program).await?,
     };
     report.print(args.json)
 }

@@ -1,0 +1,50 @@
+//! A private broker for one run, and its CPU time.
+
+use anabranch_brokers::{RabbitMq, RabbitMqOptions, Redis, RedisOptions};
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+
+/// Which broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    Rabbitmq,
+    Redis,
+}
+
+/// A broker of this run. It ends when this is dropped.
+pub struct Broker {
+    server: Server,
+    _folder: TempDir,
+}
+
+enum Server {
+    RabbitMq(RabbitMq),
+    Redis(Redis),
+}
+
+impl Broker {
+    pub fn start(kind: Kind) -> Result<Broker> {
+        let folder = tempfile::tempdir()?;
+        let server = match kind {
+            Kind::Rabbitmq => Server::RabbitMq(RabbitMq::start(RabbitMqOptions::new(folder.path()))?),
+            Kind::Redis => Server::Redis(Redis::start(RedisOptions::new(folder.path()))?),
+        };
+        Ok(Broker { server, _folder: folder })
+    }
+
+    /// For the gateway's `--log`, with the defaults of everything.
+    pub fn url(&self) -> String {
+        match &self.server {
+            Server::RabbitMq(server) => server.url(),
+            Server::Redis(server) => server.url(),
+        }
+    }
+
+    pub fn pid(&self) -> Result<u32> {
+        let pid = match &self.server {
+            Server::RabbitMq(server) => server.pid(),
+            Server::Redis(server) => server.pid(),
+        };
+        pid.context("the broker has ended")
+    }
+}

@@ -1,0 +1,283 @@
+//! Messages that a device puts on a broker, until they are with those who watch.
+//!
+//! ```text
+//!   this program ──▶ broker ──▶ gateway ──▶ 1,000 connections of this program
+//! ```
+//!
+//! Each subscriber's filter matches one topic in a hundred, so each message goes to a hundredth of them. The time of a
+//! delivery runs from the moment at which the message was due to be published, so that a publisher which falls behind
+//! shows as latency and cannot hide it, to the moment at which the subscriber has read the frame.
+
+use crate::broker::{Broker, Kind};
+use crate::client::Client;
+use crate::gateway::Gateway;
+use crate::latency::{Latencies, cpu_time};
+use crate::publisher::Publisher;
+use crate::report::{Figure, Report};
+use anyhow::{Context, Result, ensure};
+use futures_util::{StreamExt, stream};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+/// A subscriber sees one topic in so many.
+const GROUPS: u32 = 100;
+/// Topics in each group.
+const DEVICES: u32 = 10;
+/// How often what is due is published.
+const TICK: Duration = Duration::from_millis(2);
+/// How long the last deliveries may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The mean that the platform asks for, in microseconds.
+const BUDGET: u64 = 50_000;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Which broker; a private one is started
+    #[arg(long, value_enum)]
+    broker: Kind,
+
+    /// Messages for each second; several rates are tried one after the other
+    #[arg(long, value_delimiter = ',', default_value = "10000")]
+    rates: Vec<u32>,
+
+    /// How long each rate is kept up, in seconds
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=600))]
+    seconds: u32,
+
+    /// Connections
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    subscribers: u32,
+
+    /// Bytes of each payload, about
+    #[arg(long, default_value_t = 200)]
+    bytes: usize,
+
+    /// A further setting of the gateway, KEY=VALUE; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+}
+
+/// What the subscribers have received in one round.
+#[derive(Default)]
+struct Tally {
+    round: u32,
+    latencies: Latencies,
+    /// Deliveries of an earlier round that came too late to count.
+    late: u64,
+}
+
+pub async fn run(args: Args, program: &Path) -> Result<Report> {
+    eprintln!("starting a private {:?} …", args.broker);
+    let broker = Broker::start(args.broker)?;
+    let mut settings: Vec<String> = vec![format!("log={:?}", broker.url())];
+    settings.extend(args.settings.iter().cloned());
+    let gateway = Gateway::start(program, &settings).await?;
+    let began = Instant::now();
+    let tally = Arc::new(Mutex::new(Tally::default()));
+    let numbers = 0..args.subscribers;
+    let mut opening = stream::iter(numbers).map(|number| open(&gateway, number)).buffer_unordered(64);
+    while let Some(client) = opening.next().await {
+        tokio::spawn(watch(client?, Arc::clone(&tally), began));
+    }
+    let mut publisher = Publisher::connect(args.broker, &broker.url()).await?;
+
+    let bar = ProgressBar::new(u64::from(args.seconds) * args.rates.len() as u64);
+    bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} s  {msg}")?);
+    let mut rows = Vec::new();
+    for (round, &rate) in (1..).zip(&args.rates) {
+        bar.set_message(format!("{rate} messages/s"));
+        *lock(&tally) = Tally { round, ..Tally::default() };
+        let pids = [gateway.pid()?, broker.pid()?, std::process::id()];
+        let before = pids.map(cpu_time);
+        let started = Instant::now();
+        let (count, slowest) = publish(&mut publisher, &args, round, rate, began, &bar).await?;
+        let took = started.elapsed();
+        // Each group has the same number of subscribers, but for the remainder.
+        let expected = deliveries(count, args.subscribers);
+        let settled = settle(&tally, expected).await;
+        let mut cpu = Vec::new();
+        for (pid, before) in pids.into_iter().zip(before) {
+            cpu.push(share(cpu_time(pid)?.saturating_sub(before?), started.elapsed()));
+        }
+        let Tally { mut latencies, .. } = std::mem::take(&mut *lock(&tally));
+        let [p50, p99, p999, max] = latencies.percentiles([50_000, 99_000, 99_900, 100_000]);
+        let lost = expected.saturating_sub(latencies.count() as u64);
+        let mean = latencies.mean();
+        let published = (count as f64 / took.as_secs_f64()).round() as u64;
+        if !settled {
+            eprintln!("{rate}/s: {lost} deliveries were still missing {PATIENCE:?} after the last publish");
+        }
+        if slowest > TICK * 25 {
+            eprintln!(
+                "{rate}/s: the generator itself was {slowest:?} late at worst: read the tail with care"
+            );
+        }
+        let count = latencies.count() as u64;
+        rows.push([&[u64::from(rate), published, count, lost, mean, p50, p99, p999, max][..], &cpu].concat());
+    }
+    bar.finish_and_clear();
+    let first = rows.first().context("a rate")?;
+    Ok(Report {
+        scenario: "through",
+        figures: vec![
+            Figure {
+                name: "mean latency at the first rate",
+                value: first[4],
+                unit: "µs",
+                budget: Some(BUDGET),
+            },
+            Figure {
+                name: "deliveries missing at the first rate",
+                value: first[3],
+                unit: "",
+                budget: Some(0),
+            },
+        ],
+        columns: vec![
+            "asked/s",
+            "published/s",
+            "deliveries",
+            "missing",
+            "mean µs",
+            "p50",
+            "p99",
+            "p99.9",
+            "max",
+            "gateway CPU %",
+            "broker CPU %",
+            "generator CPU %",
+        ],
+        rows,
+    })
+}
+
+async fn open(gateway: &Gateway, number: u32) -> Result<Client> {
+    let filter = format!("iotsphere/load/g{}/+", number % GROUPS);
+    let token = gateway.issuer.token(&format!("user-{number}"), &filter);
+    Client::open(gateway.address, number as usize, &token, &filter).await
+}
+
+/// Writes down every delivery of the round.
+async fn watch(client: Client, tally: Arc<Mutex<Tally>>, began: Instant) {
+    let error = client
+        .listen(|text| {
+            let Some((round, due)) = stamp(text) else { return };
+            let now = began.elapsed().as_micros() as u64;
+            let mut tally = lock(&tally);
+            if tally.round == round {
+                tally.latencies.add(now.saturating_sub(due));
+            } else {
+                tally.late += 1;
+            }
+        })
+        .await;
+    eprintln!("a connection was lost: {error:#}");
+}
+
+/// Publishes one round. Returns how many messages, and how late the most belated tick was.
+async fn publish(
+    publisher: &mut Publisher,
+    args: &Args,
+    round: u32,
+    rate: u32,
+    began: Instant,
+    bar: &ProgressBar,
+) -> Result<(u64, Duration)> {
+    ensure!(rate > 0, "a rate of 0 messages/s measures nothing");
+    let total = u64::from(rate) * u64::from(args.seconds);
+    let padding = "x".repeat(args.bytes);
+    let started = Instant::now();
+    let (mut sent, mut slowest) = (0u64, Duration::ZERO);
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let done = bar.position();
+    while sent < total {
+        ticks.tick().await;
+        let elapsed = started.elapsed();
+        let due = total.min((elapsed.as_secs_f64() * f64::from(rate)) as u64);
+        let mut messages = Vec::new();
+        for number in sent..due {
+            let at = started + Duration::from_secs_f64(number as f64 / f64::from(rate));
+            slowest = slowest.max(at.elapsed());
+            let micros = at.duration_since(began).as_micros() as u64;
+            messages.push(message(round, number, micros, &padding));
+        }
+        publisher.publish(&messages).await?;
+        sent = due;
+        bar.set_position(done + elapsed.as_secs().min(args.seconds.into()));
+    }
+    Ok((total, slowest))
+}
+
+fn message(round: u32, number: u64, micros: u64, padding: &str) -> (String, String) {
+    let topics = u64::from(GROUPS * DEVICES);
+    let (group, device) = (number % u64::from(GROUPS), number % topics / u64::from(GROUPS));
+    let topic = format!("iotsphere/load/g{group}/d{device}");
+    let envelope = format!(
+        r#"{{"metadata":{{"messageId":"{round}-{number}","timestamp":"2026-01-01T00:00:00Z","topic":"{topic}","source":"loadtest","messageType":"event","version":"1.0"}},"payload":{{"p":"{padding}","r":"{round}","t":"{micros}"}}}}"#
+    );
+    (topic, envelope)
+}
+
+/// The round and the time of a message, from the end of its frame.
+fn stamp(frame: &str) -> Option<(u32, u64)> {
+    let at = frame.rfind(r#""r":""#)?;
+    let rest = frame.get(at + 5..)?;
+    let (round, rest) = rest.split_once(r#"","t":""#)?;
+    let (micros, _) = rest.split_once('"')?;
+    Some((round.parse().ok()?, micros.parse().ok()?))
+}
+
+/// How many deliveries so many messages make.
+fn deliveries(messages: u64, subscribers: u32) -> u64 {
+    let groups = u64::from(GROUPS);
+    let watchers =
+        |group: u64| u64::from(subscribers) / groups + u64::from(group < u64::from(subscribers) % groups);
+    (0..groups)
+        .map(|group| (messages / groups + u64::from(group < messages % groups)) * watchers(group))
+        .sum()
+}
+
+/// Waits for the last deliveries.
+async fn settle(tally: &Mutex<Tally>, expected: u64) -> bool {
+    let all_there = async {
+        let mut ticks = interval(Duration::from_millis(20));
+        while (lock(tally).latencies.count() as u64) < expected {
+            ticks.tick().await;
+        }
+    };
+    timeout(PATIENCE, all_there).await.is_ok()
+}
+
+/// Percent of one core.
+fn share(cpu: Duration, of: Duration) -> u64 {
+    (100.0 * cpu.as_secs_f64() / of.as_secs_f64()).round() as u64
+}
+
+fn lock(tally: &Mutex<Tally>) -> std::sync::MutexGuard<'_, Tally> {
+    tally.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stamps_are_found_at_the_end_of_a_frame() {
+        let (topic, envelope) = message(3, 1234, 5_678_901, "padding");
+        assert_eq!(topic, "iotsphere/load/g34/d2");
+        let frame = format!(r#"{{"type":"message","position":"0:7:00000000","envelope":{envelope}}}"#);
+        assert_eq!(stamp(&frame), Some((3, 5_678_901)));
+        assert_eq!(stamp(r#"{"type":"ping"}"#), None);
+        anabranch_protocol::envelope::Envelope::parse(&envelope).expect("an envelope");
+    }
+
+    #[test]
+    fn deliveries_are_counted_group_by_group() {
+        assert_eq!(deliveries(1_000, 1_000), 10_000);
+        assert_eq!(deliveries(101, 101), 2 * 2 + 99, "the first group has two watchers and two messages");
+    }
+}
