@@ -72,7 +72,7 @@ struct Tally {
 pub async fn run(args: Args, program: &Path) -> Result<Report> {
     eprintln!("starting a private {:?} …", args.broker);
     let broker = Broker::start(args.broker)?;
-    let mut settings: Vec<String> = vec![format!("log={:?}", broker.url())];
+    let mut settings: Vec<String> = vec![format!("log={}", broker.url())];
     settings.extend(args.settings.iter().cloned());
     let gateway = Gateway::start(program, &settings).await?;
     let began = Instant::now();
