@@ -35,6 +35,9 @@ impl Publisher {
 
     /// Hands some messages to the broker, in order: topics and envelopes.
     pub async fn publish(&mut self, messages: &[(String, String)]) -> Result<()> {
+        if messages.is_empty() {
+            return Ok(());
+        }
         match self {
             Publisher::RabbitMq { channel, .. } => {
                 for (topic, envelope) in messages {
