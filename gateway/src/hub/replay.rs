@@ -133,3 +133,53 @@ impl Replay {
         Ok(page)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::conformance::record;
+    use crate::log::memory::{self, MemoryLog};
+
+    fn at(offset: u64) -> Position {
+        Position { partition: 0, offset: Offset(offset), fingerprint: None }
+    }
+
+    async fn replay_of(numbers: impl IntoIterator<Item = u64>) -> (Arc<Replay>, Arc<Publisher>) {
+        let log = MemoryLog::new(memory::Options::default());
+        let publisher = Publisher::new(log.clone());
+        for number in numbers {
+            let record = record(number);
+            let key = record.key;
+            let position = log.append(record).await.expect("appended");
+            publisher.note(key, position);
+        }
+        (Replay::new(log, publisher.clone()), publisher)
+    }
+
+    fn offsets(page: &Page) -> Vec<u64> {
+        (0..page.block.len()).map(|frame| page.block.position(frame).offset.0).collect()
+    }
+
+    #[tokio::test]
+    async fn of_a_message_that_was_stored_twice_the_first_copy_is_read() {
+        let (replay, _) = replay_of([1, 2, 1, 3, 3]).await;
+        let page = replay.page(at(0)).await.expect("a page");
+        assert_eq!(offsets(&page), [1, 2, 4]);
+        assert_eq!(page.covered.offset, Offset(5), "what is left out is covered all the same");
+    }
+
+    #[tokio::test]
+    async fn a_whole_page_serves_everyone_who_is_in_it() {
+        let (replay, _) = replay_of(0..ALIGN + 10).await;
+        let page = replay.clone().page(at(7)).await.expect("a page");
+        assert_eq!((page.covered.offset.0, page.block.len()), (ALIGN, ALIGN as usize));
+        let other = replay.clone().page(at(300)).await.expect("a page");
+        assert!(Arc::ptr_eq(&page.block, &other.block));
+        assert_eq!(replay.pages().whole.len(), 1);
+        // The log's end may move: it is read anew each time.
+        let end = replay.clone().page(at(ALIGN)).await.expect("a page");
+        assert_eq!(end.block.len(), 10);
+        assert_eq!(replay.pages().whole.len(), 1);
+        assert!(replay.pages().reading.is_empty(), "nothing is under way any more");
+    }
+}
