@@ -35,6 +35,9 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use std::time::Duration;
 
+/// The library that tells of every trouble with a broker in its own words, beside ours.
+pub const LIBRARY: &str = "lapin";
+
 /// A log as this gateway sees it: ordered partitions of records.
 ///
 /// ```text

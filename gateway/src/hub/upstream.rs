@@ -121,7 +121,12 @@ impl Upstream {
     fn measured(&self, partition: Partition, records: u64) {
         let mut partitions = self.lock();
         let Some(state) = partitions.get_mut(usize::from(partition)) else { return };
-        let milliseconds = if records == 0 { 0 } else { crate::log::now().saturating_sub(state.read_time) };
+        let milliseconds = match (records, state.read_time) {
+            (0, _) => 0,
+            // Nothing was read yet: nobody knows how old that is, but at least since when it is tried.
+            (_, 0) => state.since.elapsed().as_millis() as u64,
+            (_, time) => crate::log::now().saturating_sub(time),
+        };
         state.lag = Lag { records, milliseconds };
         let label = partition.to_string();
         metrics::gauge!("anabranch_log_lag_records", "partition" => label.clone()).set(records as f64);

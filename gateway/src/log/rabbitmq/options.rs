@@ -54,7 +54,16 @@ pub struct Server {
     pub password: Secret,
 }
 
+/// The nodes' canaries. A node whose canaries do not come back is never ready.
+const CANARIES: &str = "$anabranch.#";
+
 impl Options {
+    /// The binding keys: those that are set, and the canaries'.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        let covered = self.bindings.iter().any(|key| key == "#" || key == CANARIES);
+        self.bindings.iter().map(String::as_str).chain((!covered).then_some(CANARIES))
+    }
+
     /// The defaults, for a server.
     pub fn at(server: Server) -> Options {
         Options {

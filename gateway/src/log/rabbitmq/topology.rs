@@ -144,16 +144,10 @@ async fn bind(connection: &Connection, options: &Options) -> Result<(), Fault> {
         bound.map_err(refused(format!("{ours:?} cannot be bound to the exchange {from:?}")))?;
     }
     if options.partitions == 1 {
-        for key in &options.bindings {
+        for key in options.keys() {
             let queue = options.queue.as_str();
             let bound = channel
-                .queue_bind(
-                    queue.into(),
-                    ours.into(),
-                    key.as_str().into(),
-                    QueueBindOptions::default(),
-                    none(),
-                )
+                .queue_bind(queue.into(), ours.into(), key.into(), QueueBindOptions::default(), none())
                 .await;
             bound.map_err(refused(format!("the queue {queue:?} cannot be bound to {ours:?}")))?;
         }
@@ -180,12 +174,12 @@ async fn bind(connection: &Connection, options: &Options) -> Result<(), Fault> {
             .await;
         bound.map_err(refused(format!("the queue {queue:?} cannot be bound to {divider:?}")))?;
     }
-    for key in &options.bindings {
+    for key in options.keys() {
         let bound = channel
             .exchange_bind(
                 divider.as_str().into(),
                 ours.into(),
-                key.as_str().into(),
+                key.into(),
                 ExchangeBindOptions::default(),
                 none(),
             )
