@@ -63,6 +63,30 @@ async fn it_is_stepped_over_and_announced() {
 }
 
 #[tokio::test]
+async fn the_first_record_may_be_the_one() {
+    let Some(server) = server() else { return };
+    let options = devices(&server);
+    let log = open(&options).await;
+    let foreign = Foreign::new(&options).await;
+    mqtt::publish(server.mqtt_port(), &long(&options), b"1").await;
+    let key = format!("{}.d1", options.queue);
+    foreign.publish(&key, b"2").await;
+    let mut follower = Follower::start(&log, Start::Earliest);
+    follower.until_records(1).await;
+    assert_eq!(payload(&follower.records[0]), "2");
+    let good = follower.records[0].position;
+    // Where the log begins is a question that quiet tails ask every second.
+    let bounds = log.bounds(0).await.expect("bounds");
+    assert_eq!((bounds.oldest, bounds.newest), (good.offset, Some(good)));
+    let all = Budget { records: usize::MAX, bytes: usize::MAX };
+    let batch = log.read(0, Offset(good.offset.0 - 1), all).await.expect("readable");
+    assert_eq!(batch.records.iter().map(|record| record.position).collect::<Vec<_>>(), [good]);
+    foreign.publish(&key, b"3").await;
+    follower.until_records(2).await;
+    assert!(follower.gaps.len() <= 1 && follower.resets.is_empty(), "{:?}", follower.gaps);
+}
+
+#[tokio::test]
 async fn in_a_crowd_it_takes_few_with_it_and_all_are_accounted_for() {
     let Some(server) = server() else { return };
     let options = devices(&server);

@@ -5,13 +5,13 @@ use super::options::Options;
 use lapin::tcp::OwnedTLSConfig;
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
 use lapin::{Connection, ConnectionProperties};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// How long a broker may take to let us in. A frozen one accepts the socket and says nothing.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -28,6 +28,8 @@ const MOST_STUCK: usize = 8;
 pub(super) struct Connector {
     pub(super) options: Arc<Options>,
     stuck: Arc<AtomicUsize>,
+    /// When the broker let us in last.
+    entered: Arc<Mutex<Option<Instant>>>,
 }
 
 /// An attempt under way; one that is dropped is stuck until it ends.
@@ -50,7 +52,12 @@ impl Drop for Attempt {
 
 impl Connector {
     pub(super) fn new(options: Arc<Options>) -> Connector {
-        Connector { options, stuck: Arc::default() }
+        Connector { options, stuck: Arc::default(), entered: Arc::default() }
+    }
+
+    /// Whether the broker has let us in since then, for whatever purpose.
+    pub(super) fn entered_since(&self, then: Instant) -> bool {
+        self.entered.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|entered| entered > then)
     }
 
     /// Connects. `purpose` is what the broker's operator sees.
@@ -78,7 +85,10 @@ impl Connector {
         let mut attempt = Attempt { task: Some(tokio::spawn(connecting)), stuck: self.stuck.clone() };
         let Some(task) = &mut attempt.task else { return Err(silent()) };
         match timeout(PATIENCE, task).await {
-            Ok(Ok(Ok(connection))) => Ok(connection),
+            Ok(Ok(Ok(connection))) => {
+                *self.entered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+                Ok(connection)
+            }
             Ok(Ok(Err(error))) => Err(match Fault::from(error) {
                 Fault::Refused(text) => Fault::Refused(format!("{place} refuses us: {text}")),
                 Fault::Unreachable(text) | Fault::Killed(text) => {

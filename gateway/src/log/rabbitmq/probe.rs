@@ -4,8 +4,7 @@
 //! each answer is newer than its question.
 
 use super::fault::Fault;
-use super::lanes::Lane;
-use super::reading::{Purpose, Reading, ours};
+use super::reading::{Purpose, Reading, ours, theirs};
 use super::shared::Shared;
 use super::stream::{self, Place, attach};
 use super::{blank, mark};
@@ -95,21 +94,54 @@ fn closed() -> SourceError {
 
 /// The place of the first entry that can be read.
 async fn earliest(shared: &Arc<Shared>, partition: Partition) -> Result<Offset, SourceError> {
+    let sight = shared.sight(partition);
+    // Looked at again, since retention may have passed it: then the broker begins behind it.
+    if let Some(known) = sight.behind_poison()
+        && let Ok(Some(first)) = first(shared, partition, Place::At(theirs(known)), SILENCE).await
+    {
+        return Ok(first);
+    }
     for patience in [SILENCE, PATIENCE] {
-        let lane = shared.lanes.take().await?;
-        if let Some(first) = first(&lane, shared.stream(partition), patience).await? {
-            lane.give_back();
-            return Ok(shared.sight(partition).earliest(ours(first)));
+        match first(shared, partition, Place::First, patience).await {
+            Ok(Some(first)) => return Ok(sight.earliest(first)),
+            Ok(None) => blank::append(shared, partition).await?,
+            Err(Fault::Killed(_)) => return behind_poison(shared, partition).await,
+            Err(fault) => return Err(fault.into()),
         }
-        drop(lane);
-        blank::append(shared, partition).await?;
     }
     Err(silent(shared, partition))
 }
 
-async fn first(lane: &Lane, stream: &str, patience: Duration) -> Result<Option<u64>, Fault> {
-    let mut attached = attach(lane.connection(), stream, Place::First, 1).await?;
-    attached.next(patience).await?.map(|delivery| stream::offset(&delivery)).transpose()
+/// The first entries cannot be read: the first that can, found by halving. Every record before it is as good as
+/// forgotten, until retention really forgets it. That takes some thirty connections, so the place is kept for a while.
+async fn behind_poison(shared: &Arc<Shared>, partition: Partition) -> Result<Offset, SourceError> {
+    let mut readable = latest(shared, partition).await?.offset;
+    let mut killed = Offset(0);
+    while readable.0 - killed.0 > 1 {
+        let middle = Offset(killed.0 + (readable.0 - killed.0) / 2);
+        match first(shared, partition, Place::At(theirs(middle)), SILENCE).await {
+            Ok(_) => readable = middle,
+            Err(Fault::Killed(_)) => killed = middle,
+            Err(fault) => return Err(fault.into()),
+        }
+    }
+    shared.sight(partition).found_behind_poison(readable);
+    Ok(readable)
+}
+
+async fn first(
+    shared: &Shared,
+    partition: Partition,
+    place: Place,
+    patience: Duration,
+) -> Result<Option<Offset>, Fault> {
+    let lane = shared.lanes.take().await?;
+    let mut attached = attach(lane.connection(), shared.stream(partition), place, 1).await?;
+    let Some(first) = attached.next(patience).await? else { return Ok(None) };
+    let first = ours(stream::offset(&first)?);
+    drop(attached);
+    lane.give_back();
+    Ok(Some(first))
 }
 
 async fn latest(shared: &Arc<Shared>, partition: Partition) -> Result<Newest, SourceError> {

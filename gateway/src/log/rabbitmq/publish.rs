@@ -154,6 +154,7 @@ impl Publisher {
     async fn ready(&mut self) -> Result<(), String> {
         if let Some(Failure { why, since, pause }) = &self.failure
             && since.elapsed() < *pause
+            && !self.shared.connector.entered_since(*since)
         {
             return Err(why.clone());
         }

@@ -3,10 +3,13 @@
 use anabranch_protocol::cursor::Offset;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Most holes that are remembered. RabbitMQ leaves one for each segment.
 const HOLES: usize = 4096;
+
+/// How long a place is kept that took much effort to find.
+const EFFORT: Duration = Duration::from_secs(30);
 
 /// How far readers have come, and which offsets never were records.
 ///
@@ -22,6 +25,8 @@ pub(super) struct Sight {
 struct State {
     highest: Option<Offset>,
     tailed: Option<Instant>,
+    /// The first offset that can be read, where unreadable ones stand before it, and when that was found out.
+    behind_poison: Option<(Offset, Instant)>,
     /// Jumps, as the offsets that did not come, not yet known to be holes.
     suspects: VecDeque<(Offset, Offset)>,
     /// By its last offset, the first one of each hole.
@@ -67,6 +72,16 @@ impl Sight {
     /// When a tail was given a record.
     pub(super) fn last_tailed(&self) -> Option<Instant> {
         self.lock().tailed
+    }
+
+    /// What can be read first, if that was found out with much effort a short while ago.
+    pub(super) fn behind_poison(&self) -> Option<Offset> {
+        let (offset, found) = self.lock().behind_poison?;
+        (found.elapsed() < EFFORT).then_some(offset)
+    }
+
+    pub(super) fn found_behind_poison(&self, offset: Offset) {
+        self.lock().behind_poison = Some((offset, Instant::now()));
     }
 
     /// The stream was deleted: what was seen was another.
