@@ -10,6 +10,7 @@ use redis::aio::MultiplexedConnection;
 const NAME: &str = "iotsphere";
 
 /// A connection to a broker.
+#[expect(clippy::large_enum_variant, reason = "there is one in the whole program")]
 pub enum Publisher {
     RabbitMq {
         channel: Channel,

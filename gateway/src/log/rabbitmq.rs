@@ -50,6 +50,9 @@ use std::fmt;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
+/// Orders to the publisher that wait: all appends that may be open, and questions about the newest record.
+const ORDERS: usize = echo::APPENDS + 1_024;
+
 /// Opens it: declares what is missing, if it may, and finds out which history there is.
 pub async fn open(options: Options, patience: Patience) -> Result<Verified<RabbitMq>, OpenError> {
     let writer = getrandom::u64().map_err(|error| OpenError::Unreachable(error.to_string()))?;
@@ -61,7 +64,7 @@ pub async fn open(options: Options, patience: Patience) -> Result<Verified<Rabbi
     })?;
     let probes = (0..shared.options.partitions).map(|partition| Arc::new(Probes::start(&shared, partition)));
     let probes: Vec<_> = probes.collect();
-    let (orders, ordered) = mpsc::unbounded_channel();
+    let (orders, ordered) = mpsc::channel(ORDERS);
     tokio::spawn(publish::run(shared.clone(), probes.clone(), ordered));
     Ok(Verified::new(Arc::new(RabbitMq { shared, probes, orders }), id, patience))
 }
@@ -71,7 +74,7 @@ pub struct RabbitMq {
     shared: Arc<Shared>,
     probes: Vec<Arc<Probes>>,
     /// Ends the publisher when it is dropped.
-    orders: mpsc::UnboundedSender<Order>,
+    orders: mpsc::Sender<Order>,
 }
 
 impl fmt::Debug for RabbitMq {
@@ -122,7 +125,10 @@ impl Source for RabbitMq {
             let why = "too many records wait for RabbitMQ's confirm".to_owned();
             return ready(Err(AppendError::Blocked(why))).boxed();
         };
-        drop(self.orders.send(Order::Publish(Parcel { mark, key, body: record.envelope })));
+        if self.orders.try_send(Order::Publish(Parcel { mark, key, body: record.envelope })).is_err() {
+            let why = "too many records wait to be sent to RabbitMQ".to_owned();
+            self.shared.echoes.failed(mark.sequence, AppendError::Blocked(why));
+        }
         async move {
             let lost = |_| Err(AppendError::Unknown("the log was closed".to_owned()));
             verdict.await.unwrap_or_else(lost)
@@ -171,7 +177,10 @@ impl Source for RabbitMq {
         };
         // Appends that are called after this call must lie behind the answer.
         let (held, hold) = oneshot::channel();
-        drop(self.orders.send(Order::Hold(hold)));
+        if self.orders.try_send(Order::Hold(hold)).is_err() {
+            return ready(Err(SourceError::Unreachable("RabbitMQ's publisher has too much to do".into())))
+                .boxed();
+        }
         let newest = probes.newest(Some(held));
         async move { Ok(newest.await?.position) }.boxed()
     }

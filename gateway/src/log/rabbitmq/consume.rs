@@ -91,6 +91,7 @@ async fn open(
     })
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and nearly always it is a delivery")]
 enum Woken {
     Delivery(Option<Result<Raw, lapin::Error>>),
     Health,

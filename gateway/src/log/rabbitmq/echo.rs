@@ -21,7 +21,7 @@ pub(super) type Verdict = Result<Position, AppendError>;
 const FORGOTTEN: Duration = Duration::from_secs(30);
 
 /// Most appends of which the outcome is open, and most bytes of them.
-const APPENDS: usize = 20_000;
+pub(super) const APPENDS: usize = 20_000;
 const BYTES: usize = 64 << 20;
 
 /// Appends whose outcome is open.

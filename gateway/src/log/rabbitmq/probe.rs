@@ -19,6 +19,8 @@ use tokio::sync::{mpsc, oneshot};
 /// always means trouble and never emptiness.
 const SILENCE: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(3);
+/// Askers that wait for one answer.
+const ASKERS: usize = 4_096;
 
 /// The newest entry of a stream.
 #[derive(Clone, Debug)]
@@ -36,15 +38,14 @@ type Answer<T> = oneshot::Sender<Result<T, SourceError>>;
 /// Asks about one partition, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Probes {
-    first: mpsc::UnboundedSender<Answer<Offset>>,
-    newest: mpsc::UnboundedSender<(Answer<Newest>, Option<oneshot::Sender<()>>)>,
+    first: mpsc::Sender<Answer<Offset>>,
+    newest: mpsc::Sender<(Answer<Newest>, Option<oneshot::Sender<()>>)>,
 }
 
 impl Probes {
     pub(super) fn start(shared: &Arc<Shared>, partition: Partition) -> Probes {
-        let (first, mut firsts) = mpsc::unbounded_channel::<Answer<Offset>>();
-        let (newest, mut newests) =
-            mpsc::unbounded_channel::<(Answer<Newest>, Option<oneshot::Sender<()>>)>();
+        let (first, mut firsts) = mpsc::channel::<Answer<Offset>>(ASKERS);
+        let (newest, mut newests) = mpsc::channel::<(Answer<Newest>, Option<oneshot::Sender<()>>)>(ASKERS);
         let for_first = shared.clone();
         tokio::spawn(async move {
             while let Some(asker) = firsts.recv().await {
@@ -73,8 +74,9 @@ impl Probes {
     /// As [`Source::earliest`](crate::log::source::Source::earliest).
     pub(super) fn earliest(&self) -> BoxFuture<'static, Result<Offset, SourceError>> {
         let (answer, waiting) = oneshot::channel();
-        drop(self.first.send(answer));
-        Box::pin(async move { waiting.await.unwrap_or_else(|_| Err(closed())) })
+        // Whatever is not taken is dropped, and so answered.
+        drop(self.first.try_send(answer));
+        Box::pin(async move { waiting.await.unwrap_or_else(|_| Err(unanswered())) })
     }
 
     /// The newest entry at the time of this call, or a newer one. `held` is dropped once that is known.
@@ -83,13 +85,13 @@ impl Probes {
         held: Option<oneshot::Sender<()>>,
     ) -> BoxFuture<'static, Result<Newest, SourceError>> {
         let (answer, waiting) = oneshot::channel();
-        drop(self.newest.send((answer, held)));
-        Box::pin(async move { waiting.await.unwrap_or_else(|_| Err(closed())) })
+        drop(self.newest.try_send((answer, held)));
+        Box::pin(async move { waiting.await.unwrap_or_else(|_| Err(unanswered())) })
     }
 }
 
-fn closed() -> SourceError {
-    SourceError::Unreachable("the log is closed".to_owned())
+fn unanswered() -> SourceError {
+    SourceError::Unreachable("too many ask RabbitMQ at once, or the log is closed".to_owned())
 }
 
 /// The place of the first entry that can be read.

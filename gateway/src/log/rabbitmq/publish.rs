@@ -43,11 +43,7 @@ pub(super) struct Parcel {
 }
 
 /// Publishes until the other end of `orders` is dropped.
-pub(super) async fn run(
-    shared: Arc<Shared>,
-    probes: Vec<Arc<Probes>>,
-    mut orders: mpsc::UnboundedReceiver<Order>,
-) {
+pub(super) async fn run(shared: Arc<Shared>, probes: Vec<Arc<Probes>>, mut orders: mpsc::Receiver<Order>) {
     let mut publisher = Publisher {
         echo_reader: echo_reader::EchoReader::new(shared.clone()),
         shared,
