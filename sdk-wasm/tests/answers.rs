@@ -21,6 +21,7 @@ fn effects(answer: &str) -> Vec<Value> {
             "token" => shape == "ns",
             "timer" => shape == "n" || shape == "_",
             "message" => shape == "aso",
+            "transient" => shape == "ao",
             "gap" => shape == "ao",
             "live" => shape == "a",
             "subscribed" => shape == "ns",

@@ -50,12 +50,13 @@ async fn a_slow_reader_loses_nothing_and_costs_nobody() {
     publish(&gateway, &ledger, 2, 4096).await;
     read_until(&mut fast, &mut fast_witness, 2 * BATCH).await;
     let before = gateway.resident_bytes();
-    let batches = 100;
+    let batches = 500;
     let total = (batches + 2) * BATCH;
     tokio::join!(publish(&gateway, &ledger, batches, 4096), read_until(&mut fast, &mut fast_witness, total));
     let grown = gateway.resident_bytes().saturating_sub(before);
-    println!("20 MiB behind a reader that stopped: the gateway grew by {} KiB", grown / 1024);
-    assert!(grown < 16 << 20, "{grown} bytes are held for a slow reader");
+    println!("100 MiB behind a reader that stopped: the gateway grew by {} KiB", grown / 1024);
+    // What the allocator keeps for the next burst is in there, and does not grow with what was published.
+    assert!(grown < 40 << 20, "{grown} bytes are held for a slow reader");
     read_until(&mut slow, &mut slow_witness, total).await;
     for (name, witness) in [("fast", &fast_witness), ("slow", &slow_witness)] {
         let verdict = ledger.judge(witness);
