@@ -2,7 +2,7 @@
 
 use crate::auth::{Authenticator, Principal};
 use crate::connection::session::{Doorkeeper, Millis, Refusal, Rules};
-use crate::hub::canary::Canary;
+use crate::hub::canary::{self, Canary};
 use crate::hub::publish::Publisher;
 use crate::hub::registry::Registry;
 use crate::hub::replay::Replay;
@@ -89,9 +89,10 @@ impl Node {
         })
     }
 
-    /// Whether this node takes connections: not while it drains, nor while its own canary does not come back.
+    /// Whether this node takes connections: not while it drains, nor while its own canary does not come back,
+    /// nor with a partition out of reach: the canary is in one of them only.
     pub fn is_ready(&self) -> bool {
-        !self.is_draining() && self.canary.sings()
+        !self.is_draining() && self.canary.sings() && !self.upstream.is_lost(canary::LATE)
     }
 
     pub fn is_draining(&self) -> bool {

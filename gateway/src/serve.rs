@@ -70,7 +70,8 @@ fn options(config: &Config, tls: Option<Arc<ServerConfig>>) -> Options {
     let ms = |duration: Duration| duration.as_millis() as u64;
     let limits = &config.limits;
     Options {
-        id: format!("{:08x}", std::process::id()),
+        // Random: in containers every process has the same number, and a node must know its own canary.
+        id: format!("{:016x}", getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()))),
         listen: config.listen,
         tls,
         shards: config.shards,

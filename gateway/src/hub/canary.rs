@@ -10,8 +10,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 /// How often a canary is sent.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// Without a canary for so long, the node is not ready.
-const LATE: Duration = Duration::from_secs(6);
+/// Without a canary for so long, the node is not ready; nor with a partition that was out of reach for so long.
+pub const LATE: Duration = Duration::from_secs(6);
 
 /// This node's canary. Its topic begins with `$`, which no wildcard reaches.
 pub struct Canary {

@@ -76,6 +76,14 @@ impl Upstream {
         (after != before).then_some(after).flatten()
     }
 
+    /// Whether a partition is out of reach, and has been for so long.
+    pub fn is_lost(&self, patience: Duration) -> bool {
+        let lost = |state: &State| {
+            matches!(state.health, Some(Health::Retrying(_))) && state.since.elapsed() >= patience
+        };
+        self.lock().iter().any(lost)
+    }
+
     /// Notes how far a tail has read.
     pub fn read(&self, partition: Partition, offset: Offset, time: Option<u64>) {
         if let Some(state) = self.lock().get_mut(usize::from(partition)) {
@@ -205,6 +213,7 @@ mod tests {
         upstream.note(0, Health::Retrying("refused".into()));
         tokio::time::advance(Duration::from_secs(3)).await;
         upstream.note(0, Health::Retrying("no route".into()));
+        assert!(!upstream.is_lost(Duration::from_secs(4)) && upstream.is_lost(Duration::from_secs(3)));
         let told = upstream.describe();
         assert_eq!(
             told,

@@ -18,6 +18,10 @@
 //!   7           5:ee, seen as 5:ee       a duplicate, dropped
 //!   7           5:ee, seen as 5:dd       Reset(Diverged)
 //!   7           2, not remembered        restart, inclusive of 7, and see
+//!
+//!   covered 9, of which 8 and 9 were no records
+//!   7:aa        7:aa, nothing at 8 and 9 they come again after a restart, and are dropped
+//!   7:aa        7:aa, 8:cc               Reset(Diverged)
 //! ```
 //!
 //! `earliest` is asked *after* the delivery arrived: records are only ever forgotten from the front, so an answer at or
@@ -190,6 +194,11 @@ impl Continuity {
             return match self.remembered.iter().find(|(known, _)| *known == offset) {
                 Some((_, known)) if fingerprint == Some(*known) => Verdict::Skip,
                 Some(_) => Verdict::Stop(Then::Reset(ResetReason::Diverged)),
+                // A restart begins at the anchor, so what was no record behind it comes again. Nothing else was there.
+                None if self.anchor.is_some_and(|(anchor, _)| anchor < offset) => match delivery {
+                    Delivery::Blank(_) => Verdict::Skip,
+                    Delivery::Record(_) => Verdict::Stop(Then::Reset(ResetReason::Diverged)),
+                },
                 None => Verdict::Stop(Then::Restart),
             };
         }

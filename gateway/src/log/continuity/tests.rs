@@ -100,6 +100,11 @@ fn blanks_advance_the_coverage() {
     assert_eq!(judge(&mut continuity, &[blank(8), blank(9), delivery(10, 1), blank(11)], None), "-9 10 -11");
     assert_eq!(continuity.covered(), Some(Offset(11)));
     assert_eq!(continuity.begin().from, Offset(10), "a blank is no anchor");
+    let mut rewritten = continuity.clone();
+    // After a restart, what is behind the anchor comes again: passed over once more, and not taken for disorder.
+    assert_eq!(judge(&mut continuity, &[delivery(10, 1), blank(11), delivery(12, 1)], None), "12");
+    let mut deliveries = [delivery(10, 1), delivery(11, 1)].into();
+    assert_eq!(rewritten.judge(&mut deliveries, None).then, Then::Reset(ResetReason::Diverged));
 }
 
 #[test]
