@@ -64,6 +64,9 @@ pub(super) fn eval(folder: &Path, ports: Ports, expressions: &str) -> Result<Str
     command.args(["-r", "-n", NODE, "-timeout", "30", "-fetch_stdout", "-no_result_term", "-e"]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let wrong = |error: std::io::Error| Unavailable::failed(format!("erl_call could not be run: {error}"));
+    // Its random name comes from the clock's second: two at once would take each other's, and the server refuses one.
+    let alone = std::fs::File::create(folder.join("eval.lock")).map_err(wrong)?;
+    alone.lock().map_err(wrong)?;
     let mut child = command.spawn().map_err(wrong)?;
     if let Some(mut input) = child.stdin.take() {
         // One that ended early says why below. The mark tells an answer from an error; a syntax error prints nothing.
