@@ -272,6 +272,8 @@ pub enum ResetReason {
     Recreated,
     /// The last position lies beyond the log's end.
     Ahead,
+    /// The broker calls the history by another name: another node has found that it ended.
+    Renamed,
 }
 
 /// How a source is doing.

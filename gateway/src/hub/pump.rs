@@ -97,7 +97,9 @@ impl Pump {
                 self.publisher.reset();
                 self.upstream.reset();
                 let code = match why {
-                    ResetReason::Diverged | ResetReason::Recreated => Code::CURSOR_DIVERGED,
+                    ResetReason::Diverged | ResetReason::Recreated | ResetReason::Renamed => {
+                        Code::CURSOR_DIVERGED
+                    }
                     ResetReason::Ahead => Code::CURSOR_AHEAD,
                 };
                 send(ShardEvent::Reset { head: self.head.clone(), code });

@@ -61,10 +61,19 @@ pub struct MemoryLog {
 impl MemoryLog {
     /// An empty log with a random id.
     pub fn new(options: Options) -> Arc<MemoryLog> {
-        let id = broker::random_id();
         let patience = options.patience;
-        let verified = Verified::new(Arc::new(Broker::new(options)), id, patience);
-        Arc::new(MemoryLog { verified })
+        MemoryLog::on(Arc::new(Broker::new(options)), patience)
+    }
+
+    fn on(broker: Arc<Broker>, patience: Patience) -> Arc<MemoryLog> {
+        let id = broker.name();
+        Arc::new(MemoryLog { verified: Verified::new(broker, id, patience) })
+    }
+
+    /// Another node on the same broker: it shares records and the name of the history, and nothing else.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn beside(&self) -> Arc<MemoryLog> {
+        MemoryLog::on(self.verified.source().clone(), Patience::default())
     }
 
     /// Ends every tail and refuses every further call.

@@ -116,6 +116,11 @@ impl Source for RabbitMq {
         .boxed()
     }
 
+    fn current(&self) -> BoxFuture<'static, Result<Option<LogId>, SourceError>> {
+        let shared = self.shared.clone();
+        async move { Ok(history::read(&shared).await?.name()) }.boxed()
+    }
+
     fn append(&self, record: NewRecord) -> BoxFuture<'static, Result<Position, AppendError>> {
         let Some(key) = key::key(&record.topic) else { return ready(Err(AppendError::Unroutable)).boxed() };
         if let Health::Blocked(why) = &*self.shared.health.borrow() {

@@ -163,6 +163,11 @@ impl Source for RedisSource {
             .boxed()
     }
 
+    fn current(&self) -> BoxFuture<'static, Result<Option<LogId>, SourceError>> {
+        let shared = self.shared.clone();
+        async move { open::current(&shared).await.map_err(|error| trouble::source_error(&error)) }.boxed()
+    }
+
     fn append(&self, record: NewRecord) -> BoxFuture<'static, Result<Position, AppendError>> {
         let partition = place(record.topic.as_str(), self.writers.len());
         let confirmed = self.writers[partition].append(record);

@@ -27,6 +27,14 @@ pub trait Source: Send + Sync + 'static {
     /// gives the same name.
     fn rename(&self, void: LogId, why: ResetReason) -> BoxFuture<'static, Result<LogId, SourceError>>;
 
+    /// The name that the broker now gives the history; `None` if it has none any more.
+    ///
+    /// Nodes agree on a name through the broker alone: one that finds the history ended renames it, and the others find
+    /// the new name here, whether or not they can see the end themselves. Asked at each (re)connect and every few seconds,
+    /// once for all partitions, never for a record. An answer that lags is mended: a name that a node has seen end is
+    /// given to [`rename`](Source::rename) again.
+    fn current(&self) -> BoxFuture<'static, Result<Option<LogId>, SourceError>>;
+
     /// Appends, exactly as [`Log::append`](super::Log::append) says.
     fn append(&self, record: NewRecord) -> BoxFuture<'static, Result<Position, AppendError>>;
 

@@ -7,8 +7,10 @@
 //! ```
 //!
 //! Each tail has its own consumer and its own [`Continuity`](super::continuity::Continuity). The log's id is shared:
-//! the tail that first finds another history renames it, and every other tail then resets too.
+//! the tail that first finds another history renames it, and every other tail then resets too. Other nodes find the new
+//! name by asking for it (`name`).
 
+mod name;
 mod read;
 mod tail;
 
@@ -66,6 +68,7 @@ struct Shared<S> {
     source: Arc<S>,
     patience: Patience,
     history: watch::Sender<History>,
+    name: name::Name,
     poisoned: AtomicU64,
 }
 
@@ -73,6 +76,8 @@ struct Shared<S> {
 #[derive(Clone, Copy, Debug)]
 struct History {
     id: LogId,
+    /// The one before.
+    void: Option<LogId>,
     why: ResetReason,
     closed: bool,
 }
@@ -80,8 +85,15 @@ struct History {
 impl<S: Source> Verified<S> {
     /// `id` is the history that the source shows now.
     pub fn new(source: Arc<S>, id: LogId, patience: Patience) -> Verified<S> {
-        let history = watch::Sender::new(History { id, why: ResetReason::Recreated, closed: false });
-        Verified { shared: Arc::new(Shared { source, patience, history, poisoned: AtomicU64::new(0) }) }
+        let history = History { id, void: None, why: ResetReason::Recreated, closed: false };
+        let shared = Shared {
+            source,
+            patience,
+            history: watch::Sender::new(history),
+            name: name::Name::default(),
+            poisoned: AtomicU64::new(0),
+        };
+        Verified { shared: Arc::new(shared) }
     }
 
     /// Ends every tail and refuses every further call.
@@ -116,14 +128,19 @@ impl<S: Source> Shared<S> {
             return Ok(());
         }
         let id = within(self.source.rename(void, why)).await?;
+        self.follow(void, id, why);
+        Ok(())
+    }
+
+    /// The history called `void` has ended, and is now called `id`. Every tail says so, once.
+    fn follow(&self, void: LogId, id: LogId, why: ResetReason) {
         self.history.send_if_modified(|history| {
-            let first = history.id == void;
+            let first = history.id == void && id != void;
             if first {
-                *history = History { id, why, ..*history };
+                *history = History { id, void: Some(void), why, ..*history };
             }
             first
         });
-        Ok(())
     }
 }
 

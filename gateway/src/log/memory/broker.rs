@@ -38,7 +38,11 @@ pub(super) struct State {
     pub connection: u64,
     pub gone: bool,
     pub health: Health,
-    names: Vec<(LogId, LogId)>,
+    /// By which the broker calls the history; `None` only in a lie.
+    pub name: Option<LogId>,
+    pub name_withheld: bool,
+    /// How often it was asked for the name.
+    pub asked: u64,
 }
 
 /// What happens to appends.
@@ -85,7 +89,9 @@ impl Broker {
             connection: 0,
             gone: false,
             health: Health::Connected,
-            names: Vec::new(),
+            name: Some(random_id()),
+            name_withheld: false,
+            asked: 0,
         };
         Broker { options, state: Arc::new(Mutex::new(state)), changes: watch::Sender::new(0) }
     }
@@ -93,6 +99,11 @@ impl Broker {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // No code panics half-way through a change, so a poisoned lock guards a whole state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The name of the history.
+    pub(super) fn name(&self) -> LogId {
+        *self.lock().name.get_or_insert_with(random_id)
     }
 
     /// Changes the state and wakes whoever waits.
@@ -199,7 +210,7 @@ impl Shelf {
 }
 
 /// A name that no other history has.
-pub(super) fn random_id() -> LogId {
+fn random_id() -> LogId {
     LogId(getrandom::u64().expect("the operating system gives random numbers"))
 }
 
@@ -222,13 +233,20 @@ impl Source for Broker {
 
     fn rename(&self, void: LogId, _why: ResetReason) -> BoxFuture<'static, Result<LogId, SourceError>> {
         let mut state = self.lock();
-        let known = state.names.iter().find(|(old, _)| *old == void).map(|(_, new)| *new);
-        let name = known.unwrap_or_else(|| {
-            let name = random_id();
-            state.names.push((void, name));
-            name
-        });
+        let name = state.name.filter(|name| *name != void).unwrap_or_else(random_id);
+        state.name = Some(name);
         ready(Ok(name)).boxed()
+    }
+
+    fn current(&self) -> BoxFuture<'static, Result<Option<LogId>, SourceError>> {
+        let mut state = self.lock();
+        state.asked += 1;
+        let answer = if state.unreachable || state.name_withheld {
+            Err(SourceError::Unreachable("connection refused".into()))
+        } else {
+            Ok(state.name)
+        };
+        ready(answer).boxed()
     }
 
     fn append(&self, record: NewRecord) -> BoxFuture<'static, Result<Position, AppendError>> {

@@ -2,7 +2,7 @@
 
 use super::broker::{Broker, Publishing};
 use crate::log::{Health, NewRecord};
-use anabranch_protocol::cursor::{Offset, Partition, Position};
+use anabranch_protocol::cursor::{LogId, Offset, Partition, Position};
 use std::sync::Arc;
 
 /// Makes the broker below a memory log lie. Each lie is told to nobody: the log has to find out.
@@ -160,6 +160,21 @@ impl Lies {
                 stored.record.time = time;
             }
         });
+    }
+
+    /// What the broker calls the history from now on: nothing after a flush, an older name after a failover.
+    pub fn name(&self, name: Option<LogId>) {
+        self.broker.change(|state| state.name = name);
+    }
+
+    /// Whether the broker answers everything but the question for the name.
+    pub fn withhold_the_name(&self, withheld: bool) {
+        self.broker.change(|state| state.name_withheld = withheld);
+    }
+
+    /// How often anybody has asked for the name.
+    pub fn asked_for_the_name(&self) -> u64 {
+        self.broker.lock().asked
     }
 
     /// What the broker says about itself: blocked, for instance.

@@ -1,6 +1,7 @@
 //! The memory log under the suite, and under each lie.
 
 mod lies;
+mod nodes;
 
 use super::{MemoryLog, Options, Patience};
 use crate::log::Log;

@@ -69,6 +69,11 @@ impl Chain {
         end
     }
 
+    /// The newest history's name, if any has one.
+    pub(super) fn name(&self) -> Option<LogId> {
+        Some(self.end()).filter(|end| *end != ROOT)
+    }
+
     /// Whether the newest history has only just begun.
     pub(super) fn is_fresh(&self) -> bool {
         let end = self.end();
@@ -116,10 +121,12 @@ pub(super) async fn append(shared: &Shared, void: LogId) -> Result<Chain, Fault>
     Ok(chain)
 }
 
-/// The history after `void`.
+/// The history after `void`. If no history has a name any more, the first of another chain.
 pub(super) async fn rename(shared: &Shared, void: LogId) -> Result<LogId, Fault> {
-    let chain = read(shared).await?;
-    if chain.end() == void { Ok(append(shared, void).await?.end()) } else { Ok(chain.end()) }
+    match read(shared).await?.end() {
+        end if end == void || end == ROOT => Ok(append(shared, end).await?.end()),
+        end => Ok(end),
+    }
 }
 
 #[cfg(test)]

@@ -49,7 +49,8 @@ pub(super) async fn rename(shared: &Shared, void: LogId) -> RedisResult<LogId> {
     give(shared, &void.to_string()).await
 }
 
-async fn current(shared: &Shared) -> RedisResult<Option<LogId>> {
+/// The log's name, if it has one.
+pub(super) async fn current(shared: &Shared) -> RedisResult<Option<LogId>> {
     let mut command = redis::cmd("HGET");
     command.arg(&shared.keys[0].beside).arg("id");
     match shared.links[0].ask(command).await? {

@@ -5,7 +5,7 @@ use crate::log::continuity::{Continuity, Judgement, Then};
 use crate::log::source::{Consumption, Delivery, Pace, Source, SourceError, SourceEvent};
 use crate::log::{Budget, Health, ResetReason, Start, TailEvent};
 use anabranch_protocol::cursor::{LogId, Offset, Partition, Position};
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, FutureExt, join};
 use futures_util::stream::{Stream, StreamExt, unfold};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::History;
+use super::name::UNANSWERED;
 
 pub(super) fn start<S: Source>(
     shared: Arc<Shared<S>>,
@@ -41,6 +42,9 @@ pub(super) fn start<S: Source>(
         health: None,
         doubt: false,
         failures: 0,
+        since: Instant::now(),
+        agreeing: None,
+        unanswered: 0,
         quiet_since: Instant::now(),
         stalled_since: None,
         gone: false,
@@ -73,6 +77,12 @@ struct Tail<S> {
     doubt: bool,
     /// Attempts in a row that brought nothing.
     failures: u32,
+    /// Since when this tail stands alone: the name of the history must be asked for after that.
+    since: Instant,
+    /// The next question for the name while connected, or the wait for it.
+    agreeing: Option<BoxFuture<'static, Result<(), SourceError>>>,
+    /// So many of these had no answer, in a row.
+    unanswered: u32,
     quiet_since: Instant,
     /// Since when records are known to be there that do not come.
     stalled_since: Option<Instant>,
@@ -135,9 +145,13 @@ impl<S: Source> Tail<S> {
         let wake =
             self.stalled_since.map_or(self.quiet_since + patience.quiet, |since| since + patience.stalled);
         let Some(consumption) = self.consumption.as_mut() else { return };
+        let shared = &self.shared;
+        let agreeing = self.agreeing.get_or_insert_with(|| shared.clone().agree_in_time().boxed());
         tokio::select! {
             biased;
             _ = self.history.changed() => {}
+            // Before the deliveries, which may never pause. Beside them: nothing waits for the answer.
+            agreed = agreeing => self.agreed(agreed),
             event = consumption.next() => match event {
                 Some(Ok(SourceEvent::Deliveries(deliveries))) => self.deliveries(deliveries.into()).await,
                 Some(Ok(SourceEvent::Health(health))) => self.health(health),
@@ -148,6 +162,20 @@ impl<S: Source> Tail<S> {
         }
     }
 
+    /// The broker has said by which name it calls the history, or has not.
+    fn agreed(&mut self, agreed: Result<(), SourceError>) {
+        self.agreeing = None;
+        match agreed {
+            Ok(()) => self.unanswered = 0,
+            Err(error) => {
+                self.unanswered += 1;
+                if self.unanswered == UNANSWERED {
+                    self.retry(error.to_string());
+                }
+            }
+        }
+    }
+
     /// Another tail has found another history, or this one has.
     fn follow(&mut self, history: History) {
         self.out.push_back(TailEvent::Reset { log: history.id, why: history.why });
@@ -155,6 +183,7 @@ impl<S: Source> Tail<S> {
         self.origin = None;
         self.continuity = Continuity::from_earliest(self.partition);
         self.consumption = None;
+        self.since = Instant::now();
         self.gone = false;
         self.doubt = false;
         self.failures = 0;
@@ -169,8 +198,10 @@ impl<S: Source> Tail<S> {
             }
         }
         match self.try_connect().await {
+            Ok(_) if self.shared.history().id != self.id => {} // Under another name.
             Ok(consumption) => {
                 self.consumption = Some(consumption);
+                self.unanswered = 0;
                 self.quiet_since = Instant::now();
                 self.stalled_since = None;
                 if !self.doubt {
@@ -221,7 +252,12 @@ impl<S: Source> Tail<S> {
             self.continuity.confirm(found, earliest).map_err(Trouble::Reset)?;
         }
         let pace = if self.deaths.careful() { Pace::Single } else { Pace::Full };
-        Ok(within(source.consume(self.partition, begin.from, pace)).await?)
+        let consuming = within(source.consume(self.partition, begin.from, pace));
+        // Nothing is believed before both are there: what comes may belong to another history.
+        let (consumption, agreed) = join(consuming, self.shared.agree(self.since)).await;
+        let consumption = consumption?;
+        agreed?;
+        Ok(consumption)
     }
 
     /// Doubling, with jitter of up to a half so that nodes do not return in step.
@@ -340,6 +376,7 @@ impl<S: Source> Tail<S> {
     /// Gives up this consumption; the next turn begins another.
     fn retry(&mut self, why: String) {
         self.consumption = None;
+        self.since = Instant::now();
         self.stalled_since = None;
         self.failures = self.failures.saturating_add(1);
         self.health(Health::Retrying(why));

@@ -1,0 +1,103 @@
+//! By which name the broker calls the history: asked once for all tails.
+//!
+//! A tail finds most ends by itself, but not each: a partition that was empty, or is trimmed beyond what was seen, looks the
+//! same in the next history. The node that does find the end gives the history another name, and that is what the others
+//! find here.
+
+use super::{Shared, within};
+use crate::log::ResetReason;
+use crate::log::source::{Source, SourceError};
+use anabranch_protocol::cursor::LogId;
+use futures_util::FutureExt;
+use futures_util::future::{self, BoxFuture};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+
+/// How often the name is asked for while tails are connected, by one question for all of them.
+///
+/// It bounds how long a node can vouch for a history that another node knows to have ended. Shorter buys little, since the
+/// other node took up to two seconds to find out; and a broker does not feel one short question in ten seconds.
+pub(super) const EVERY: Duration = Duration::from_secs(10);
+
+/// So many questions in a row without an answer, and a tail takes its connection for lost. One alone may be a broker that
+/// is busy, while deliveries go on.
+pub(super) const UNANSWERED: u32 = 3;
+
+/// Whoever waits for the answer brings it on, so a tail that is not polled holds up no other.
+type Answer = future::Shared<BoxFuture<'static, Result<Option<LogId>, SourceError>>>;
+
+/// The last question.
+#[derive(Default)]
+pub(super) struct Name {
+    last: Mutex<Option<Question>>,
+}
+
+#[derive(Clone)]
+struct Question {
+    began: Instant,
+    /// The name under which this node went when it was asked.
+    under: LogId,
+    answer: Answer,
+}
+
+impl Name {
+    fn lock(&self) -> MutexGuard<'_, Option<Question>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Name").finish_non_exhaustive()
+    }
+}
+
+fn untold(error: SourceError) -> SourceError {
+    SourceError::Unreachable(format!("the name of the history cannot be found out: {error}"))
+}
+
+impl<S: Source> Shared<S> {
+    /// Finds out whether the broker still calls the history as this node does, by a question that began at `since` or later;
+    /// another name resets the log.
+    pub(super) async fn agree(&self, since: Instant) -> Result<(), SourceError> {
+        let Question { under, answer, .. } = self.question(since);
+        let named = answer.await.map_err(untold)?;
+        let history = self.history();
+        if history.id != under {
+            return Ok(()); // Reset meanwhile; what was asked before says nothing of the new history.
+        }
+        match named {
+            Some(name) if name == under => Ok(()),
+            // A failover has lost the new name, or a replica has not got it yet. What has ended does not come back: under its
+            // old name, cursors of two histories would look alike.
+            Some(name) if Some(name) == history.void => {
+                let id = within(self.source.rename(name, ResetReason::Renamed)).await?;
+                self.follow(under, id, ResetReason::Renamed);
+                Ok(())
+            }
+            Some(_) => self.reset(under, ResetReason::Renamed).await,
+            None => self.reset(under, ResetReason::Recreated).await,
+        }
+    }
+
+    /// Waits until the name is to be asked for again, and does so; of many tails that wait, one asks.
+    pub(super) async fn agree_in_time(self: Arc<Self>) -> Result<(), SourceError> {
+        let last = self.name.lock().as_ref().map_or_else(Instant::now, |question| question.began);
+        sleep_until(last + EVERY).await;
+        self.agree(last + Duration::from_nanos(1)).await
+    }
+
+    fn question(&self, since: Instant) -> Question {
+        let mut last = self.name.lock();
+        match &*last {
+            Some(question) if question.began >= since => question.clone(),
+            _ => {
+                let answer = within(self.source.current()).boxed().shared();
+                let question = Question { began: Instant::now(), under: self.history().id, answer };
+                last.insert(question).clone()
+            }
+        }
+    }
+}
