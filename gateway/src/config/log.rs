@@ -78,6 +78,13 @@ impl LogConfig {
 fn parse(url: &str, problems: &mut Vec<String>) -> Option<LogConfig> {
     let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    if matches!(scheme, "amqp" | "amqps" | "redis" | "rediss") && has_torn_password(rest) {
+        problems.push(
+            "an @ stands behind the host; in a user or a password write %40 for @, %2F for /, %3F for ?"
+                .to_owned(),
+        );
+        return None;
+    }
     let mut options = Options::new(query, problems);
     let log = match scheme {
         "memory" => LogConfig::Memory(MemoryLogConfig::parse(path, &mut options)),
@@ -103,6 +110,13 @@ fn parse(url: &str, problems: &mut Vec<String>) -> Option<LogConfig> {
     };
     options.finish();
     Some(log)
+}
+
+/// Whether an `@` stands behind the host. Then a `/` or `?` of the password was taken for the host's end, and what is
+/// behind it must not be quoted in any problem.
+fn has_torn_password(rest: &str) -> bool {
+    let rest = rest.strip_prefix("//").unwrap_or(rest);
+    rest.find(['/', '?']).is_some_and(|end| rest[end..].contains('@'))
 }
 
 /// The options behind a URL's `?`.
@@ -148,6 +162,34 @@ impl<'a> Options<'a> {
             } else if self.pairs[..index].iter().any(|(earlier, _)| earlier == name) {
                 self.problems.push(format!("option {name} is given twice"));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_that_ends_the_host_too_early_is_not_shown() {
+        let schemes = [
+            #[cfg(feature = "rabbitmq")]
+            "amqp",
+            #[cfg(feature = "redis")]
+            "redis",
+        ];
+        for scheme in schemes {
+            for password in
+                ["hunter/2", "hun?hunter", "hun?hunter=2&hunter", "hunt/er?hunter", "h@unter/hunter"]
+            {
+                let mut problems = Vec::new();
+                let log = parse(&format!("{scheme}://me:{password}@broker:1?partitions=2"), &mut problems);
+                assert!(log.is_none() && problems.len() == 1, "{password}: {problems:?}");
+                assert!(problems[0].contains("%2F") && !problems[0].contains("hunt"), "{problems:?}");
+            }
+            let mut problems = Vec::new();
+            assert!(parse(&format!("{scheme}://me:h@nter@broker:1"), &mut problems).is_some());
+            assert!(problems.is_empty(), "{problems:?}");
         }
     }
 }

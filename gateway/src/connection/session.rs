@@ -492,14 +492,20 @@ pub fn ingest(
 
 /// What a failed append means for its publisher.
 pub fn append_refusal(error: &AppendError) -> Refusal {
-    let code = match error {
-        AppendError::Blocked(_) | AppendError::Closed => Code::UPSTREAM_DOWN,
-        AppendError::Full(_) => Code::LOG_FULL,
-        AppendError::TooLarge { .. } => Code::TOO_LARGE,
-        AppendError::Unroutable => Code::BAD_TOPIC,
-        AppendError::Unknown(_) => Code::UNCONFIRMED,
+    let whole = || error.to_string();
+    let (code, message) = match error {
+        // The reason is the operator's: it may hold addresses, paths and permissions.
+        AppendError::Blocked(_) => (Code::UPSTREAM_DOWN, "the log takes no records at present".to_owned()),
+        AppendError::Full(_) => (Code::LOG_FULL, "the log is full".to_owned()),
+        AppendError::Unknown(_) => {
+            (Code::UNCONFIRMED, "the log did not confirm, the record may be stored".to_owned())
+        }
+        AppendError::Closed => (Code::UPSTREAM_DOWN, whole()),
+        AppendError::TooLarge { .. } => (Code::TOO_LARGE, whole()),
+        AppendError::Unroutable => (Code::BAD_TOPIC, whole()),
     };
-    Refusal::new(code, error.to_string())
+    tracing::debug!(%error, "a publish is refused");
+    Refusal::new(code, message)
 }
 
 /// How long a client that is refused for now should wait, in milliseconds.

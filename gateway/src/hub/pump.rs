@@ -4,8 +4,8 @@ use super::block::Block;
 use super::canary::Canary;
 use super::mailbox::Mailbox;
 use super::publish::{Publisher, WINDOW};
-use super::upstream::{Upstream, Word};
-use crate::log::{self, Batch, Budget, Log, ReadError, Record, ResetReason, Start, TailEvent};
+use super::upstream::{self, Upstream};
+use crate::log::{self, Batch, Budget, Health, Log, ReadError, Record, ResetReason, Start, TailEvent};
 use crate::shard::ShardEvent;
 use anabranch_protocol::code::Code;
 use anabranch_protocol::cursor::{Cursor, Offset, Partition, Position};
@@ -105,9 +105,10 @@ impl Pump {
                 send(ShardEvent::Reset { head: self.head.clone(), code });
             }
             TailEvent::Health(health) => {
-                if let Some(Word { up, why }) = self.upstream.note(partition, health) {
-                    tracing::info!(up, why, "the log's health has changed");
-                    send(ShardEvent::Upstream { up, message: why.into() });
+                if let Some(whole) = self.upstream.note(partition, health) {
+                    tracing::info!(health = ?whole, "the log's health has changed");
+                    let up = whole == Health::Connected;
+                    send(ShardEvent::Upstream { up, message: upstream::told(&whole).into() });
                 }
             }
         }

@@ -35,12 +35,13 @@ struct Lag {
     milliseconds: u64,
 }
 
-/// The whole log in a word.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Word {
-    pub up: bool,
-    /// Why it is not; empty if it is.
-    pub why: String,
+/// What clients are told of the log's health. The reason is the operator's: it may hold addresses, paths and permissions.
+pub fn told(health: &Health) -> &'static str {
+    match health {
+        Health::Connected => "",
+        Health::Blocked(_) => "the log takes no records at present; what it has is delivered",
+        Health::Retrying(_) => "the log is out of reach; it is tried again and again",
+    }
 }
 
 impl Upstream {
@@ -59,10 +60,10 @@ impl Upstream {
         self.partitions.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Notes what a tail says of itself. Returns the word if it is another than before.
-    pub fn note(&self, partition: Partition, health: Health) -> Option<Word> {
+    /// Notes what a tail says of itself. Returns the whole log's health if it is another than before.
+    pub fn note(&self, partition: Partition, health: Health) -> Option<Health> {
         let mut partitions = self.lock();
-        let before = word(&partitions);
+        let before = whole(&partitions);
         let up = health == Health::Connected;
         metrics::gauge!("anabranch_log_up", "partition" => partition.to_string())
             .set(f64::from(u8::from(up)));
@@ -72,7 +73,7 @@ impl Upstream {
             state.since = Instant::now();
         }
         state.health = Some(health);
-        let after = word(&partitions);
+        let after = whole(&partitions);
         (after != before).then_some(after).flatten()
     }
 
@@ -171,39 +172,35 @@ fn name(health: &Health) -> &'static str {
     }
 }
 
-/// `None` until every tail has spoken or one is in trouble.
-fn word(partitions: &[State]) -> Option<Word> {
-    for state in partitions {
-        if let Some(Health::Blocked(why) | Health::Retrying(why)) = &state.health {
-            return Some(Word { up: false, why: why.clone() });
-        }
+/// The worst of any partition. `None` until every tail has spoken or one is in trouble.
+fn whole(partitions: &[State]) -> Option<Health> {
+    let worst =
+        |is: fn(&Health) -> bool| partitions.iter().filter_map(|state| state.health.as_ref()).find(|h| is(h));
+    if let Some(trouble) = worst(|health| matches!(health, Health::Retrying(_)))
+        .or_else(|| worst(|health| matches!(health, Health::Blocked(_))))
+    {
+        return Some(trouble.clone());
     }
-    let all = partitions.iter().all(|state| state.health.is_some());
-    all.then(|| Word { up: true, why: String::new() })
+    partitions.iter().all(|state| state.health.is_some()).then_some(Health::Connected)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn down(why: &str) -> Option<Word> {
-        Some(Word { up: false, why: why.into() })
-    }
-
-    fn up() -> Option<Word> {
-        Some(Word { up: true, why: String::new() })
-    }
-
     #[test]
-    fn the_log_is_up_while_every_partition_is() {
+    fn the_log_is_as_well_as_its_worst_partition() {
+        let refused = || Health::Retrying("refused".into());
+        let alarm = || Health::Blocked("memory alarm".into());
         let upstream = Upstream::new(2);
         assert_eq!(upstream.note(0, Health::Connected), None, "the other has not spoken");
-        assert_eq!(upstream.note(1, Health::Connected), up());
+        assert_eq!(upstream.note(1, Health::Connected), Some(Health::Connected));
         assert_eq!(upstream.note(1, Health::Connected), None, "nothing new");
-        assert_eq!(upstream.note(0, Health::Retrying("refused".into())), down("refused"));
-        assert_eq!(upstream.note(1, Health::Retrying("refused".into())), None);
+        assert_eq!(upstream.note(0, alarm()), Some(alarm()));
+        assert_eq!(upstream.note(1, refused()), Some(refused()), "out of reach is worse than blocked");
+        assert_eq!(upstream.note(0, refused()), None);
         assert_eq!(upstream.note(0, Health::Connected), None, "one is still down, and for the same reason");
-        assert_eq!(upstream.note(1, Health::Connected), up());
+        assert_eq!(upstream.note(1, Health::Connected), Some(Health::Connected));
         assert_eq!(upstream.note(7, Health::Connected), None, "no such partition");
     }
 
