@@ -1,13 +1,15 @@
 //! What a cursor is worth: resumed from ring or log, gap, or reset, and never anything that only looks whole.
 
 use anabranch_protocol::cursor::Cursor;
-use anabranch_tests::gateway_process::{Gateway, Settings};
+use anabranch_tests::gateway_process::{Gateway, Settings, binary};
 use anabranch_tests::ledger::{Ledger, Witness};
 use anabranch_tests::publisher::HttpPublisher;
 use anabranch_tests::raw_client::{Heard, RawClient};
 use anabranch_tests::tokens;
 use anabranch_tests::wait::within;
 use serde_json::{Value, json};
+use std::process::Stdio;
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// What a resume brought: the verdict, and the witness of everything up to `caught_up`, and up to what `ledger` confirmed:
 /// a message may be confirmed before the shard that answers has it, and then comes live.
@@ -127,4 +129,42 @@ async fn another_history_is_a_reset_with_its_reason() {
     gateway.start_again().await;
     let (verdict, _) = resume(&gateway, &good, &Ledger::default()).await;
     assert_eq!((&verdict["outcome"], &verdict["code"]), (&json!("reset"), &json!(4300)), "{verdict}");
+}
+
+/// A memory log has another history after each restart. Two filters tell each reset once, and every reset is told.
+#[tokio::test]
+async fn the_command_subscribe_shows_each_of_two_resets_once() {
+    let mut gateway = Gateway::with(Settings::default().set("log", "\"memory:\"")).await;
+    let mut command = tokio::process::Command::new(binary::path(binary::GATEWAY));
+    command.args(["subscribe", "--json", "t/a", "t/b"]).kill_on_drop(true).stdout(Stdio::piped());
+    command
+        .env("ANABRANCH_URL", format!("{}/v1/ws", gateway.url()))
+        .env("ANABRANCH_TOKEN", tokens::all("cli"));
+    let mut child = command.spawn().expect("the command");
+    let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+    let mut line = async || {
+        let line = within("a line", lines.next_line()).await.expect("its output").expect("it goes on");
+        serde_json::from_str::<Value>(&line).expect("JSON")
+    };
+    while line().await["type"] != "live" {}
+    let mut gaps_until_a_message = async |gateway: &Gateway| {
+        let mut gaps = Vec::new();
+        loop {
+            let line = line().await;
+            if line["type"] == "gap" {
+                gaps.push(line["reason"].clone());
+                publish(gateway, &Ledger::new(), 1, 0).await;
+            } else if line["envelope"]["metadata"]["topic"] == "t/b" {
+                return gaps;
+            }
+        }
+    };
+    // Whoever has seen nothing of a history has nothing to doubt.
+    publish(&gateway, &Ledger::new(), 1, 0).await;
+    assert_eq!(gaps_until_a_message(&gateway).await, [Value::Null; 0]);
+    for _ in 0..2 {
+        gateway.kill().await;
+        gateway.start_again().await;
+        assert_eq!(gaps_until_a_message(&gateway).await, ["reset"]);
+    }
 }

@@ -30,6 +30,8 @@ struct Source {
     /// The next event, which is not shown yet: the subscription's cursor stands before it.
     head: Option<Event>,
     live: bool,
+    /// Whether the last gap that was shown came through this filter too.
+    knows_gap: bool,
 }
 
 impl Merged {
@@ -37,7 +39,7 @@ impl Merged {
     pub(super) fn open(client: &Client, filters: &[Filter], start: &Start) -> Result<Merged, SubscribeError> {
         let open = |filter: &Filter| -> Result<Source, SubscribeError> {
             let events = client.subscribe(filter.as_str()).from(start.clone()).open()?;
-            Ok(Source { filter: filter.clone(), events, head: None, live: false })
+            Ok(Source { filter: filter.clone(), events, head: None, live: false, knows_gap: false })
         };
         let sources = without_covered(filters).into_iter().map(open).collect::<Result<Vec<Source>, _>>()?;
         Ok(Merged { sources, last_gap: None, live: false })
@@ -105,10 +107,15 @@ impl Merged {
         Some(match source.head.take()? {
             Event::Message(message) => Some(Item::Message(message)),
             Event::Gap(gap) => {
-                // Told once for each filter: it is the same gap.
-                let told = self.last_gap.as_ref() == Some(&gap);
-                self.last_gap = Some(gap.clone());
-                (!told).then_some(Item::Gap(gap))
+                // Each filter tells it, and it is the same gap. What one filter tells again is another that looks alike,
+                // such as a second reset.
+                let is_new = source.knows_gap || self.last_gap.as_ref() != Some(&gap);
+                if is_new {
+                    self.sources.iter_mut().for_each(|source| source.knows_gap = false);
+                    self.last_gap = Some(gap.clone());
+                }
+                self.sources[at].knows_gap = true;
+                is_new.then_some(Item::Gap(gap))
             }
             Event::Subscribed(_) => {
                 source.live = false;
