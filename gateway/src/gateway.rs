@@ -214,7 +214,7 @@ impl Start {
                 tls: self.tls,
                 router: self.router,
                 registry: self.registry,
-                shard: self.handle,
+                shard: Some(self.handle),
             };
             let mut tasks = JoinSet::new();
             tasks.spawn(door.run(self.closed));
@@ -224,7 +224,7 @@ impl Start {
 }
 
 /// Binds one listener for each shard to the same address; the kernel spreads the connections.
-fn listen(address: SocketAddr, count: usize) -> io::Result<Vec<std::net::TcpListener>> {
+pub(crate) fn listen(address: SocketAddr, count: usize) -> io::Result<Vec<std::net::TcpListener>> {
     let mut address = address;
     let mut listeners = Vec::new();
     for _ in 0..count {

@@ -3,6 +3,7 @@
 //! Connections are accepted here and not by `axum::serve`, which has no time limit for a handshake ([`accept`]).
 
 pub mod accept;
+pub mod lobby;
 mod publish;
 mod status;
 mod upgrade;

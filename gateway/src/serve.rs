@@ -4,8 +4,9 @@ use crate::auth::Authenticator;
 use crate::cli::stop_asked;
 use crate::config::{Config, TlsConfig};
 use crate::connection::session::Rules;
-use crate::gateway::{Gateway, Options, StartError};
-use crate::hub::registry;
+use crate::gateway::{Gateway, Options, StartError, listen};
+use crate::http::lobby::Lobby;
+use crate::hub::registry::{self, Registry};
 use crate::log::open::{self, OpenError, Opened};
 use crate::log::verified::Patience;
 use anabranch_protocol::limits;
@@ -16,6 +17,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 /// Why a gateway does not run.
 #[derive(Debug, thiserror::Error)]
@@ -36,11 +39,12 @@ pub async fn serve(config: Config, with_stdin: bool) -> Result<(), ServeError> {
     let tls = config.tls.as_ref().map(tls).transpose()?;
     let scheme = if tls.is_some() { "s" } else { "" };
     let mut stop = std::pin::pin!(stop_asked(with_stdin));
+    let mut options = options(&config, tls);
     let log = tokio::select! {
-        log = open_log(&config) => log?,
+        log = open_log(&config, &mut options) => log?,
         () = &mut stop => return Ok(()),
     };
-    let gateway = Gateway::start(options(&config, tls), Arc::clone(&log.log), authenticator).await?;
+    let gateway = Gateway::start(options, Arc::clone(&log.log), authenticator).await?;
     announce(&config, &gateway, scheme);
     stop.await;
     gateway.drain().await;
@@ -100,20 +104,35 @@ fn options(config: &Config, tls: Option<Arc<ServerConfig>>) -> Options {
 }
 
 /// Opens the log. A broker that does not answer yet is waited for: whatever starts a whole platform starts its parts in
-/// any order.
-async fn open_log(config: &Config) -> Result<Opened, OpenError> {
+/// any order. Meanwhile the lobby is open, on the port that the gateway gets then.
+async fn open_log(config: &Config, options: &mut Options) -> Result<Opened, ServeError> {
     let patience = Patience::default();
     let mut pause = patience.backoff;
+    let mut lobby: Option<Lobby> = None;
     loop {
-        match open::open(&config.log).await {
-            Err(OpenError::Unreachable(why)) => {
-                tracing::warn!("waiting for the log: {why}");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(patience.backoff_max);
-            }
-            other => return other,
+        let why = match open::open(&config.log).await {
+            Err(OpenError::Unreachable(why)) => why,
+            other => return Ok(other?),
+        };
+        tracing::warn!("waiting for the log: {why}");
+        match &lobby {
+            Some(lobby) => lobby.tell(why),
+            None => lobby = Some(open_lobby(options, why)?),
         }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(patience.backoff_max);
     }
+}
+
+fn open_lobby(options: &mut Options, why: String) -> Result<Lobby, StartError> {
+    let address = options.listen;
+    let cannot = |error| StartError::Listen { address, error };
+    let listener = listen(address, 1).map_err(cannot)?.remove(0);
+    options.listen = listener.local_addr().map_err(cannot)?;
+    let listener = TcpListener::from_std(listener).map_err(cannot)?;
+    tracing::info!(address = %options.listen, "listening, with nothing to serve before the log is reached");
+    let tls = options.tls.clone().map(TlsAcceptor::from);
+    Ok(Lobby::open(listener, tls, Registry::new(options.limits), why))
 }
 
 /// TLS 1.2 and 1.3 with ring, HTTP/1.1 only: WebSocket needs no more.

@@ -36,7 +36,8 @@ pub struct Door {
     pub tls: Option<TlsAcceptor>,
     pub router: Router,
     pub registry: Arc<Registry>,
-    pub shard: ShardHandle,
+    /// Who takes WebSockets; nobody in the [lobby](super::lobby), whose routes upgrade none.
+    pub shard: Option<ShardHandle>,
 }
 
 /// The way to a socket that is being upgraded: the handler leaves it here for the accepting task.
@@ -98,7 +99,7 @@ impl Door {
                     _ => None,
                 },
             };
-            if let Some(arrival) = arrival {
+            if let (Some(shard), Some(arrival)) = (shard, arrival) {
                 shard.connect(arrival);
             }
         }

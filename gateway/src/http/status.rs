@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderName, StatusCode};
 
-const JSON: (HeaderName, &str) = (CONTENT_TYPE, "application/json");
+pub(super) const JSON: (HeaderName, &str) = (CONTENT_TYPE, "application/json");
 
 /// The process runs.
 pub(super) async fn live() -> impl IntoResponse {

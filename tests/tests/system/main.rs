@@ -18,6 +18,7 @@
 //! | [`tls`] | certificates, and handshakes that never end |
 //! | [`transient`] | messages that no log keeps |
 //! | [`token_life`] | tokens that end, are renewed, and grant less |
+//! | [`waiting`] | a gateway that is there before its broker |
 
 #![forbid(unsafe_code)]
 
@@ -39,3 +40,4 @@ mod secrecy;
 mod tls;
 mod token_life;
 mod transient;
+mod waiting;

@@ -1,0 +1,64 @@
+//! Before the log is reached for the first time there is nothing to serve, and yet the process lives: whoever asks is
+//! told so, instead of finding no one.
+
+use super::accept::Door;
+use super::status;
+use crate::hub::registry::Registry;
+use anabranch_protocol::code::Code;
+use anabranch_protocol::json::ObjectWriter;
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::StatusCode;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+/// Answers in the gateway's stead until dropped. Its listener is closed then, and its connections with it.
+pub struct Lobby {
+    why: watch::Sender<String>,
+    _closing: watch::Sender<bool>,
+    _door: JoinSet<()>,
+}
+
+impl Lobby {
+    /// Opens on a listener. `why` is the operator's: it is shown by `/readyz` alone.
+    pub fn open(
+        listener: TcpListener,
+        tls: Option<TlsAcceptor>,
+        registry: Arc<Registry>,
+        why: String,
+    ) -> Lobby {
+        let (why, told) = watch::channel(why);
+        let router = Router::new()
+            .route("/livez", get(status::live))
+            .route("/readyz", get(ready))
+            .fallback(not_yet)
+            .with_state(told);
+        let (_closing, closed) = watch::channel(false);
+        let mut door = JoinSet::new();
+        door.spawn(Door { listener, tls, router, registry, shard: None }.run(closed));
+        Lobby { why, _closing, _door: door }
+    }
+
+    /// Another reason, after another attempt.
+    pub fn tell(&self, why: String) {
+        self.why.send_replace(why);
+    }
+}
+
+async fn ready(State(why): State<watch::Receiver<String>>) -> Response {
+    let mut text = String::new();
+    let mut object = ObjectWriter::begin(&mut text);
+    object.boolean("ready", false).boolean("draining", false).string("why", &why.borrow());
+    object.end();
+    (StatusCode::SERVICE_UNAVAILABLE, [status::JSON], text).into_response()
+}
+
+async fn not_yet() -> Response {
+    let message = "this node has not reached its log yet; try again, or another node";
+    status::refusal(StatusCode::SERVICE_UNAVAILABLE, Code::UPSTREAM_DOWN, message)
+}
