@@ -3,7 +3,8 @@
 //! * [`Options`] say where and how; [`open`] makes an honest log of it.
 //! * `id`: stream ids as offsets. `entry`: what stands in an entry, ours or anybody's. `script`: what the server does in one
 //!   step, and the note that it keeps of what was forgotten.
-//! * `writer` appends, `reader` consumes and fetches, `tend` forgets, each on connections of its own: a blocked one must not
+//! * `beyond`: what becomes of a stream with an id that no offset tells.
+//! * `writer` appends, `reader` consumes and fetches (how much at a time: `portion`), `tend` forgets, each on connections of its own: a blocked one must not
 //!   hold up the others.
 //! * `transient` follows channels of Pub/Sub, beside the log.
 //! * `link` connects, `route` finds the server in a cluster, `trouble` explains errors.
@@ -12,11 +13,13 @@
 //! its end, or goes on with higher ids as if nothing had been ([`RedisSource::probe`]); a primary that comes back from a
 //! failover may lack its newest entries (the record last seen is read again after each reconnect).
 
+mod beyond;
 mod entry;
 mod id;
 mod link;
 mod open;
 mod options;
+mod portion;
 mod reader;
 mod route;
 mod script;
@@ -33,11 +36,13 @@ use super::ingest::Ward;
 use super::source::{Consumption, Fetched, Pace, Probed, Source, SourceError};
 use super::{AppendError, Budget, Capabilities, Health, NewRecord, ResetReason, Transient};
 use anabranch_protocol::cursor::{LogId, Offset, Partition, Position};
+use beyond::Beyond;
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use futures_util::stream::BoxStream;
 use id::EntryId;
 use link::Link;
 use options::Keys;
+use portion::Sizes;
 use route::Router;
 use script::Look;
 use std::sync::Arc;
@@ -59,6 +64,8 @@ struct Shared {
     keys: Vec<Keys>,
     links: Vec<Link>,
     ward: Ward,
+    beyond: Beyond,
+    sizes: Sizes,
     /// How writing is, in each partition.
     writing: watch::Sender<Vec<Health>>,
 }
@@ -73,6 +80,8 @@ impl Shared {
             links: partitions.clone().map(|partition| Link::new(router.clone(), partition)).collect(),
             router,
             ward: Ward::default(),
+            beyond: Beyond::new(partitions.len()),
+            sizes: Sizes::new(partitions.len()),
             writing: watch::Sender::new(vec![Health::Connected; partitions.len()]),
             options,
         }
@@ -110,14 +119,6 @@ impl Shared {
 /// An answer that no Redis from 7.0 on gives.
 fn strange() -> SourceError {
     SourceError::Unreachable("the server's answer cannot be read; it must be Redis 7.0 or later".into())
-}
-
-/// An id that no offset tells.
-fn beyond(id: EntryId) -> String {
-    format!(
-        "the stream has an entry {id}, beyond what an offset can tell (4398046511103-4194303); \
-         somebody chose that id, and the stream must be deleted"
-    )
 }
 
 #[cfg(any(test, feature = "testing"))]
@@ -213,7 +214,7 @@ impl Source for RedisSource {
 
     fn earliest(&self, partition: Partition) -> BoxFuture<'static, Result<Offset, SourceError>> {
         let shared = self.shared.clone();
-        async move { earliest(&shared.look(partition, None).await?) }.boxed()
+        async move { shared.earliest(&shared.look(partition, None).await?, partition) }.boxed()
     }
 
     fn probe(
@@ -224,7 +225,7 @@ impl Source for RedisSource {
         let shared = self.shared.clone();
         async move {
             let look = shared.look(partition, seen.map(|seen| EntryId::at(seen.offset))).await?;
-            let earliest = earliest(&look)?;
+            let earliest = shared.earliest(&look, partition)?;
             let there = |seen: Position| look.found.as_ref().is_some_and(|entry| entry.is(seen));
             let replaced = seen.is_some_and(|seen| earliest <= seen.offset && !there(seen));
             Ok(Probed { earliest, replaced })
@@ -240,14 +241,7 @@ impl Source for RedisSource {
         let answer = writer.look();
         async move {
             let look = answer.await.map_err(|_| SourceError::Unreachable("the gateway ends".into()))??;
-            match look.newest {
-                Some(newest) => {
-                    let id = newest.id;
-                    let position = newest.position(partition);
-                    position.map(Some).ok_or_else(|| SourceError::Unreachable(beyond(id)))
-                }
-                None => Ok(None),
-            }
+            Ok(look.newest.and_then(|newest| newest.position(partition)))
         }
         .boxed()
     }
@@ -258,17 +252,11 @@ impl Source for RedisSource {
             let look = shared.look(partition, None).await?;
             let before = |offset: Offset| Offset(offset.0.saturating_sub(1));
             // Ids never lie before the time at which they were given: a clock that is set back does not set them back.
-            let place = before(EntryId::first_of(since)).max(before(earliest(&look)?));
-            Ok(place.min(look.last().ok_or_else(strange)?))
+            let place = before(EntryId::first_of(since)).max(before(shared.earliest(&look, partition)?));
+            Ok(place.min(look.last()))
         }
         .boxed()
     }
-}
-
-fn earliest(look: &Look) -> Result<Offset, SourceError> {
-    look.earliest().ok_or_else(|| {
-        SourceError::Unreachable("the stream's first entry has an id beyond all offsets".into())
-    })
 }
 
 /// The partition of a topic: CRC-32C of its name. Other programs may put a topic elsewhere, as long as it is always the

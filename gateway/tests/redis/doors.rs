@@ -95,6 +95,8 @@ async fn what_no_retry_can_mend_is_told_at_once() {
     let why = wrong(&options).await;
     assert!(why.contains("something else than a stream") && why.contains("stream="), "{why}");
     other.run::<i64>(&["DEL", &options.stream]).await;
+    let why = wrong(&Options { database: 99, ..options.clone() }).await;
+    assert!(why.contains("DB index is out of range") && why.contains("databases"), "{why}");
     let nobody = Options { nodes: vec![("127.0.0.1".into(), 1)], ..options.clone() };
     let error = try_open(&nobody, quick()).await.err();
     assert!(matches!(error, Some(OpenError::Unreachable(_))), "{error:?}");

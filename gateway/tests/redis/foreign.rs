@@ -1,8 +1,9 @@
 //! Entries by programs that have never heard of Anabranch, good ones and bad ones.
 
-use crate::kit::{Other, envelope, open, options, server};
-use anabranch_gateway::log::conformance::Follower;
-use anabranch_gateway::log::{Log, Start, TailEvent};
+use crate::kit::{Other, envelope, everything, open, options, server};
+use anabranch_gateway::log::conformance::{Follower, append, record};
+use anabranch_gateway::log::{AppendError, Budget, Health, Log, Start, TailEvent};
+use anabranch_protocol::cursor::Offset;
 use serde_json::json;
 
 const TOPIC: &str = "iotsphere/devices/d1/telemetry/temperature";
@@ -24,7 +25,7 @@ async fn envelopes_and_bare_payloads_arrive() {
     let shapes: [&[(&str, &[u8])]; 7] = [
         &[topic, ("payload", br#"{"v":1}"#)],
         &[topic, ("body", b"21.5")],
-        &[topic, ("data", b"null"), ("id", b"my-id")],
+        &[topic, ("data", b"null"), ("messageId", b"my-id")],
         &[("messageId", b"mine"), ("payload", br#"["a"]"#), topic, ("colour", b"red")],
         &[topic, ("envelope", whole.as_bytes())],
         &[topic, ("payload", whole.as_bytes())],
@@ -116,20 +117,99 @@ async fn what_is_no_message_is_passed_over() {
     assert_eq!(bounds.last, follower.covered());
 }
 
-/// An id that no offset can tell is an error that names it; nothing is skipped.
+/// An id that no offset can tell. What stands before it is delivered and read, also by whoever comes later; appends are
+/// refused; and the remedy that is told is one.
 #[tokio::test]
-async fn an_id_beyond_all_offsets_is_told() {
+async fn an_id_beyond_all_offsets_stops_what_follows_and_nothing_else() {
     let Some(server) = server() else { return };
     let options = options(&server);
     let log = open(&options).await;
-    let mut follower = Follower::start(&log, Start::Next);
-    follower.until(|follower| !follower.health.is_empty()).await;
+    let positions = append(&log, 0..10).await;
+    let mut follower = Follower::start(&log, Start::Earliest);
+    follower.until_records(10).await;
     let other = Other::connect(server.port()).await;
-    other
-        .run::<String>(&["XADD", &options.stream, "9999999999999999-1", "topic", TOPIC, "payload", "1"])
-        .await;
-    follower.until(|follower| follower.health.len() == 2).await;
-    let said = format!("{:?}", follower.health[1]);
-    assert!(said.contains("Retrying") && said.contains("9999999999999999-1"), "{said}");
-    assert!(follower.records.is_empty());
+    let (last, chosen) = (positions[9], "9999999999999999-1");
+    let left = other.add(&options.stream, &[("topic", TOPIC.as_bytes()), ("payload", b"1")]).await;
+    other.run::<String>(&["XADD", &options.stream, chosen, "topic", TOPIC, "payload", "1"]).await;
+    let stopped = |follower: &Follower| matches!(follower.health.last(), Some(Health::Retrying(_)));
+    follower.until(stopped).await;
+    let said = format!("{:?}", follower.health.last());
+    for part in [chosen, "XDEL", "XSETID", &options.stream] {
+        assert!(said.contains(part), "{part} is not in {said}");
+    }
+    for n in 10..15 {
+        match log.append(record(n)).await {
+            Err(AppendError::Blocked(why)) => {
+                assert!(why.contains(chosen) && why.contains("XSETID"), "{why}")
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(other.run::<u64>(&["XLEN", &options.stream]).await, 12, "what cannot be read is not appended");
+    let mut late = Follower::start(&log, Start::After(positions[4]));
+    late.until(stopped).await;
+    assert_eq!((follower.records.len(), late.records.len()), (11, 6));
+    assert_eq!(everything(&log, 0).await.len(), 11);
+    let bounds = log.bounds(0).await.expect("bounds");
+    assert!(bounds.newest.is_some_and(|newest| newest.offset > last.offset));
+    // A node that starts now.
+    let node2 = open(&options).await;
+    assert!(matches!(node2.append(record(15)).await, Err(AppendError::Blocked(_))));
+    assert_eq!(everything(&node2, 0).await.len(), 11);
+
+    let entries: Vec<(String, Vec<String>)> = other.run(&["XRANGE", &options.stream, chosen, "+"]).await;
+    for (id, _) in &entries {
+        other.run::<i64>(&["XDEL", &options.stream, id]).await;
+    }
+    other.run::<String>(&["XSETID", &options.stream, &left]).await;
+    follower.until(|follower| follower.health.last() == Some(&Health::Connected)).await;
+    append(&log, 20..21).await;
+    append(&node2, 21..22).await;
+    follower.until_records(13).await;
+    late.until_records(8).await;
+    for follower in [follower, late] {
+        assert!(follower.gaps.is_empty() && follower.resets.is_empty(), "{:?}", follower.resets);
+    }
+}
+
+/// A field `id` is as likely the device's: two messages that share it are two messages.
+#[tokio::test]
+async fn only_message_id_makes_a_repeat() {
+    let Some(server) = server() else { return };
+    let options = options(&server);
+    let log = open(&options).await;
+    let mut follower = Follower::start(&log, Start::Earliest);
+    let other = Other::connect(server.port()).await;
+    let topic = ("topic", TOPIC.as_bytes());
+    for (name, payload) in [("id", b"1"), ("id", b"2"), ("messageId", b"3"), ("messageId", b"4")] {
+        other.add(&options.stream, &[topic, (name, b"d1"), ("payload", payload)]).await;
+    }
+    follower.until_records(4).await;
+    let keys: Vec<_> = follower.records.iter().map(|record| record.key).collect();
+    assert_ne!(keys[0], keys[1]);
+    assert_eq!(keys[2], keys[3], "documented as the message's id");
+}
+
+/// What is no message takes of a read's budget as much as it takes of memory, and is counted once, whoever reads it again.
+#[tokio::test]
+async fn what_is_no_message_is_read_in_portions_and_counted_once() {
+    let Some(server) = server() else { return };
+    let options = options(&server);
+    let log = open(&options).await;
+    let mut follower = Follower::start(&log, Start::Earliest);
+    let other = Other::connect(server.port()).await;
+    let large = vec![b'x'; 100_000];
+    for _ in 0..50 {
+        other.add(&options.stream, &[("colour", &large)]).await;
+    }
+    let last = append(&log, 0..1).await[0];
+    follower.until_covered(last.offset).await;
+    let budget = Budget { records: 1_000, bytes: 1_000_000 };
+    let (mut after, mut reads) = (Offset(0), 0);
+    while after < last.offset {
+        let batch = log.read(0, after, budget).await.expect("readable");
+        (after, reads) = (batch.covered_to, reads + 1);
+    }
+    assert!(reads >= 5, "5 MB in {reads} reads of 1 MB");
+    assert_eq!(log.passed_over().quarantined, 50);
 }

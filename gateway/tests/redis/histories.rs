@@ -2,9 +2,11 @@
 //! machine that is not overloaded.
 
 use crate::kit::{Other, open, open_with, options, own, server};
-use anabranch_gateway::log::conformance::{Follower, append};
+use anabranch_gateway::log::conformance::{Follower, append, record_of};
+use anabranch_gateway::log::redis::Options;
 use anabranch_gateway::log::verified::Patience;
-use anabranch_gateway::log::{Log, ResetReason, Start};
+use anabranch_gateway::log::{Log, ResetReason, Start, TailEvent};
+use futures_util::StreamExt;
 use tokio::time::Instant;
 
 /// FLUSHALL, and nobody writes afterwards.
@@ -119,4 +121,29 @@ async fn a_replaced_stream_is_told() {
     // Whoever comes back with a cursor of the old history is told too.
     let mut late = Follower::start(&log, Start::After(positions[50]));
     late.until(|follower| !follower.resets.is_empty() && follower.records.len() == 5).await;
+}
+
+/// Another node has renamed the history, and nothing that this one follows has changed: it follows the name.
+#[tokio::test]
+async fn a_name_that_another_node_has_given_is_followed() {
+    let Some(server) = server() else { return };
+    let options = Options { partitions: 3, ..options(&server) };
+    let (log, node2) = (open(&options).await, open(&options).await);
+    // This node looks at partition 0 alone, and the other at 1.
+    let mut follower = Follower::start(&log, Start::Earliest);
+    follower.until(|follower| !follower.health.is_empty()).await;
+    for n in 0..30 {
+        log.append(record_of(&format!("a/b{n}"), n, 0)).await.expect("confirmed");
+    }
+    let mut tail = node2.tail(1, Start::Earliest);
+    while !matches!(tail.next().await, Some(TailEvent::Records(_))) {}
+    let before = log.id();
+    let other = Other::connect(server.port()).await;
+    other.run::<i64>(&["DEL", &format!("{}:1", options.stream)]).await;
+    while !matches!(tail.next().await, Some(TailEvent::Reset { .. })) {}
+    let renamed = Instant::now();
+    follower.until(|follower| !follower.resets.is_empty()).await;
+    println!("a name that another node gave is followed after {:?}", renamed.elapsed());
+    assert_eq!(follower.resets, [(node2.id(), ResetReason::Renamed)]);
+    assert!(log.id() == node2.id() && log.id() != before);
 }

@@ -8,9 +8,10 @@
 //! |---|---|
 //! | `topic` | the topic. Without it, the one in the envelope |
 //! | `envelope`, `payload`, `body` or `data` | the first of these that is there: an envelope, or a bare payload (any JSON) |
-//! | `messageId` or `id` | the message's id, for a bare payload |
+//! | `messageId` | the message's id, for a bare payload: of two messages of one topic with one id the second is a repeat |
 //! | `by` | `anabranch`: a gateway wrote it, its envelope is complete |
 //!
+//! No other field is taken for the message's id: an `id` is as likely the device's, and its second message would be dropped.
 //! Whatever the body's field is called, what is in it decides. Other fields are ignored. What lacks a topic or a body is
 //! quarantined.
 
@@ -87,13 +88,15 @@ impl Entry {
             && self.body().map(|body| fingerprint(body)) == position.fingerprint
     }
 
-    /// What a consumer is given. `None` if the id is beyond what offsets can tell.
-    pub(super) fn delivery(self, partition: Partition, ward: &Ward) -> Option<Delivery> {
+    /// What a consumer is given; `ward` counts what is no message. `None` if the id is beyond what offsets can tell.
+    pub(super) fn delivery(self, partition: Partition, ward: Option<&Ward>) -> Option<Delivery> {
         let offset = self.id.offset()?;
         Some(match self.record(partition, offset) {
             Ok(record) => Delivery::Record(record),
             Err(why) => {
-                ward.note(why, partition, offset);
+                if let Some(ward) = ward {
+                    ward.note(why, partition, offset);
+                }
                 Delivery::Blank(offset)
             }
         })
@@ -105,7 +108,7 @@ impl Entry {
             Some(topic) => Cow::Borrowed(std::str::from_utf8(topic).map_err(|_| Quarantine::Topic)?),
             None => Cow::Owned(topic_inside(body).ok_or(Quarantine::Shape)?),
         };
-        let message_id = self.field(b"messageId").or_else(|| self.field(b"id"));
+        let message_id = self.field(b"messageId");
         ingest::record(Arrival {
             partition,
             offset,

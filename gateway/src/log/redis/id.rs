@@ -9,15 +9,16 @@
 //!
 //! 42 bits of milliseconds last until the year 2109. 22 bits of sequence are 4,194,304 entries in one millisecond: far
 //! more than Redis can take in one, but ids stay at the last millisecond while the server's clock is set back, so the
-//! sequence must bear some minutes of writing. An id beyond either is refused, never wrapped.
+//! sequence must bear some minutes of writing. An id beyond either is refused, never wrapped; what it stops is in
+//! [`beyond`](super::beyond).
 
 use anabranch_protocol::cursor::Offset;
 use std::fmt;
 use std::str::FromStr;
 
 const SEQUENCE_BITS: u32 = 22;
-const MAX_SEQUENCE: u64 = (1 << SEQUENCE_BITS) - 1;
-const MAX_MS: u64 = u64::MAX >> SEQUENCE_BITS;
+pub(super) const MAX_SEQUENCE: u64 = (1 << SEQUENCE_BITS) - 1;
+pub(super) const MAX_MS: u64 = u64::MAX >> SEQUENCE_BITS;
 
 /// The id of a stream entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -2,8 +2,12 @@
 //!
 //! The name stands beside partition 0 and is given last, so whoever finds it finds every stream too. A stream that is
 //! missing although the log has a name was deleted while no gateway looked: another history.
+//!
+//! How many partitions there are is noted first, where nodes with any number look: with different numbers each would write
+//! where the other does not read.
 
-use super::options::Options;
+use super::link::Link;
+use super::options::{Options, WHOLE};
 use super::script::Look;
 use super::writer::Writer;
 use super::{RedisSource, Shared, entry, script, tend};
@@ -31,6 +35,7 @@ pub async fn open(options: Options, patience: Patience) -> Result<Verified<Redis
 }
 
 async fn name(shared: &Shared) -> RedisResult<LogId> {
+    claim(shared).await?;
     let known = current(shared).await?;
     let whole = make(shared).await?;
     match known {
@@ -45,8 +50,33 @@ async fn name(shared: &Shared) -> RedisResult<LogId> {
 
 /// A new name after `void`; the same for all who ask.
 pub(super) async fn rename(shared: &Shared, void: LogId) -> RedisResult<LogId> {
+    claim(shared).await?;
     make(shared).await?;
     give(shared, &void.to_string()).await
+}
+
+/// Makes sure that all nodes have the same number of partitions.
+async fn claim(shared: &Shared) -> RedisResult<()> {
+    // On a link that lives no longer: in a cluster the log as a whole may be on a server of its own.
+    let link = Link::new(shared.router.clone(), WHOLE);
+    let wanted = shared.options.partitions.max(1);
+    let noted = link.ask(script::claim(&shared.options.keys(WHOLE), wanted)).await?;
+    same_number(shared, noted)
+}
+
+fn same_number(shared: &Shared, noted: Value) -> RedisResult<()> {
+    let stream = &shared.options.stream;
+    let wanted = shared.options.partitions.max(1).to_string();
+    let noted = entry::text(noted).unwrap_or_default();
+    if noted == wanted {
+        return Ok(());
+    }
+    let text = format!(
+        "the log {stream} has {noted}, this node is set to partitions={wanted}. Set the same number on all nodes. To \
+         change it, begin another history: choose another stream=, or stop all nodes and delete the keys {stream}* and \
+         {{{stream}*"
+    );
+    Err((ErrorKind::InvalidClientConfig, "the number of partitions differs", text).into())
 }
 
 /// The log's name, if it has one.
@@ -71,8 +101,13 @@ async fn make(shared: &Shared) -> RedisResult<bool> {
 async fn give(shared: &Shared, void: &str) -> RedisResult<LogId> {
     let number = getrandom::u64().map_err(|error| strange(&error.to_string()))?;
     let fresh = LogId(number).to_string();
-    let answer = shared.links[0].ask(script::name(&shared.keys[0], void, &fresh)).await?;
-    read(answer)
+    let partitions = shared.options.partitions.max(1);
+    let answer = shared.links[0].ask(script::name(&shared.keys[0], void, &fresh, partitions)).await?;
+    let Value::Array(answer) = answer else { return Err(strange("nothing was answered")) };
+    let mut answer = answer.into_iter();
+    let (id, noted) = (answer.next().unwrap_or(Value::Nil), answer.next().unwrap_or(Value::Nil));
+    same_number(shared, noted)?;
+    read(id)
 }
 
 fn read(id: Value) -> RedisResult<LogId> {

@@ -7,6 +7,9 @@ use anabranch_protocol::limits;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// In place of a partition: the log as a whole, which has a place of its own whatever the number of partitions.
+pub(super) const WHOLE: Partition = Partition::MAX;
+
 /// Where a Redis log is, and how it is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -70,6 +73,7 @@ impl Options {
     pub(super) fn keys(&self, partition: Partition) -> Keys {
         let stream = match self.partitions {
             0 | 1 => self.stream.clone(),
+            _ if partition == WHOLE => self.stream.clone(),
             _ => format!("{}:{partition}", self.stream),
         };
         let beside = if stream.contains('{') {
@@ -86,7 +90,7 @@ impl Options {
 pub(super) struct Keys {
     /// The stream.
     pub stream: String,
-    /// A hash: the log's `id`, and what was `forgotten`.
+    /// A hash: the log's `id` and its `partitions`, and what was `forgotten`.
     pub beside: String,
 }
 
@@ -102,6 +106,10 @@ mod tests {
         options.partitions = 3;
         let keys = options.keys(2);
         assert_eq!((&*keys.stream, &*keys.beside), ("plant:2", "{plant:2}:anabranch"));
+        let whole = options.keys(WHOLE);
+        options.partitions = 1;
+        assert_eq!(options.keys(0), whole, "one place for every number of partitions");
+        options.partitions = 3;
         options.stream = "{eu}plant".into();
         let keys = options.keys(1);
         assert_eq!((&*keys.stream, &*keys.beside), ("{eu}plant:1", "{eu}plant:1:anabranch"));

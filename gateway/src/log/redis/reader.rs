@@ -1,10 +1,14 @@
 //! Reading: a consumer that blocks on a connection of its own, and fetches that do not block.
 
+use super::beyond::AGAIN;
 use super::entry::Entry;
 use super::id::EntryId;
 use super::link::Connection;
+use super::portion::{ANSWER_BYTES, Portion};
+use super::script::{self, Look};
 use super::trouble;
-use super::{Shared, beyond, strange};
+use super::{Shared, strange};
+use crate::log::ingest::Ward;
 use crate::log::source::{Consumption, Delivery, Fetched, Pace, SourceError, SourceEvent};
 use crate::log::{Budget, Health};
 use anabranch_protocol::cursor::{Offset, Partition};
@@ -14,34 +18,12 @@ use redis::{RedisResult, Value};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 /// How long one `XREAD` waits for entries.
 const BLOCK: Duration = Duration::from_secs(2);
 /// How much longer its answer may take before the connection counts as dead.
 const GRACE: Duration = Duration::from_secs(2);
-/// Bytes that one answer should hold.
-const ANSWER_BYTES: usize = 2 << 20;
-/// Most entries of one answer: more cost more for each (measured).
-const ANSWER_ENTRIES: usize = 1000;
-
-/// How many entries to ask for, so that an answer is neither tiny nor huge. Nothing is known of the first.
-#[derive(Clone, Copy)]
-struct Portion {
-    count: usize,
-}
-
-impl Portion {
-    fn first(most: usize) -> Portion {
-        Portion { count: most.clamp(1, 32) }
-    }
-
-    fn learn(&mut self, entries: usize, bytes: usize, most: usize) {
-        if let Some(each) = bytes.checked_div(entries) {
-            self.count = (ANSWER_BYTES / each.max(1)).clamp(1, ANSWER_ENTRIES).min(most.max(1));
-        }
-    }
-}
-
 struct Consumer {
     shared: Arc<Shared>,
     partition: Partition,
@@ -55,6 +37,8 @@ struct Consumer {
     writing: watch::Receiver<Vec<Health>>,
     /// What was last said about writing.
     said: Health,
+    /// What stands at `after`, or has stood there, is followed by an id that no offset tells.
+    stuck: bool,
     ended: bool,
 }
 
@@ -67,16 +51,17 @@ pub(super) async fn consume(
 ) -> Result<Consumption, SourceError> {
     let connection = shared.router.connect(partition, BLOCK + GRACE).await;
     let connection = connection.map_err(|error| trouble::source_error(&error))?;
-    let most = if pace == Pace::Single { 1 } else { ANSWER_ENTRIES };
+    let most = if pace == Pace::Single { 1 } else { usize::MAX };
     let consumer = Consumer {
         partition,
         connection,
         after: EntryId::before(from),
-        portion: Portion::first(most),
+        portion: Portion::first(shared.sizes.known(partition), ANSWER_BYTES),
         most,
         reading: None,
         writing: shared.writing_health(),
         said: Health::Connected,
+        stuck: false,
         ended: false,
         shared,
     };
@@ -88,12 +73,10 @@ pub(super) async fn consume(
 impl Consumer {
     async fn next(&mut self) -> Option<Result<SourceEvent, SourceError>> {
         while !self.ended {
-            let writing = self.writing.borrow_and_update().get(usize::from(self.partition)).cloned();
-            if let Some(writing) = writing
-                && writing != self.said
-            {
-                self.said = writing.clone();
-                return Some(Ok(SourceEvent::Health(writing)));
+            let health = self.health();
+            if health != self.said {
+                self.said = health.clone();
+                return Some(Ok(SourceEvent::Health(health)));
             }
             let read = self.read();
             let reading = self.reading.get_or_insert(read);
@@ -120,12 +103,33 @@ impl Consumer {
         None
     }
 
+    /// How reading is, or else writing.
+    fn health(&mut self) -> Health {
+        let writing = self.writing.borrow_and_update().get(usize::from(self.partition)).cloned();
+        match self.shared.beyond.known(self.partition) {
+            Some(id) if self.stuck => Health::Retrying(self.shared.beyond(self.partition, id)),
+            _ => writing.unwrap_or(Health::Connected),
+        }
+    }
+
     fn read(&self) -> BoxFuture<'static, RedisResult<Value>> {
         let keys = &self.shared.keys[usize::from(self.partition)];
-        let mut command = redis::cmd("XREAD");
-        command.arg("COUNT").arg(self.portion.count).arg("BLOCK").arg(BLOCK.as_millis() as u64);
-        command.arg("STREAMS").arg(&keys.stream).arg(self.after.to_string());
         let mut connection = self.connection.clone();
+        if self.stuck {
+            let look = script::look(keys, false, None);
+            return async move {
+                sleep(AGAIN).await;
+                connection.ask(look).await
+            }
+            .boxed();
+        }
+        let mut command = redis::cmd("XREAD");
+        command
+            .arg("COUNT")
+            .arg(self.portion.count().min(self.most))
+            .arg("BLOCK")
+            .arg(BLOCK.as_millis() as u64);
+        command.arg("STREAMS").arg(&keys.stream).arg(self.after.to_string());
         async move { connection.ask(command).await }.boxed()
     }
 
@@ -134,6 +138,15 @@ impl Consumer {
             self.shared.router.note(self.partition, &error);
             trouble::source_error(&error)
         })?;
+        if self.stuck {
+            let look = Look::read(answer).ok_or_else(strange)?;
+            if look.beyond().is_none() {
+                self.shared.beyond.clear(self.partition);
+                self.shared.writing(self.partition, Health::Connected);
+                self.stuck = false;
+            }
+            return Ok(Vec::new());
+        }
         let entries = match answer {
             Value::Nil => return Ok(Vec::new()),
             // `[[stream, entries]]`
@@ -143,37 +156,64 @@ impl Consumer {
             },
             _ => return Err(strange()),
         };
-        let (deliveries, bytes, last) = deliveries(&self.shared, self.partition, entries)?;
-        if let Some(last) = last {
+        // Counted here alone: what is fetched beside the tail has come by it, or will.
+        let page = Page::read(self.partition, entries, Some(&self.shared.ward))?;
+        if let Some(last) = page.last {
             self.after = last;
         }
-        self.portion.learn(deliveries.len(), bytes, self.most);
-        Ok(deliveries)
+        if let Some(id) = page.beyond {
+            let why = self.shared.beyond(self.partition, id);
+            tracing::warn!("{why}");
+            self.stuck = true;
+        }
+        self.portion.learn(page.entries, page.bytes, ANSWER_BYTES);
+        self.shared.sizes.learn(self.partition, page.entries, page.bytes);
+        Ok(page.deliveries.into_iter().map(|(delivery, _)| delivery).collect())
     }
 }
 
-/// Entries as deliveries, their size, and the id of the last.
-fn deliveries(
-    shared: &Shared,
-    partition: Partition,
-    entries: Value,
-) -> Result<(Vec<Delivery>, usize, Option<EntryId>), SourceError> {
-    let Value::Array(entries) = entries else { return Err(strange()) };
-    let mut found = Vec::with_capacity(entries.len());
-    let mut bytes = 0;
-    let mut last = None;
-    for entry in entries {
-        let entry = Entry::read(entry).ok_or_else(strange)?;
-        let id = entry.id;
-        bytes += entry.size();
-        last = Some(id);
-        let delivery = entry.delivery(partition, &shared.ward);
-        found.push(delivery.ok_or_else(|| SourceError::Unreachable(beyond(id)))?);
-    }
-    Ok((found, bytes, last))
+/// What one answer brought.
+#[derive(Default)]
+struct Page {
+    /// Each with the bytes that it takes of a budget.
+    deliveries: Vec<(Delivery, usize)>,
+    /// How many entries came, and roughly how much memory they took.
+    entries: usize,
+    bytes: usize,
+    /// The last that an offset tells.
+    last: Option<EntryId>,
+    /// What comes after it, if no offset tells that.
+    beyond: Option<EntryId>,
 }
 
-/// Reads what is there from an offset on, page by page, as far as the budget allows.
+impl Page {
+    fn read(partition: Partition, entries: Value, ward: Option<&Ward>) -> Result<Page, SourceError> {
+        let Value::Array(entries) = entries else { return Err(strange()) };
+        let mut page = Page { entries: entries.len(), ..Page::default() };
+        for entry in entries {
+            let entry = Entry::read(entry).ok_or_else(strange)?;
+            let (id, size) = (entry.id, entry.size());
+            page.bytes += size;
+            if page.beyond.is_some() {
+                continue;
+            }
+            let Some(delivery) = entry.delivery(partition, ward) else {
+                page.beyond = Some(id);
+                continue;
+            };
+            let size = match &delivery {
+                Delivery::Record(record) => record.envelope.len(),
+                Delivery::Blank(_) => size,
+            };
+            page.deliveries.push((delivery, size));
+            page.last = Some(id);
+        }
+        Ok(page)
+    }
+}
+
+/// Reads what is there from an offset on, page by page, as far as the budget allows. The end is where an id is that no offset
+/// tells, if one is.
 pub(super) async fn fetch(
     shared: Arc<Shared>,
     partition: Partition,
@@ -184,39 +224,33 @@ pub(super) async fn fetch(
     let mut fetched = Fetched::default();
     let mut start = EntryId::at(from).to_string();
     let most = budget.records.max(1);
-    let mut portion = Portion::first(most);
+    let mut portion = Portion::first(shared.sizes.known(partition), budget.bytes);
     let mut bytes = 0;
     loop {
-        let asked = portion.count.min(most - fetched.deliveries.len());
+        let asked = portion.count().min(most - fetched.deliveries.len());
         let mut command = redis::cmd("XRANGE");
         command.arg(&shared.keys[index].stream).arg(&start).arg("+").arg("COUNT").arg(asked);
         let answer = shared.links[index].ask(command).await;
         let answer = answer.map_err(|error| trouble::source_error(&error))?;
-        let (page, size, last) = deliveries(&shared, partition, answer)?;
-        let count = page.len();
-        for delivery in page {
-            bytes += match &delivery {
-                Delivery::Record(record) => record.envelope.len(),
-                Delivery::Blank(_) => 0,
-            };
+        let page = Page::read(partition, answer, None)?;
+        shared.sizes.learn(partition, page.entries, page.bytes);
+        for (delivery, size) in page.deliveries {
+            bytes += size;
             if bytes > budget.bytes && !fetched.deliveries.is_empty() {
                 return Ok(fetched);
             }
             fetched.deliveries.push(delivery);
         }
-        if count < asked {
+        if page.entries < asked || page.beyond.is_some() {
             fetched.at_end = true;
             return Ok(fetched);
         }
         if fetched.deliveries.len() >= most || bytes >= budget.bytes {
             return Ok(fetched);
         }
-        if let Some(last) = last {
+        if let Some(last) = page.last {
             start = format!("({last}");
         }
-        portion.learn(count, size, most);
-        let left = budget.bytes.saturating_sub(bytes);
-        let each = (bytes / fetched.deliveries.len().max(1)).max(1);
-        portion.count = portion.count.min((left / each).saturating_add(1)).max(1);
+        portion.learn(page.entries, page.bytes, budget.bytes - bytes);
     }
 }

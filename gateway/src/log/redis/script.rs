@@ -9,9 +9,9 @@
 //! failover.
 
 use super::entry::{Entry, text};
-use super::id::EntryId;
+use super::id::{self, EntryId};
 use super::options::Keys;
-use anabranch_protocol::cursor::Offset;
+use anabranch_protocol::cursor::{Offset, Partition};
 use redis::{Cmd, Value};
 
 /// Everything that is to be known about a stream at one moment.
@@ -24,8 +24,18 @@ local first = info['first-entry']
 local note = {redis.call('HGET', KEYS[2], 'forgotten'), redis.call('HGET', KEYS[2], 'removed')}
 local found = false
 if ARGV[2] ~= '' then found = redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2])[1] or false end
+local newest = false
+if ARGV[1] == '1' and info['last-entry'] then
+  newest = info['last-entry']
+  local ms, sequence = string.match(newest[1], '^(%d+)-(%d+)$')
+  if tonumber(ms) > tonumber(ARGV[3]) then
+    newest = redis.call('XREVRANGE', KEYS[1], ARGV[3] .. '-' .. ARGV[4], '-', 'COUNT', 1)[1] or false
+  elseif tonumber(sequence) > tonumber(ARGV[4]) then
+    newest = redis.call('XREVRANGE', KEYS[1], ms .. '-' .. ARGV[4], '-', 'COUNT', 1)[1] or false
+  end
+end
 return {info['length'], info['entries-added'] or -1, info['last-generated-id'], first and first[1] or '',
-  note[1] or '', note[2] or '', ARGV[1] == '1' and info['last-entry'] or false, found}";
+  note[1] or '', note[2] or '', newest, found}";
 
 /// Makes a stream if there is none, and says whether it was there and was ours.
 const MAKE: &str = "\
@@ -41,14 +51,28 @@ end
 if not ours then redis.call('HSET', KEYS[2], 'made', '1') end
 return (there == 1 and ours) and 1 or 0";
 
-/// Names the log if it has no name, or the one that is void; answers with its name.
+/// Notes how many partitions the log has, if nobody has; answers with what is noted. A log that was named before this was
+/// noted has one, if its name stands here.
+const CLAIM: &str = "\
+local known = redis.call('HGET', KEYS[1], 'partitions') or redis.call('HGET', KEYS[1], 'id') and '1'
+if not known then
+  known = ARGV[1]
+  redis.call('HSET', KEYS[1], 'partitions', known)
+end
+return known";
+
+/// Names the log if it has no name, or the one that is void; answers with its name, and with the number of partitions
+/// that whoever named it first had. With another number nothing is named.
 const NAME: &str = "\
+local partitions = redis.call('HGET', KEYS[1], 'partitions') or ARGV[3]
+redis.call('HSET', KEYS[1], 'partitions', partitions)
+if partitions ~= ARGV[3] then return {'', partitions} end
 local id = redis.call('HGET', KEYS[1], 'id')
 if not id or id == ARGV[1] then
   id = ARGV[2]
   redis.call('HSET', KEYS[1], 'id', id)
 end
-return id";
+return {id, partitions}";
 
 /// Drops what is too much or too old, at most `ARGV[3]` entries; answers with how many.
 const TEND: &str = "\
@@ -95,6 +119,7 @@ fn eval(script: &str, keys: &[&str]) -> Cmd {
 pub(super) fn look(keys: &Keys, newest: bool, find: Option<EntryId>) -> Cmd {
     let mut command = eval(LOOK, &[&keys.stream, &keys.beside]);
     command.arg(u8::from(newest)).arg(find.map(|id| id.to_string()).unwrap_or_default());
+    command.arg(id::MAX_MS).arg(id::MAX_SEQUENCE);
     command
 }
 
@@ -103,10 +128,17 @@ pub(super) fn make(keys: &Keys) -> Cmd {
     eval(MAKE, &[&keys.stream, &keys.beside])
 }
 
+/// Asks how many partitions the log has, or says so.
+pub(super) fn claim(keys: &Keys, partitions: Partition) -> Cmd {
+    let mut command = eval(CLAIM, &[&keys.beside]);
+    command.arg(partitions);
+    command
+}
+
 /// Asks for the log's name.
-pub(super) fn name(keys: &Keys, void: &str, fresh: &str) -> Cmd {
+pub(super) fn name(keys: &Keys, void: &str, fresh: &str, partitions: Partition) -> Cmd {
     let mut command = eval(NAME, &[&keys.beside]);
-    command.arg(void).arg(fresh);
+    command.arg(void).arg(fresh).arg(partitions);
     command
 }
 
@@ -127,7 +159,7 @@ pub(super) struct Look {
     first: Option<EntryId>,
     /// The note: the last entry that was forgotten, and how many were removed by then.
     note: Option<(EntryId, u64)>,
-    /// The newest entry, if it was asked for.
+    /// The newest entry that an offset tells, if it was asked for.
     pub newest: Option<Entry>,
     /// The entry that was looked for.
     pub found: Option<Entry>,
@@ -178,9 +210,19 @@ impl Look {
         self.length
     }
 
-    /// The newest offset that was ever given.
-    pub(super) fn last(&self) -> Option<Offset> {
-        self.last.map_or(Some(Offset(0)), EntryId::offset)
+    /// The newest offset that was ever given; the last there is if the ids are beyond all offsets.
+    pub(super) fn last(&self) -> Offset {
+        self.last.map_or(Offset(0), |last| last.offset().unwrap_or(Offset(u64::MAX)))
+    }
+
+    /// The first entry.
+    pub(super) fn first(&self) -> Option<EntryId> {
+        self.first
+    }
+
+    /// The newest id that was given, if no offset tells it: the server gives only higher ones.
+    pub(super) fn beyond(&self) -> Option<EntryId> {
+        self.last.filter(|last| last.offset().is_none())
     }
 }
 

@@ -6,7 +6,7 @@ use crate::log::source::SourceError;
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 /// The commands and keys that the gateway uses, as an ACL rule; `STREAM` stands for the stream's name.
-pub const ACL: &str = "~STREAM* ~{STREAM* +ping +eval +exists +xadd +xread +xrange +xlen +xtrim +xinfo|stream \
+pub const ACL: &str = "~STREAM* ~{STREAM* +ping +eval +exists +xadd +xread +xrange +xrevrange +xlen +xtrim +xinfo|stream \
     +xgroup|create +xgroup|destroy +hget +hset +hdel +time +select +wait +cluster|slots +cluster|keyslot +asking";
 
 /// An error and its remedy. Never shows a password: the library's errors have none.
@@ -21,6 +21,9 @@ pub(super) fn explain(error: &RedisError) -> String {
         }
         "WRONGTYPE" => "the key holds something else than a stream: choose another name with stream=",
         "WRONGPASS" | "NOAUTH" => "Redis does not take the user and the password of the log's URL",
+        "SELECT" => {
+            "this Redis does not have the database whose number ends the log's URL: see databases in its configuration"
+        }
         "LOADING" => "Redis reads its data from the disk; it answers when it is done",
         "CLUSTERDOWN" => "a part of the cluster has no primary",
         _ => return plain(error),
@@ -37,11 +40,14 @@ fn plain(error: &RedisError) -> String {
         return format!("Redis cannot be reached: {error}");
     }
     let text = match (error.code(), error.detail()) {
+        _ if error.kind() == ErrorKind::InvalidClientConfig => {
+            error.to_string().replacen(" - InvalidClientConfig", "", 1)
+        }
         (Some(code), Some(detail)) => format!("{code} {detail}"),
         _ => error.to_string(),
     };
     let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    text.chars().take(300).collect()
+    text.chars().take(500).collect()
 }
 
 /// The word that the server's error begins with; empty if it did not come from a server.
@@ -50,6 +56,8 @@ fn plain(error: &RedisError) -> String {
 fn code(error: &RedisError) -> &str {
     const INSIDE: [&str; 6] = ["OOM", "MISCONF", "READONLY", "NOREPLICAS", "NOPERM", "WRONGTYPE"];
     match error.code() {
+        // The library's words; the server's are the detail.
+        Some("ERR") if error.to_string().contains("refused to switch database") => "SELECT",
         Some("ERR") => {
             let detail = error.detail().unwrap_or_default();
             if detail.contains("Script killed") || detail.contains("can't run this command") {
@@ -83,7 +91,7 @@ impl From<&RedisError> for OpenError {
     fn from(error: &RedisError) -> OpenError {
         let text = explain(error);
         match code(error) {
-            "WRONGPASS" | "NOAUTH" | "NOPERM" | "WRONGTYPE" => OpenError::Wrong(text),
+            "WRONGPASS" | "NOAUTH" | "NOPERM" | "WRONGTYPE" | "SELECT" => OpenError::Wrong(text),
             _ if error.kind() == ErrorKind::InvalidClientConfig => OpenError::Wrong(text),
             _ => OpenError::Unreachable(text),
         }

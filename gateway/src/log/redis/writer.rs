@@ -142,11 +142,42 @@ impl Task {
                 }
                 Vec::new()
             }
-            Ok(connection) => {
+            Ok(mut connection) => {
+                let bunch = self.refuse_while_beyond(&mut connection, bunch).await;
+                if bunch.is_empty() {
+                    return Vec::new();
+                }
                 let answers = exchange(&self.shared, self.partition, connection, &bunch).await;
                 self.hand_out(bunch, answers)
             }
         }
+    }
+
+    /// While the stream gives ids that no offset tells, nothing is appended: it would be stored where nobody can read it.
+    /// Gives back what else is in the bunch.
+    async fn refuse_while_beyond(&self, connection: &mut Connection, bunch: Vec<Item>) -> Vec<Item> {
+        if self.shared.beyond.known(self.partition).is_none() {
+            return bunch;
+        }
+        let look = script::look(&self.shared.keys[usize::from(self.partition)], false, None);
+        let beyond = match connection.ask(look).await {
+            Ok(answer) => Look::read(answer).and_then(|look| look.beyond()),
+            Err(_) => return bunch, // The exchange meets the same error, and tells it.
+        };
+        let Some(id) = beyond else {
+            self.shared.beyond.clear(self.partition);
+            return bunch;
+        };
+        let why = self.shared.beyond(self.partition, id);
+        self.shared.writing(self.partition, Health::Blocked(why.clone()));
+        let mut others = Vec::new();
+        for item in bunch {
+            match item {
+                Item::Append(_, confirm) => drop(confirm.send(Err(AppendError::Blocked(why.clone())))),
+                look => others.push(look),
+            }
+        }
+        others
     }
 
     async fn connect(&mut self) -> Result<Connection, Arc<RedisError>> {
@@ -187,12 +218,12 @@ impl Task {
             match item {
                 Item::Append(record, confirm) => {
                     let result = match answer {
-                        Ok(id) => {
-                            appended(self.partition, &record, id).and_then(|position| match &replicas {
+                        Ok(id) => appended(&self.shared, self.partition, &record, id).and_then(|position| {
+                            match &replicas {
                                 Some(text) => Err(AppendError::Unknown(text.clone())),
                                 None => Ok(position),
-                            })
-                        }
+                            }
+                        }),
                         Err(error) => {
                             self.give_up(&error);
                             Err(trouble::append_error(&error))
@@ -266,11 +297,17 @@ async fn exchange(
     connection.send(commands).await
 }
 
-fn appended(partition: Partition, record: &NewRecord, id: Value) -> Result<Position, AppendError> {
+fn appended(
+    shared: &Shared,
+    partition: Partition,
+    record: &NewRecord,
+    id: Value,
+) -> Result<Position, AppendError> {
     let id: EntryId = entry::text(id)
         .and_then(|id| id.parse().ok())
         .ok_or_else(|| AppendError::Unknown("Redis gave no id".into()))?;
-    let offset = id.offset().ok_or_else(|| AppendError::Unknown(super::beyond(id)))?;
+    // It stands where nobody can read it, and is among what the operator has to delete: not stored.
+    let offset = id.offset().ok_or_else(|| AppendError::Blocked(shared.beyond(partition, id)))?;
     Ok(Position { partition, offset, fingerprint: Some(fingerprint(&record.envelope)) })
 }
 

@@ -54,16 +54,31 @@ impl fmt::Debug for Name {
     }
 }
 
-fn untold(error: SourceError) -> SourceError {
-    SourceError::Unreachable(format!("the name of the history cannot be found out: {error}"))
+/// Why it is not known that the name is still this one.
+pub(super) enum Doubt {
+    /// The broker did not say.
+    Untold(SourceError),
+    /// It said another, which cannot be followed.
+    Void(SourceError),
+}
+
+impl From<Doubt> for SourceError {
+    fn from(doubt: Doubt) -> SourceError {
+        match doubt {
+            Doubt::Untold(error) => {
+                SourceError::Unreachable(format!("the name of the history cannot be found out: {error}"))
+            }
+            Doubt::Void(error) => error,
+        }
+    }
 }
 
 impl<S: Source> Shared<S> {
     /// Finds out whether the broker still calls the history as this node does, by a question that began at `since` or later;
     /// another name resets the log.
-    pub(super) async fn agree(&self, since: Instant) -> Result<(), SourceError> {
+    pub(super) async fn agree(&self, since: Instant) -> Result<(), Doubt> {
         let Question { under, answer, .. } = self.question(since);
-        let named = answer.await.map_err(untold)?;
+        let named = answer.await.map_err(Doubt::Untold)?;
         let history = self.history();
         if history.id != under {
             return Ok(()); // Reset meanwhile; what was asked before says nothing of the new history.
@@ -73,17 +88,18 @@ impl<S: Source> Shared<S> {
             // A failover has lost the new name, or a replica has not got it yet. What has ended does not come back: under its
             // old name, cursors of two histories would look alike.
             Some(name) if Some(name) == history.void => {
-                let id = within(self.source.rename(name, ResetReason::Renamed)).await?;
+                let id = within(self.source.rename(name, ResetReason::Renamed)).await;
+                let id = id.map_err(Doubt::Void)?;
                 self.follow(under, id, ResetReason::Renamed);
                 Ok(())
             }
-            Some(_) => self.reset(under, ResetReason::Renamed).await,
-            None => self.reset(under, ResetReason::Recreated).await,
+            Some(_) => self.reset(under, ResetReason::Renamed).await.map_err(Doubt::Void),
+            None => self.reset(under, ResetReason::Recreated).await.map_err(Doubt::Void),
         }
     }
 
     /// Waits until the name is to be asked for again, and does so; of many tails that wait, one asks.
-    pub(super) async fn agree_in_time(self: Arc<Self>) -> Result<(), SourceError> {
+    pub(super) async fn agree_in_time(self: Arc<Self>) -> Result<(), Doubt> {
         let last = self.name.lock().as_ref().map_or_else(Instant::now, |question| question.began);
         sleep_until(last + EVERY).await;
         self.agree(last + Duration::from_nanos(1)).await

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::History;
-use super::name::UNANSWERED;
+use super::name::{Doubt, UNANSWERED};
 
 pub(super) fn start<S: Source>(
     shared: Arc<Shared<S>>,
@@ -80,7 +80,7 @@ struct Tail<S> {
     /// Since when this tail stands alone: the name of the history must be asked for after that.
     since: Instant,
     /// The next question for the name while connected, or the wait for it.
-    agreeing: Option<BoxFuture<'static, Result<(), SourceError>>>,
+    agreeing: Option<BoxFuture<'static, Result<(), Doubt>>>,
     /// So many of these had no answer, in a row.
     unanswered: u32,
     quiet_since: Instant,
@@ -163,16 +163,12 @@ impl<S: Source> Tail<S> {
     }
 
     /// The broker has said by which name it calls the history, or has not.
-    fn agreed(&mut self, agreed: Result<(), SourceError>) {
+    fn agreed(&mut self, agreed: Result<(), Doubt>) {
         self.agreeing = None;
         match agreed {
             Ok(()) => self.unanswered = 0,
-            Err(error) => {
-                self.unanswered += 1;
-                if self.unanswered == UNANSWERED {
-                    self.retry(error.to_string());
-                }
-            }
+            Err(Doubt::Untold(_)) if self.unanswered + 1 < UNANSWERED => self.unanswered += 1,
+            Err(doubt) => self.retry(SourceError::from(doubt).to_string()),
         }
     }
 
@@ -256,7 +252,7 @@ impl<S: Source> Tail<S> {
         // Nothing is believed before both are there: what comes may belong to another history.
         let (consumption, agreed) = join(consuming, self.shared.agree(self.since)).await;
         let consumption = consumption?;
-        agreed?;
+        agreed.map_err(SourceError::from)?;
         Ok(consumption)
     }
 
