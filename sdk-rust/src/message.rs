@@ -125,6 +125,11 @@ impl Transient {
         self.content.metadata()
     }
 
+    /// The whole envelope as JSON text.
+    pub fn envelope_text(&self) -> &str {
+        &self.content.envelope
+    }
+
     /// What it holds of memory, about.
     pub(crate) fn bytes(&self) -> usize {
         self.content.bytes()

@@ -82,6 +82,8 @@ const FORMS: &str = "\
 With --json, each line is one of
   {\"type\":\"message\",\"position\":\"0:1234:9f3a5c01\",\"envelope\":{\"metadata\":{…},\"payload\":…}}
       one message. Its position is partition:offset:fingerprint
+  {\"type\":\"transient\",\"envelope\":{…}}
+      one message that no log keeps; no cursor covers it. Without --json a ~ stands before it
   {\"type\":\"gap\",\"partition\":0,\"after\":\"1234\",\"before\":\"1300\",\"reason\":\"retention\"}
       messages strictly between these offsets may be missing here. Reasons: retention, corrupt, poisoned, reset (the log
       was replaced; begin anew), miscount, other
@@ -188,7 +190,7 @@ impl Terminal<'_> {
             taken += 1;
             let cursor = if matches!(item, Item::Live) { self.merged.cursor() } else { None };
             self.form.write(&mut lines, &item, cursor.as_ref(), Timestamp::now());
-            messages += u64::from(matches!(item, Item::Message(_)));
+            messages += u64::from(matches!(item, Item::Message(_) | Item::Transient(_)));
             if let Item::Closed(filter, closed) = item {
                 then = Then::End(Err(refusal(&filter, &closed)));
                 break;

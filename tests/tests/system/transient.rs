@@ -2,9 +2,11 @@
 
 use crate::brokers;
 use anabranch::{Client, Event, Phase, Start};
-use anabranch_tests::gateway_process::{Gateway, Settings};
+use anabranch_tests::gateway_process::{Gateway, Settings, binary};
 use anabranch_tests::tokens;
 use anabranch_tests::wait::{until, within};
+use std::process::Stdio;
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 const TOPIC: &str = "plant/1/presence";
 
@@ -51,4 +53,22 @@ async fn presence_comes_live_and_is_not_kept() {
     let mut late = client.subscribe("plant/#").from(Start::Earliest).open().expect("a subscription");
     let first = within("a message", late.next_message()).await.expect("a message");
     assert_eq!(first.topic(), "plant/2/on");
+
+    let mut command = tokio::process::Command::new(binary::path(binary::GATEWAY));
+    command
+        .args(["subscribe", "--json", "--count", "1", "plant/#"])
+        .kill_on_drop(true)
+        .stdout(Stdio::piped());
+    let url = format!("{}/v1/ws", gateway.url());
+    command.env("ANABRANCH_URL", url).env("ANABRANCH_TOKEN", tokens::all("cli"));
+    let mut child = command.spawn().expect("the command");
+    let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+    let mut line = async || {
+        let line = within("a line", lines.next_line()).await.expect("its output").expect("it goes on");
+        serde_json::from_str::<serde_json::Value>(&line).expect("JSON")
+    };
+    assert_eq!(line().await["type"], "live");
+    server.cli(&["PUBLISH", &topic, r#"{"here":false}"#]).expect("published");
+    let shown = line().await;
+    assert_eq!((&shown["type"], &shown["envelope"]["payload"]["here"]), (&"transient".into(), &false.into()));
 }

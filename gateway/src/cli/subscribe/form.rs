@@ -1,7 +1,7 @@
 //! How items are written: for people, or one JSON object a line.
 
 use super::merged::Item;
-use anabranch::{Cursor, Gap, GapReason, Message};
+use anabranch::{Cursor, Gap, GapReason, Metadata};
 use anabranch_protocol::json::ObjectWriter;
 use jiff::Timestamp;
 use std::fmt::Write;
@@ -28,6 +28,12 @@ impl Form {
                     object.display("position", message.position()).raw("envelope", &envelope);
                 });
             }
+            (Form::Json, Item::Transient(message)) => {
+                let envelope = compact(message.envelope_text(), false);
+                object(out, "transient", |object| {
+                    object.raw("envelope", &envelope);
+                });
+            }
             (Form::Json, Item::Gap(gap)) => object(out, "gap", |object| {
                 object
                     .number("partition", gap.partition.into())
@@ -40,7 +46,13 @@ impl Form {
                     object.display("cursor", cursor);
                 }
             }),
-            (Form::Text { colour }, Item::Message(message)) => text_message(out, message, colour, now),
+            (Form::Text { colour }, Item::Message(message)) => {
+                text_message(out, message.metadata(), message.topic(), message.payload_text(), colour, now);
+            }
+            (Form::Text { colour }, Item::Transient(message)) => {
+                out.push_str("~ ");
+                text_message(out, message.metadata(), message.topic(), message.payload_text(), colour, now);
+            }
             (Form::Text { colour }, Item::Gap(gap)) => {
                 let (on, off) = if colour { (RED, PLAIN) } else { ("", "") };
                 let _ = writeln!(out, "{on}!!! GAP: {}{off}", gap_text(gap));
@@ -58,11 +70,18 @@ fn object(out: &mut String, kind: &str, fields: impl FnOnce(&mut ObjectWriter<'_
     out.push('\n');
 }
 
-fn text_message(out: &mut String, message: &Message, colour: bool, now: Timestamp) {
+fn text_message(
+    out: &mut String,
+    metadata: Metadata<'_>,
+    topic: &str,
+    payload: &str,
+    colour: bool,
+    now: Timestamp,
+) {
     let (dim, cyan, plain) = if colour { (DIM, CYAN, PLAIN) } else { ("", "", "") };
-    let time = message.metadata().timestamp().map_or_else(|| "-".to_owned(), |text| time(&text, now));
-    let topic = shown(message.topic());
-    let payload = compact(message.payload_text(), true);
+    let time = metadata.timestamp().map_or_else(|| "-".to_owned(), |text| time(&text, now));
+    let topic = shown(topic);
+    let payload = compact(payload, true);
     let _ = writeln!(out, "{dim}{time}{plain}  {cyan}{topic}{plain}  {payload}");
 }
 

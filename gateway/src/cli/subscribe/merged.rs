@@ -1,6 +1,8 @@
 //! Several filters as one sequence: each message once, in the order of the log, with one cursor.
 
-use anabranch::{Client, Closed, Cursor, Event, Gap, Message, Start, SubscribeError, Subscription};
+use anabranch::{
+    Client, Closed, Cursor, Event, Gap, Message, Start, SubscribeError, Subscription, Transient,
+};
 use anabranch_protocol::filter::Filter;
 use futures_util::StreamExt;
 use std::pin::Pin;
@@ -10,6 +12,8 @@ use std::task::{Context, Poll};
 #[derive(Debug)]
 pub(super) enum Item {
     Message(Message),
+    /// A message that no log keeps: it has no position, and no cursor covers it.
+    Transient(Transient),
     Gap(Gap),
     /// Every filter has everything up to the newest message.
     Live,
@@ -106,6 +110,7 @@ impl Merged {
         let source = &mut self.sources[at];
         Some(match source.head.take()? {
             Event::Message(message) => Some(Item::Message(message)),
+            Event::Transient(message) => Some(Item::Transient(message)),
             Event::Gap(gap) => {
                 // Each filter tells it, and it is the same gap. What one filter tells again is another that looks alike,
                 // such as a second reset.
@@ -160,12 +165,20 @@ impl Source {
     /// Takes the next event, if there is one now; says whether nothing will ever follow.
     fn fill(&mut self, earlier: &[Source], context: &mut Context<'_>) -> bool {
         while self.head.is_none() {
-            match Pin::new(&mut self.events).poll_next_unpin(context) {
-                Poll::Ready(Some(Event::Message(message)))
-                    if earlier.iter().any(|other| other.filter.matches(message.topic())) => {}
-                Poll::Ready(Some(event)) => self.head = Some(event),
+            let event = match Pin::new(&mut self.events).poll_next_unpin(context) {
+                Poll::Ready(Some(event)) => event,
                 Poll::Ready(None) => return true,
                 Poll::Pending => return false,
+            };
+            let topic = match &event {
+                Event::Message(message) => Some(message.topic()),
+                Event::Transient(message) => Some(message.topic()),
+                _ => None,
+            };
+            let is_theirs =
+                topic.is_some_and(|topic| earlier.iter().any(|other| other.filter.matches(topic)));
+            if !is_theirs {
+                self.head = Some(event);
             }
         }
         false
