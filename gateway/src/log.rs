@@ -301,6 +301,9 @@ pub enum AppendError {
     /// Not stored. Nothing is bound to take this topic.
     #[error("the broker has no place for this topic")]
     Unroutable,
+    /// Not stored, and never will be as things are: the broker forbids it. The operator has to allow it.
+    #[error("the broker forbids it: {0}; only its operator can allow it")]
+    Refused(String),
     /// Perhaps stored: the outcome is not known. Retry under the same key.
     #[error("the log did not confirm, the record may be stored: {0}")]
     Unknown(String),

@@ -11,6 +11,13 @@ pub enum Kind {
     Redis,
 }
 
+/// Where a broker takes messages.
+#[derive(Clone, Debug)]
+pub enum Address {
+    RabbitMq { port: u16 },
+    Redis { url: String },
+}
+
 /// A broker of this run. It ends when this is dropped.
 pub struct Broker {
     server: Server,
@@ -37,6 +44,14 @@ impl Broker {
         match &self.server {
             Server::RabbitMq(server) => server.url(),
             Server::Redis(server) => server.url(),
+        }
+    }
+
+    /// For who publishes there.
+    pub fn address(&self) -> Address {
+        match &self.server {
+            Server::RabbitMq(server) => Address::RabbitMq { port: server.amqp_port() },
+            Server::Redis(server) => Address::Redis { url: server.url() },
         }
     }
 

@@ -1,35 +1,28 @@
 //! Puts messages straight on a broker, as devices and services do that have never heard of the gateway.
 
-use crate::broker::Kind;
+mod amqp;
+
+use crate::broker::Address;
+use amqp::Amqp;
 use anyhow::Result;
-use lapin::options::BasicPublishOptions;
-use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use redis::aio::MultiplexedConnection;
 
 /// The gateway's default exchange, and its default stream.
 const NAME: &str = "iotsphere";
 
 /// A connection to a broker.
-#[expect(clippy::large_enum_variant, reason = "there is one in the whole program")]
 pub enum Publisher {
-    RabbitMq {
-        channel: Channel,
-        /// Kept, because its channels end with it.
-        _connection: Connection,
-    },
+    RabbitMq(Amqp),
     Redis(MultiplexedConnection),
 }
 
 impl Publisher {
-    pub async fn connect(kind: Kind, url: &str) -> Result<Publisher> {
-        Ok(match kind {
-            Kind::Rabbitmq => {
-                let connection = Connection::connect(url, ConnectionProperties::default()).await?;
-                let channel = connection.create_channel().await?;
-                Publisher::RabbitMq { channel, _connection: connection }
-            }
-            Kind::Redis => {
-                Publisher::Redis(redis::Client::open(url)?.get_multiplexed_async_connection().await?)
+    pub async fn connect(address: &Address) -> Result<Publisher> {
+        Ok(match address {
+            Address::RabbitMq { port } => Publisher::RabbitMq(Amqp::connect(*port).await?),
+            Address::Redis { url } => {
+                let client = redis::Client::open(url.as_str())?;
+                Publisher::Redis(client.get_multiplexed_async_connection().await?)
             }
         })
     }
@@ -40,19 +33,12 @@ impl Publisher {
             return Ok(());
         }
         match self {
-            Publisher::RabbitMq { channel, .. } => {
+            Publisher::RabbitMq(amqp) => {
+                amqp.check()?;
                 for (topic, envelope) in messages {
-                    let key = topic.replace('/', ".");
-                    channel
-                        .basic_publish(
-                            NAME.into(),
-                            key.as_str().into(),
-                            BasicPublishOptions::default(),
-                            envelope.as_bytes(),
-                            BasicProperties::default(),
-                        )
-                        .await?;
+                    amqp.publish(NAME, &topic.replace('/', "."), envelope.as_bytes());
                 }
+                amqp.flush().await?;
             }
             Publisher::Redis(connection) => {
                 let mut pipeline = redis::pipe();

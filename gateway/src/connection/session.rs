@@ -503,6 +503,8 @@ pub fn append_refusal(error: &AppendError) -> Refusal {
         AppendError::Closed => (Code::UPSTREAM_DOWN, whole()),
         AppendError::TooLarge { .. } => (Code::TOO_LARGE, whole()),
         AppendError::Unroutable => (Code::BAD_TOPIC, whole()),
+        // As with a grant: whose permissions they are is the operator's.
+        AppendError::Refused(_) => (Code::NOT_ALLOWED, "the broker's permissions forbid this topic".to_owned()),
     };
     tracing::debug!(%error, "a publish is refused");
     Refusal::new(code, message)

@@ -118,7 +118,7 @@ impl Source for RabbitMq {
 
     fn current(&self) -> BoxFuture<'static, Result<Option<LogId>, SourceError>> {
         let shared = self.shared.clone();
-        async move { Ok(history::read(&shared).await?.name()) }.boxed()
+        async move { Ok(history::current(&shared).await?) }.boxed()
     }
 
     fn append(&self, record: NewRecord) -> BoxFuture<'static, Result<Position, AppendError>> {

@@ -1,8 +1,11 @@
 //! A stream that is deleted, and made anew.
 
 use crate::kit::{Foreign, open, options, payload, server};
-use anabranch_gateway::log::conformance::{Follower, append};
-use anabranch_gateway::log::{Log, Start};
+use anabranch_gateway::log::conformance::{Follower, append, record};
+use anabranch_gateway::log::rabbitmq::Options;
+use anabranch_gateway::log::{AppendError, Log, Start};
+use anabranch_protocol::cursor::LogId;
+use futures_util::future::join_all;
 use std::time::Instant;
 
 #[tokio::test]
@@ -57,4 +60,86 @@ async fn a_stream_that_somebody_else_made_anew_is_a_reset() {
     assert_eq!(payloads, (0..100).map(|n| n.to_string()).collect::<Vec<_>>());
     assert_ne!(log.id(), before);
     drop(other);
+}
+
+/// However young it is: clients may have its cursors already.
+#[tokio::test]
+async fn a_young_stream_that_is_deleted_does_not_come_back_under_its_name() {
+    let Some(server) = server() else { return };
+    for partitions in [1, 3] {
+        let options = Options { partitions, ..options(&server) };
+        let one = open(&options).await;
+        let before = one.id();
+        let foreign = Foreign::new(&options).await;
+        let last = if partitions == 1 { options.queue.clone() } else { format!("{}-2", options.queue) };
+        foreign.delete(&last).await;
+        // Nobody tails, so nobody has noticed; this node makes it anew.
+        let two = open(&options).await;
+        assert_ne!(two.id(), before, "partitions: {partitions}");
+        let mut follower = Follower::start(&one, Start::Earliest);
+        follower.until(|follower| !follower.resets.is_empty()).await;
+        assert_eq!(one.id(), two.id(), "the tail of a partition that was not deleted is told too");
+    }
+}
+
+#[tokio::test]
+async fn nodes_that_find_it_deleted_at_once_agree() {
+    let Some(server) = server() else { return };
+    let options = options(&server);
+    let logs = join_all((0..3).map(|_| open(&options))).await;
+    let foreign = Foreign::new(&options).await;
+    for round in 0..3 {
+        let before = logs[0].id();
+        let mut followers: Vec<_> = logs.iter().map(|log| Follower::start(log, Start::Earliest)).collect();
+        append(&logs[0], 0..1).await;
+        for follower in &mut followers {
+            follower.until_records(1).await;
+        }
+        foreign.delete(&options.queue).await;
+        let newcomers = join_all((0..2).map(|_| open(&options))).await;
+        for follower in &mut followers {
+            follower.until(|follower| !follower.resets.is_empty()).await;
+        }
+        let ids: Vec<_> = logs.iter().chain(&newcomers).map(Log::id).collect();
+        assert!(
+            ids.iter().all(|id| *id == ids[0] && *id != before),
+            "round {round}: {ids:?}, was {before:?}"
+        );
+        assert!(followers.iter().all(|follower| follower.resets.len() == 1));
+    }
+}
+
+/// As a node leaves it that dies on the way.
+#[tokio::test]
+async fn a_history_that_nobody_was_told_is_completed_under_its_name() {
+    let Some(server) = server() else { return };
+    for also_streams in [false, true] {
+        let options = options(&server);
+        let foreign = Foreign::new(&options).await;
+        foreign.stream(&format!("{}.history", options.queue)).await;
+        if also_streams {
+            foreign.stream_as(&options.queue, options.segment_bytes).await;
+        }
+        let link = r#"{"void":"0","id":"abc","time":1,"partitions":1}"#;
+        foreign.publish_to(&format!("{}.history", options.queue), link.as_bytes()).await;
+        let logs = join_all((0..2).map(|_| open(&options))).await;
+        assert!(logs.iter().all(|log| log.id() == LogId(0xabc)), "{also_streams}: {:?}", logs[0].id());
+        // Now it is made, so whatever goes missing was deleted.
+        foreign.delete(&options.queue).await;
+        assert_ne!(open(&options).await.id(), LogId(0xabc));
+    }
+}
+
+#[tokio::test]
+async fn a_publish_to_a_stream_that_was_deleted_may_be_tried_again() {
+    let Some(server) = server() else { return };
+    let options = options(&server);
+    let log = open(&options).await;
+    append(&log, 0..1).await;
+    Foreign::new(&options).await.delete(&options.queue).await;
+    let refused = join_all((1..20).map(|n| log.append(record(n)))).await;
+    for outcome in refused {
+        assert!(matches!(outcome, Err(AppendError::Blocked(_))), "{outcome:?}");
+    }
+    append(&log, 20..21).await;
 }

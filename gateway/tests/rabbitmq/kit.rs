@@ -5,7 +5,8 @@ use anabranch_gateway::config::Secret;
 use anabranch_gateway::log::Record;
 use anabranch_gateway::log::rabbitmq::{self, Options, RabbitMq};
 use anabranch_gateway::log::verified::{Patience, Verified};
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeleteOptions};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, PublisherConfirm};
 use std::time::Duration;
 
@@ -105,6 +106,33 @@ impl Foreign {
             properties,
         );
         published.await.expect("published")
+    }
+
+    /// Declares a stream with the broker's defaults.
+    pub async fn stream(&self, queue: &str) {
+        self.declare(queue, FieldTable::default()).await;
+    }
+
+    /// Declares a stream as a gateway does that keeps everything.
+    pub async fn stream_as(&self, queue: &str, segment_bytes: u64) {
+        let mut arguments = FieldTable::default();
+        let segment = AMQPValue::LongLongInt(segment_bytes as i64);
+        arguments.insert("x-stream-max-segment-size-bytes".into(), segment);
+        self.declare(queue, arguments).await;
+    }
+
+    async fn declare(&self, queue: &str, mut arguments: FieldTable) {
+        arguments.insert("x-queue-type".into(), AMQPValue::LongString("stream".into()));
+        let how = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        self.channel.queue_declare(queue.into(), how, arguments).await.expect("declared");
+    }
+
+    /// Publishes straight to a queue, and waits for the confirm.
+    pub async fn publish_to(&self, queue: &str, body: &[u8]) {
+        let how = BasicPublishOptions::default();
+        let published =
+            self.channel.basic_publish("".into(), queue.into(), how, body, BasicProperties::default()).await;
+        published.expect("published").await.expect("a confirm");
     }
 
     /// Deletes a queue.

@@ -8,7 +8,7 @@
 //! delivery runs from the moment at which the message was due to be published, so that a publisher which falls behind
 //! shows as latency and cannot hide it, to the moment at which the subscriber has read the frame.
 
-use crate::broker::{Broker, Kind};
+use crate::broker::{Address, Broker, Kind};
 use crate::client::Client;
 use crate::gateway::Gateway;
 use crate::latency::{Latencies, cpu_time};
@@ -82,7 +82,7 @@ pub async fn run(args: Args, program: &Path) -> Result<Report> {
     while let Some(client) = opening.next().await {
         tokio::spawn(watch(client?, Arc::clone(&tally), began));
     }
-    let mut publisher = Publisher::connect(args.broker, &broker.url()).await?;
+    let plan = Plan { address: broker.address(), seconds: args.seconds, bytes: args.bytes, began };
 
     let bar = ProgressBar::new(u64::from(args.seconds) * args.rates.len() as u64);
     bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} s  {msg}")?);
@@ -93,7 +93,9 @@ pub async fn run(args: Args, program: &Path) -> Result<Report> {
         let pids = [gateway.pid()?, broker.pid()?, std::process::id()];
         let before = pids.map(cpu_time);
         let started = Instant::now();
-        let (count, slowest) = publish(&mut publisher, &args, round, rate, began, &bar).await?;
+        let (published, shown) = (plan.clone(), bar.clone());
+        let publishing = move || published.publish(round, rate, &shown);
+        let (count, slowest) = tokio::task::spawn_blocking(publishing).await??;
         let took = started.elapsed();
         // Each group has the same number of subscribers, but for the remainder.
         let expected = deliveries(count, args.subscribers);
@@ -116,7 +118,9 @@ pub async fn run(args: Args, program: &Path) -> Result<Report> {
             );
         }
         let count = latencies.count() as u64;
-        rows.push([&[u64::from(rate), published, count, lost, mean, p50, p99, p999, max][..], &cpu].concat());
+        let late = slowest.as_micros() as u64;
+        let row = [u64::from(rate), published, count, lost, mean, p50, p99, p999, max, late];
+        rows.push([&row[..], &cpu].concat());
     }
     bar.finish_and_clear();
     let first = rows.first().context("a rate")?;
@@ -146,6 +150,7 @@ pub async fn run(args: Args, program: &Path) -> Result<Report> {
             "p99",
             "p99.9",
             "max",
+            "generator late",
             "gateway CPU %",
             "broker CPU %",
             "generator CPU %",
@@ -177,39 +182,54 @@ async fn watch(client: Client, tally: Arc<Mutex<Tally>>, began: Instant) {
     eprintln!("a connection was lost: {error:#}");
 }
 
-/// Publishes one round. Returns how many messages, and how late the most belated tick was.
-async fn publish(
-    publisher: &mut Publisher,
-    args: &Args,
-    round: u32,
-    rate: u32,
+/// How one round is published.
+#[derive(Clone)]
+struct Plan {
+    address: Address,
+    seconds: u32,
+    bytes: usize,
+    /// From when the messages' times count.
     began: Instant,
-    bar: &ProgressBar,
-) -> Result<(u64, Duration)> {
-    ensure!(rate > 0, "a rate of 0 messages/s measures nothing");
-    let total = u64::from(rate) * u64::from(args.seconds);
-    let padding = "x".repeat(args.bytes);
-    let started = Instant::now();
-    let (mut sent, mut slowest) = (0u64, Duration::ZERO);
-    let mut ticks = interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let done = bar.position();
-    while sent < total {
-        ticks.tick().await;
-        let elapsed = started.elapsed();
-        let due = total.min((elapsed.as_secs_f64() * f64::from(rate)) as u64);
-        let mut messages = Vec::new();
-        for number in sent..due {
-            let at = started + Duration::from_secs_f64(number as f64 / f64::from(rate));
-            slowest = slowest.max(at.elapsed());
-            let micros = at.duration_since(began).as_micros() as u64;
-            messages.push(message(round, number, micros, &padding));
-        }
-        publisher.publish(&messages).await?;
-        sent = due;
-        bar.set_position(done + elapsed.as_secs().min(args.seconds.into()));
+}
+
+impl Plan {
+    /// Publishes one round, in a thread of its own: subscribers that have much to read must not make it late. Returns how
+    /// many messages there were, and how late the most belated one was written.
+    fn publish(&self, round: u32, rate: u32, bar: &ProgressBar) -> Result<(u64, Duration)> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(self.keep_pace(round, rate, bar))
     }
-    Ok((total, slowest))
+
+    async fn keep_pace(&self, round: u32, rate: u32, bar: &ProgressBar) -> Result<(u64, Duration)> {
+        ensure!(rate > 0, "a rate of 0 messages/s measures nothing");
+        let mut publisher = Publisher::connect(&self.address).await?;
+        let total = u64::from(rate) * u64::from(self.seconds);
+        let padding = "x".repeat(self.bytes);
+        let started = Instant::now();
+        let (mut sent, mut slowest) = (0u64, Duration::ZERO);
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let done = bar.position();
+        while sent < total {
+            ticks.tick().await;
+            let elapsed = started.elapsed();
+            let due = total.min((elapsed.as_secs_f64() * f64::from(rate)) as u64);
+            let at = |number: u64| started + Duration::from_secs_f64(number as f64 / f64::from(rate));
+            let messages: Vec<_> = (sent..due)
+                .map(|number| {
+                    let micros = at(number).duration_since(self.began).as_micros() as u64;
+                    message(round, number, micros, &padding)
+                })
+                .collect();
+            publisher.publish(&messages).await?;
+            if !messages.is_empty() {
+                slowest = slowest.max(at(sent).elapsed());
+            }
+            sent = due;
+            bar.set_position(done + elapsed.as_secs().min(self.seconds.into()));
+        }
+        Ok((total, slowest))
+    }
 }
 
 fn message(round: u32, number: u64, micros: u64, padding: &str) -> (String, String) {

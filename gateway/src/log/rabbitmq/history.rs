@@ -1,158 +1,130 @@
 //! The names of the histories, kept by the broker so that all nodes agree.
 //!
-//! A stream of its own, `QUEUE.history`, holds a chain: each record says which history ended and which began. Many
-//! nodes may write at once; of several records that end the same history the first one holds, and the stream's order
+//! A stream of its own, `QUEUE.history`, holds a chain: each link says which history ended and which began. Many
+//! nodes may write at once; of several links that end the same history the first one holds, and the stream's order
 //! is the same for all.
 //!
 //! ```text
 //!   0 → a      a → b      a → c      b → d          0 → a → b → d: the history is d
 //!                          └ too late, ignored
 //! ```
+//!
+//! A link is written before its streams are made: whoever finds the streams finds the name too. When all are there, that is
+//! written down as well ("made d"), and only then is the name told to anybody. So streams that are missing from a history
+//! that was made were deleted, and another history begins; one that was not made belongs to nobody's cursor, and is made
+//! under its name by the next node (see `topology`).
+
+mod chain;
 
 use super::blank;
 use super::fault::Fault;
 use super::shared::Shared;
 use super::stream::{self, Place, attach};
+use super::topology;
 use crate::log::now;
 use anabranch_protocol::cursor::LogId;
+use chain::{Chain, Entry, text};
 use lapin::BasicProperties;
-use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 use std::time::Duration;
+use tokio::sync::Mutex;
 
 /// A stream that answers nothing for so long has nothing. If that is wrong, one record too many is written, and ignored.
 const SILENCE: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// A history that is younger than this belongs to a stream that another node is about to make.
-const FRESH_MS: u64 = 30_000;
-
-/// Before the first history.
-const ROOT: LogId = LogId(0);
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Link {
-    /// Which history ended, in hexadecimal: not every reader of JSON has 64 bits.
-    void: String,
-    id: String,
-    /// When, in milliseconds since 1970.
-    time: u64,
-}
-
-/// Every history that there was.
+/// The chain as it was read last: histories change once in a blue moon, and their name is asked for every few seconds.
 #[derive(Debug, Default)]
-pub(super) struct Chain {
-    next: HashMap<LogId, (LogId, u64)>,
+pub(super) struct Read {
+    last: Mutex<Option<Known>>,
 }
 
-impl Chain {
-    fn add(&mut self, body: &[u8]) {
-        let Ok(link) = serde_json::from_slice::<Link>(body) else { return };
-        let id = |text: &str| u64::from_str_radix(text, 16).map(LogId);
-        let (Ok(void), Ok(new)) = (id(&link.void), id(&link.id)) else { return };
-        // A circle would have no end.
-        if new != ROOT && new != void && !self.next.values().any(|(known, _)| *known == new) {
-            self.next.entry(void).or_insert((new, link.time));
-        }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.next.is_empty()
-    }
-
-    /// The newest history.
-    pub(super) fn end(&self) -> LogId {
-        let mut end = ROOT;
-        while let Some((next, _)) = self.next.get(&end) {
-            end = *next;
-        }
-        end
-    }
-
-    /// The newest history's name, if any has one.
-    pub(super) fn name(&self) -> Option<LogId> {
-        Some(self.end()).filter(|end| *end != ROOT)
-    }
-
-    /// Whether the newest history has only just begun.
-    pub(super) fn is_fresh(&self) -> bool {
-        let end = self.end();
-        let began = self.next.values().find(|(id, _)| *id == end).map(|(_, time)| *time);
-        began.is_some_and(|began| now().abs_diff(began) < FRESH_MS)
-    }
+/// What was read, up to the broker's offset of its last record, and that record.
+#[derive(Clone, Debug)]
+struct Known {
+    chain: Chain,
+    offset: u64,
+    body: Vec<u8>,
 }
 
-/// Reads the chain.
+/// Reads the chain. One look at its end, if nothing has changed.
 pub(super) async fn read(shared: &Shared) -> Result<Chain, Fault> {
+    let mut known = shared.history.last.lock().await;
     let queue = shared.options.history();
     let lane = shared.lanes.take().await?;
-    let mut chain = Chain::default();
     let newest = stream::newest(lane.connection(), &queue, SILENCE).await?;
-    let Some(newest) = newest.last() else { return Ok(chain) };
+    let Some(newest) = newest.last() else {
+        *known = None;
+        lane.give_back();
+        return Ok(Chain::default());
+    };
     let last = stream::offset(newest)?;
+    if let Some(known) = &*known
+        && (known.offset, &known.body) == (last, &newest.data)
+    {
+        lane.give_back();
+        return Ok(known.chain.clone());
+    }
     let mut attached = attach(lane.connection(), &queue, Place::First, u16::MAX).await?;
-    loop {
+    let mut chain = Chain::default();
+    let body = loop {
         let Some(delivery) = attached.next(PATIENCE).await? else {
             return Err(Fault::Unreachable(format!("the stream {queue} delivers nothing")));
         };
         chain.add(&delivery.data);
         if stream::offset(&delivery)? >= last {
-            break;
+            break delivery.data;
         }
-    }
+    };
     drop(attached);
     lane.give_back();
+    *known = Some(Known { chain: chain.clone(), offset: last, body });
     Ok(chain)
 }
 
 /// Ends the history `void` with a new one, unless it has ended already, and reads the chain.
 pub(super) async fn append(shared: &Shared, void: LogId) -> Result<Chain, Fault> {
     let id = getrandom::u64().map_err(|error| Fault::Unreachable(format!("no random numbers: {error}")))?;
-    let link = Link { void: format!("{:016x}", void.0), id: format!("{:016x}", id.max(1)), time: now() };
-    let body = serde_json::to_vec(&link).map_err(|error| Fault::Refused(error.to_string()))?;
+    let partitions = Some(shared.options.partitions);
+    write(shared, &Entry::Link { void: text(void), id: text(LogId(id.max(1))), time: now(), partitions })
+        .await
+}
+
+/// Writes down that every stream of a history is there.
+pub(super) async fn made(shared: &Shared, made: LogId) -> Result<Chain, Fault> {
+    let partitions = shared.options.partitions;
+    write(shared, &Entry::Made { made: text(made), partitions, time: now() }).await
+}
+
+async fn write(shared: &Shared, entry: &Entry) -> Result<Chain, Fault> {
+    let body = serde_json::to_vec(entry).map_err(|error| Fault::Refused(error.to_string()))?;
     let properties =
         BasicProperties::default().with_content_type("application/json".into()).with_delivery_mode(2);
-    blank::publish(shared, &shared.options.history(), properties, &body).await?;
+    let queue = shared.options.history();
+    blank::publish(shared, &queue, properties, &body).await?;
     let chain = read(shared).await?;
-    if chain.is_empty() {
-        let queue = shared.options.history();
+    if chain.name().is_none() {
         return Err(Fault::Unreachable(format!("the stream {queue} does not deliver what it confirmed")));
     }
     Ok(chain)
 }
 
-/// The history after `void`. If no history has a name any more, the first of another chain.
-pub(super) async fn rename(shared: &Shared, void: LogId) -> Result<LogId, Fault> {
-    match read(shared).await?.end() {
-        end if end == void || end == ROOT => Ok(append(shared, end).await?.end()),
-        end => Ok(end),
+/// The name of the newest history; `None` if none has one any more.
+pub(super) async fn current(shared: &Shared) -> Result<Option<LogId>, Fault> {
+    match read(shared).await {
+        Ok(chain) => chain.agreed(&shared.options),
+        // Deleted, with the streams or without: `rename` makes it anew.
+        Err(Fault::Gone) => Ok(None),
+        Err(fault) => Err(fault),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn chain(links: &[(u64, u64)]) -> Chain {
-        let mut chain = Chain::default();
-        for (void, id) in links {
-            chain.add(format!(r#"{{"void":"{void:x}","id":"{id:x}","time":1}}"#).as_bytes());
-        }
-        chain
+/// The history after `void`. If no history has a name any more, the first of another chain.
+pub(super) async fn rename(shared: &Shared, void: LogId) -> Result<LogId, Fault> {
+    match read(shared).await {
+        // Its streams are there, as far as anybody knows; whose they are is written down below.
+        Ok(chain) if chain.end() == void => drop(append(shared, void).await?),
+        Ok(_) | Err(Fault::Gone) => {}
+        Err(fault) => return Err(fault),
     }
-
-    #[test]
-    fn the_first_successor_holds() {
-        assert_eq!(chain(&[]).end(), ROOT);
-        assert_eq!(chain(&[(0, 10), (10, 11), (10, 12), (11, 13), (12, 14)]).end(), LogId(13));
-        assert_eq!(chain(&[(0, 10), (0, 20), (20, 21)]).end(), LogId(10));
-    }
-
-    #[test]
-    fn nonsense_is_passed_over() {
-        let mut odd = chain(&[(0, 10), (10, 10), (10, 0), (10, 11), (11, 10)]);
-        odd.add(b"not json");
-        odd.add(br#"{"void":"xyz","id":"1","time":1}"#);
-        assert_eq!(odd.end(), LogId(11));
-    }
+    topology::establish(shared).await
 }

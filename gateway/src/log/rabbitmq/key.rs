@@ -23,6 +23,22 @@ pub(super) fn key(topic: &Topic) -> Option<String> {
     Some(topic.replace('/', "."))
 }
 
+/// Whether a topic exchange routes a key by a binding key: `*` is one word, `#` any number of them.
+pub(super) fn matches(binding: &str, key: &str) -> bool {
+    fn words(binding: &[&str], key: &[&str]) -> bool {
+        match binding {
+            [] => key.is_empty(),
+            ["#"] => true,
+            ["#", rest @ ..] => (0..=key.len()).any(|skipped| words(rest, &key[skipped..])),
+            [word, rest @ ..] => {
+                key.first().is_some_and(|first| *word == "*" || word == first) && words(rest, &key[1..])
+            }
+        }
+    }
+    let (binding, key): (Vec<_>, Vec<_>) = (binding.split('.').collect(), key.split('.').collect());
+    words(&binding, &key)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,6 +67,26 @@ mod tests {
         for odd in ["", "a.#", "#", "a.+.b", "x\0y", "line\nbreak"] {
             let name = topic(odd).unwrap();
             assert!(Topic::new(&name).is_err(), "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn binding_keys_match_as_a_topic_exchange_says() {
+        for (binding, key) in [
+            ("#", "a"),
+            ("#", "a.b.c"),
+            ("a.#", "a"),
+            ("a.#", "a.b.c"),
+            ("a.*", "a.b"),
+            ("*.b.#", "a.b"),
+            ("a.#.c", "a.c"),
+            ("a.#.c", "a.b.b.c"),
+            ("$anabranch.#", "$anabranch.canary.n"),
+        ] {
+            assert!(matches(binding, key), "{binding} {key}");
+        }
+        for (binding, key) in [("a.*", "a"), ("a.*", "a.b.c"), ("a.#", "b"), ("a", "a.b"), ("a.#.c", "a.b")] {
+            assert!(!matches(binding, key), "{binding} {key}");
         }
     }
 }

@@ -83,9 +83,15 @@ impl Options {
         }
     }
 
-    /// The stream of a partition.
-    pub(super) fn stream(&self, partition: Partition) -> String {
-        if self.partitions == 1 { self.queue.clone() } else { format!("{}-{partition}", self.queue) }
+    /// The streams of a log that is divided among so many.
+    pub(super) fn streams(&self, partitions: Partition) -> impl Iterator<Item = String> {
+        let queue = self.queue.clone();
+        (0..partitions).map(move |n| if partitions == 1 { queue.clone() } else { format!("{queue}-{n}") })
+    }
+
+    /// The queue that only one node can have at a time.
+    pub(super) fn turn(&self) -> String {
+        format!("{}.turn", self.queue)
     }
 
     /// The small stream that holds the names of the histories.

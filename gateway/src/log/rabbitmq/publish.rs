@@ -1,19 +1,26 @@
 //! The publishing side: a connection of its own, records in the order of the calls, confirms.
 
+mod doubt;
+mod refused;
+
 use super::echo::EchoBoard;
 use super::fault::Fault;
 use super::mark::{self, Mark};
 use super::probe::Probes;
 use super::shared::Shared;
-use super::{echo_reader, topology};
+use super::{echo_reader, key, topology};
 use crate::log::{AppendError, Health};
 use bytes::Bytes;
+use doubt::Doubts;
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{BoxStream, FuturesUnordered, StreamExt};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{Channel, Confirmation, Connection, Event};
-use std::collections::BTreeSet;
+use refused::{Forbidden, Sorted};
+use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -36,6 +43,7 @@ pub(super) enum Order {
 }
 
 /// One record to be published.
+#[derive(Clone)]
 pub(super) struct Parcel {
     pub(super) mark: Mark,
     pub(super) key: String,
@@ -50,7 +58,10 @@ pub(super) async fn run(shared: Arc<Shared>, probes: Vec<Arc<Probes>>, mut order
         probes,
         link: None,
         confirms: FuturesUnordered::new(),
-        unconfirmed: BTreeSet::new(),
+        published: 0,
+        unconfirmed: BTreeMap::new(),
+        forbidden: Forbidden::default(),
+        doubts: Doubts::default(),
         failure: None,
     };
     let mut look = interval(LOOK);
@@ -59,7 +70,10 @@ pub(super) async fn run(shared: Arc<Shared>, probes: Vec<Arc<Probes>>, mut order
         tokio::select! {
             biased;
             event = next_event(&mut publisher.link) => publisher.event(event),
-            Some((sequence, outcome)) = publisher.confirms.next() => publisher.confirm(sequence, outcome),
+            Some((nth, outcome)) = publisher.confirms.next() => publisher.confirm(nth, outcome).await,
+            (given_back, why) = publisher.doubts.settle(&publisher.shared) => {
+                given_back.into_iter().for_each(|sequence| publisher.echoes().failed(sequence, why.clone()));
+            }
             order = orders.recv() => match order {
                 None => return,
                 Some(Order::Hold(held)) => drop(timeout(HOLD, held).await),
@@ -73,9 +87,32 @@ pub(super) async fn run(shared: Arc<Shared>, probes: Vec<Arc<Probes>>, mut order
 /// A connection to publish on.
 struct Link {
     connection: Connection,
-    channel: Channel,
+    /// The broker closes it over a record that it forbids.
+    channel: Option<Channel>,
     /// The only listener: two would take each other's events.
     events: BoxStream<'static, Event>,
+}
+
+/// Publishes one record, and waits for its confirm.
+async fn send(
+    channel: Channel,
+    exchange: String,
+    nth: u64,
+    parcel: Parcel,
+) -> (u64, Result<Confirmation, lapin::Error>) {
+    let mandatory = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+    let Parcel { mark, key, body } = parcel;
+    let properties = mark::properties(mark);
+    let sending = channel.basic_publish(exchange.into(), key.into(), mandatory, &body, properties);
+    let outcome = match sending.await {
+        Ok(confirm) => confirm.await,
+        Err(error) => Err(error),
+    };
+    (nth, outcome)
+}
+
+fn forbidden() -> AppendError {
+    AppendError::Refused("RabbitMQ's topic permissions do not let the gateway write to it".to_owned())
 }
 
 type Confirm = BoxFuture<'static, (u64, Result<Confirmation, lapin::Error>)>;
@@ -92,7 +129,12 @@ struct Publisher {
     probes: Vec<Arc<Probes>>,
     link: Option<Link>,
     confirms: FuturesUnordered<Confirm>,
-    unconfirmed: BTreeSet<u64>,
+    /// How many records were handed to connections.
+    published: u64,
+    /// What the broker has neither confirmed nor refused, by its number among these.
+    unconfirmed: BTreeMap<u64, Parcel>,
+    forbidden: Forbidden,
+    doubts: Doubts,
     failure: Option<Failure>,
     echo_reader: echo_reader::EchoReader,
 }
@@ -113,35 +155,40 @@ fn blocked(why: &str) -> String {
 }
 
 impl Publisher {
+    fn is_connected(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| link.connection.status().connected())
+    }
+
     fn echoes(&self) -> &EchoBoard {
         &self.shared.echoes
     }
 
     async fn publish(&mut self, parcel: Parcel) {
-        let Parcel { mark, key, body } = parcel;
+        let sequence = parcel.mark.sequence;
         if let Health::Blocked(why) = &*self.shared.health.borrow() {
-            return self.echoes().failed(mark.sequence, AppendError::Blocked(why.clone()));
+            return self.echoes().failed(sequence, AppendError::Blocked(why.clone()));
+        }
+        if self.forbidden.contains(&parcel.key) {
+            return self.echoes().failed(sequence, forbidden());
         }
         if let Err(why) = self.ready().await {
-            return self.echoes().failed(mark.sequence, AppendError::Blocked(why));
+            return self.echoes().failed(sequence, AppendError::Blocked(why));
         }
+        let Some(Link { channel: Some(channel), .. }) = &self.link else { return };
         let floors = self.shared.sights().iter().map(|sight| sight.highest()).collect();
-        self.echoes().publishing(mark.sequence, floors);
-        let Some(link) = &self.link else { return };
-        let mandatory = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let exchange = self.shared.options.exchange.as_str().into();
-        let published =
-            link.channel.basic_publish(exchange, key.into(), mandatory, &body, mark::properties(mark)).await;
-        match published {
-            Ok(confirm) => {
-                self.unconfirmed.insert(mark.sequence);
-                self.confirms.push(confirm.map(move |outcome| (mark.sequence, outcome)).boxed());
-            }
-            Err(error) => {
-                self.lost(&error.to_string());
-                let why = format!("the connection to RabbitMQ was lost: {error}");
-                self.echoes().failed(mark.sequence, AppendError::Unknown(why));
-            }
+        self.echoes().publishing(sequence, floors);
+        let nth = self.published;
+        self.published += 1;
+        let mut confirm =
+            send(channel.clone(), self.shared.options.exchange.clone(), nth, parcel.clone()).boxed();
+        self.unconfirmed.insert(nth, parcel);
+        // The first poll puts the record behind those before it. To wait until it is written would take two changes of
+        // threads for each record, and a write of its own.
+        match poll_fn(|context| Poll::Ready(confirm.as_mut().poll(context))).await {
+            // The channel was closed just now: why, the records before this one are about to hear.
+            Poll::Ready((_, Err(_))) if self.unconfirmed.len() > 1 && self.is_connected() => {}
+            Poll::Ready((nth, outcome)) => self.confirm(nth, outcome).await,
+            Poll::Pending => self.confirms.push(confirm),
         }
     }
 
@@ -176,9 +223,12 @@ impl Publisher {
             let connection = self.shared.connector.connect("publish").await?;
             let events = connection.events_listener().boxed();
             topology::establish(&self.shared).await?;
-            let channel = connection.create_channel().await?;
-            channel.confirm_select(ConfirmSelectOptions::default()).await?;
-            self.link = Some(Link { connection, channel, events });
+            self.link = Some(Link { connection, channel: None, events });
+        }
+        if let Some(Link { connection, channel: channel @ None, .. }) = &mut self.link {
+            let opened = connection.create_channel().await?;
+            opened.confirm_select(ConfirmSelectOptions::default()).await?;
+            *channel = Some(opened);
         }
         for (sight, probes) in self.shared.sights().iter().zip(&self.probes) {
             if sight.highest().is_none() {
@@ -200,25 +250,64 @@ impl Publisher {
             Some(Event::ConnectionUnblocked) => {
                 self.shared.health.send_replace(Health::Connected);
             }
+            // A channel's error comes here too; the records that it concerns hear of it themselves.
+            Some(Event::Error(error)) if refused::words(&error).is_some() && self.is_connected() => {}
             Some(Event::Error(error)) => self.lost(&error.to_string()),
             Some(_) => {}
             None => self.lost("it was closed"),
         }
     }
 
-    fn confirm(&mut self, sequence: u64, outcome: Result<Confirmation, lapin::Error>) {
-        self.unconfirmed.remove(&sequence);
+    async fn confirm(&mut self, nth: u64, outcome: Result<Confirmation, lapin::Error>) {
+        let words = outcome.as_ref().err().and_then(refused::words);
+        if let Some(words) = words {
+            return self.refused(&words).await;
+        }
+        let Some(Parcel { mark, key, .. }) = self.unconfirmed.remove(&nth) else { return };
         match outcome {
-            Ok(Confirmation::Ack(None)) => self.echoes().confirmed(sequence),
-            Ok(Confirmation::Ack(Some(_))) => self.echoes().failed(sequence, AppendError::Unroutable),
+            Ok(Confirmation::Ack(None)) => self.echoes().confirmed(mark.sequence),
+            Ok(Confirmation::Ack(Some(_)))
+                if self.shared.options.keys().any(|bound| key::matches(bound, &key)) =>
+            {
+                self.doubts.add(mark.sequence);
+            }
+            Ok(Confirmation::Ack(Some(_))) => self.echoes().failed(mark.sequence, AppendError::Unroutable),
             Ok(Confirmation::Nack(_) | Confirmation::NotRequested) => {
                 let why = "RabbitMQ could not say that it stored the record".to_owned();
-                self.echoes().failed(sequence, AppendError::Unknown(why));
+                self.echoes().failed(mark.sequence, AppendError::Unknown(why));
             }
             Err(error) => {
                 let why = format!("the connection to RabbitMQ was lost: {error}");
-                self.echoes().failed(sequence, AppendError::Unknown(why.clone()));
+                self.echoes().failed(mark.sequence, AppendError::Unknown(why.clone()));
                 self.lost(&why);
+            }
+        }
+    }
+
+    /// The broker has closed the channel over a record that it forbids. The connection stands, and so do the other records.
+    async fn refused(&mut self, words: &str) {
+        tracing::warn!("RabbitMQ's permissions forbid a publish: {words}");
+        if let Some(link) = &mut self.link {
+            link.channel = None;
+        }
+        self.confirms = FuturesUnordered::new();
+        match refused::sort(std::mem::take(&mut self.unconfirmed), words) {
+            Ok(Sorted { before, refused, after }) => {
+                // The broker had taken them when it came to the forbidden one. Whatever is read from the log is stored.
+                before.iter().for_each(|parcel| self.echoes().confirmed(parcel.mark.sequence));
+                self.echoes().failed(refused.mark.sequence, forbidden());
+                self.forbidden.add(refused.key);
+                for parcel in after {
+                    Box::pin(self.publish(parcel)).await;
+                }
+            }
+            // Nothing may be written, whatever its topic: somebody takes our permissions away, and may give them back.
+            Err(all) => {
+                let why = "RabbitMQ's permissions forbid the gateway to publish".to_owned();
+                self.failure =
+                    Some(Failure { why: why.clone(), since: Instant::now(), pause: LONGEST_PAUSE });
+                let why = AppendError::Blocked(why);
+                all.iter().for_each(|parcel| self.echoes().failed(parcel.mark.sequence, why.clone()));
             }
         }
     }
@@ -238,7 +327,7 @@ impl Publisher {
     }
 
     fn give_up(&mut self, why: &AppendError) {
-        let unconfirmed = std::mem::take(&mut self.unconfirmed);
-        self.shared.echoes.fail_unconfirmed(unconfirmed, why);
+        let unconfirmed = std::mem::take(&mut self.unconfirmed).into_values();
+        self.shared.echoes.fail_unconfirmed(unconfirmed.map(|parcel| parcel.mark.sequence), why);
     }
 }

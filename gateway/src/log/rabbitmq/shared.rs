@@ -2,6 +2,7 @@
 
 use super::connect::Connector;
 use super::echo::EchoBoard;
+use super::history;
 use super::lanes::Lanes;
 use super::options::Options;
 use super::sight::Sight;
@@ -19,6 +20,8 @@ pub(super) struct Shared {
     pub(super) echoes: EchoBoard,
     /// How the publishing connection is doing.
     pub(super) health: watch::Sender<Health>,
+    /// The names of the histories, as they were read last.
+    pub(super) history: history::Read,
     /// Held while exchange and streams are declared.
     pub(super) declaring: Mutex<()>,
     sights: Vec<Sight>,
@@ -29,7 +32,7 @@ impl Shared {
     pub(super) fn new(options: Options, writer: u64) -> Shared {
         let options = Arc::new(options);
         let connector = Connector::new(options.clone());
-        let partitions = 0..options.partitions;
+        let streams: Vec<_> = options.streams(options.partitions).collect();
         Shared {
             lanes: Lanes::new(connector.clone()),
             connector,
@@ -37,8 +40,9 @@ impl Shared {
             echoes: EchoBoard::new(writer),
             health: watch::Sender::new(Health::Connected),
             declaring: Mutex::new(()),
-            sights: partitions.clone().map(|_| Sight::default()).collect(),
-            streams: partitions.map(|partition| options.stream(partition)).collect(),
+            history: history::Read::default(),
+            sights: streams.iter().map(|_| Sight::default()).collect(),
+            streams,
             options,
         }
     }

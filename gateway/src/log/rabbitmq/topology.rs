@@ -6,10 +6,13 @@
 //!
 //!   with partitions:  exchange ──bindings──▶ QUEUE.partitions (consistent hash) ──▶ QUEUE-0, QUEUE-1, …
 //!   always:           QUEUE.history, the names of the histories
+//!   for a moment:     QUEUE.turn, which one node at a time can have
 //! ```
 
+mod turn;
+
 use super::fault::Fault;
-use super::history::{self, Chain};
+use super::history;
 use super::options::Options;
 use super::shared::Shared;
 use anabranch_protocol::cursor::LogId;
@@ -19,32 +22,47 @@ use lapin::{Connection, ExchangeKind};
 
 /// Declares or checks everything, and says which history there is.
 ///
-/// If a stream was not there, a new history begins, and its name is written down before the stream is made: whoever
-/// finds the stream finds the name too. Nodes that do this at once agree, see [`history`].
+/// One node at a time, so none acts on what another is about to change. If a stream is missing from a history that was made,
+/// another history begins; one that was not made is completed under its name. No step is lost if a node dies between two: the
+/// next one finds what was done, and nobody has been told the name before the last.
 pub(super) async fn establish(shared: &Shared) -> Result<LogId, Fault> {
     let _one_at_a_time = shared.declaring.lock().await;
     let options = &*shared.options;
     let connection = shared.connector.connect("declarations").await?;
     exchange(&connection, options).await?;
     queue(&connection, options, &options.history(), FieldTable::default()).await?;
+    // Who may not declare makes no stream either.
+    let turn = if options.declare { Some(turn::take(&connection, options).await?) } else { None };
     let mut chain = history::read(shared).await?;
-    let mut missing = false;
-    for partition in 0..options.partitions {
-        missing |= !exists(&connection, &options.stream(partition)).await?;
+    let divided = chain.partitions().unwrap_or(options.partitions);
+    let mut found = 0;
+    for name in options.streams(divided) {
+        found += usize::from(exists(&connection, &name).await?);
     }
-    if chain.is_empty() || (missing && options.declare && !chain.is_fresh()) {
+    let missing = found < usize::from(divided);
+    let same = divided == options.partitions;
+    let ended = if chain.was_made() { missing && (same || found == 0) } else { !same };
+    let begins = chain.name().is_none() || (options.declare && ended);
+    if begins {
         chain = history::append(shared, chain.end()).await?;
     }
-    for partition in 0..options.partitions {
-        queue(&connection, options, &options.stream(partition), retention(options)).await?;
+    chain.agreed(options)?;
+    for name in options.streams(options.partitions) {
+        queue(&connection, options, &name, retention(options)).await?;
     }
     if options.declare {
         bind(&connection, options).await?;
     }
+    if !chain.was_made() || chain.partitions().is_none() {
+        chain = history::made(shared, chain.end()).await?;
+    }
     if missing {
         shared.sights().iter().for_each(super::sight::Sight::forget);
     }
-    Ok(Chain::end(&chain))
+    if let Some(turn) = turn {
+        turn.end().await;
+    }
+    chain.agreed(options)?.ok_or_else(|| Fault::Unreachable("the history has no name".to_owned()))
 }
 
 /// What a stream is asked to keep.
@@ -160,8 +178,7 @@ async fn bind(connection: &Connection, options: &Options) -> Result<(), Fault> {
         "the exchange {divider:?} cannot be used (partitions need RabbitMQ's plugin \
          rabbitmq_consistent_hash_exchange)"
     )))?;
-    for partition in 0..options.partitions {
-        let queue = options.stream(partition);
+    for queue in options.streams(options.partitions) {
         // The key is the partition's weight.
         let bound = channel
             .queue_bind(
