@@ -22,6 +22,7 @@ mod ports;
 mod process;
 pub mod rabbitmq;
 pub mod redis;
+mod server;
 pub mod shared;
 mod state;
 mod unavailable;

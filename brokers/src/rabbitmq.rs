@@ -5,7 +5,8 @@ mod files;
 mod greeting;
 
 use crate::ports;
-use crate::process::{self, Process, Signal};
+use crate::process::{self, Process};
+use crate::server::Server;
 use crate::state::State;
 use crate::unavailable::Unavailable;
 use crate::wait::until;
@@ -46,9 +47,9 @@ pub struct RabbitMq {
     ports: Ports,
     /// Given by `ANABRANCH_RABBITMQ`: a server of which we know nothing but this.
     foreign: Option<String>,
-    server: Option<Process>,
+    server: Server,
     /// The Erlang port mapper, which would else be started as a daemon, for everyone and for ever.
-    epmd: Option<Process>,
+    epmd: Server,
     detached: bool,
 }
 
@@ -74,7 +75,14 @@ impl RabbitMq {
         let ports = Ports { amqp, mqtt, epmd, distribution };
         let folder = files::prepare(&options, ports)
             .map_err(|error| Unavailable::failed(format!("{}: {error}", options.folder.display())))?;
-        let mut started = RabbitMq { folder, ports, foreign: None, server: None, epmd: None, detached };
+        let mut started = RabbitMq {
+            folder,
+            ports,
+            foreign: None,
+            server: Server::default(),
+            epmd: Server::default(),
+            detached,
+        };
         if let Err(error) = started.restart() {
             // What has been started of it would else go on, and nobody would know it.
             started.end()?;
@@ -86,7 +94,14 @@ impl RabbitMq {
     /// A server at an address that somebody else looks after: it has a [`RabbitMq::url`], and the port in it.
     pub(crate) fn foreign(url: String) -> RabbitMq {
         let (folder, ports) = (PathBuf::new(), Ports { amqp: port_in(&url, 5672), ..Ports::default() });
-        RabbitMq { folder, ports, foreign: Some(url), server: None, epmd: None, detached: true }
+        RabbitMq {
+            folder,
+            ports,
+            foreign: Some(url),
+            server: Server::default(),
+            epmd: Server::default(),
+            detached: true,
+        }
     }
 
     /// The server that runs in a folder, started by whichever process.
@@ -94,18 +109,13 @@ impl RabbitMq {
         let state = State::read(folder)?;
         let process = |name| Process::from_text(&state.get::<String>(name)?);
         let port = |name| state.get::<u16>(name);
-        let (server, epmd) = (process("server")?, process("epmd_process")?);
+        // A process that died between two starts leaves one of them.
+        let server = |name| process(name).map(Server::attached).unwrap_or_default();
+        let (server, epmd) = (server("server"), server("epmd_process"));
         let (amqp, mqtt) = (port("amqp")?, port("mqtt")?);
         let ports = Ports { amqp, mqtt, epmd: port("epmd")?, distribution: port("distribution")? };
         let folder = folder.to_path_buf();
-        Some(RabbitMq {
-            folder,
-            ports,
-            foreign: None,
-            server: Some(server),
-            epmd: Some(epmd),
-            detached: true,
-        })
+        Some(RabbitMq { folder, ports, foreign: None, server, epmd, detached: true })
     }
 
     /// For AMQP clients: the virtual host `/`.
@@ -141,12 +151,12 @@ impl RabbitMq {
 
     /// The process of the broker; None between [`RabbitMq::kill`] and [`RabbitMq::restart`].
     pub fn pid(&self) -> Option<u32> {
-        self.server.as_ref().map(Process::pid)
+        self.server.pid()
     }
 
     /// True while the broker's process exists.
     pub fn is_alive(&self) -> bool {
-        self.server.as_ref().is_some_and(Process::is_alive)
+        self.server.is_alive()
     }
 
     /// Where all that it writes lies.
@@ -177,20 +187,17 @@ impl RabbitMq {
 
     /// Ends the broker with SIGKILL, as a crash would, and returns when it is gone. The port mapper stays.
     pub fn kill(&mut self) -> Result<(), Unavailable> {
-        match self.server.take() {
-            Some(mut server) => server.kill(),
-            None => Ok(()),
-        }
+        self.server.kill()
     }
 
     /// Stops the broker in its tracks, with its sockets open, until [`RabbitMq::thaw`].
     pub fn freeze(&self) -> Result<(), Unavailable> {
-        self.server.as_ref().map_or(Ok(()), |server| server.signal(Signal::Stop))
+        self.server.freeze()
     }
 
     /// Lets it go on.
     pub fn thaw(&self) -> Result<(), Unavailable> {
-        self.server.as_ref().map_or(Ok(()), |server| server.signal(Signal::Continue))
+        self.server.thaw()
     }
 
     /// Starts it again after a kill, with the data and the ports it had, and returns when it answers.
@@ -199,15 +206,17 @@ impl RabbitMq {
             return Err(Unavailable::failed("this server is somebody else's"));
         }
         self.kill()?;
-        if !self.epmd.as_ref().is_some_and(Process::is_alive) {
-            self.epmd = Some(control::start_epmd(&self.folder, self.ports, self.detached)?);
+        if !self.epmd.is_alive() {
+            control::start_epmd(&mut self.epmd, &self.folder, self.ports, self.detached)?;
+            self.write_state()?;
         }
         let mut command = process::command(control::program("rabbitmq-server")?, self.detached);
         control::environment(&mut command, &self.folder, self.ports);
-        self.server = Some(Process::spawn(&mut command, &files::output(&self.folder))?);
+        self.server.start(&mut command, &files::output(&self.folder))?;
+        // At once: whoever looks next can end it if this process does not live to see it ready.
+        self.write_state()?;
         self.wait_ready(START).map_err(|error| error.with_log(files::log(&self.folder)))?;
-        self.eval(DECLARE_EXCHANGE)?;
-        self.write_state().map_err(|error| Unavailable::failed(error.to_string()))
+        self.eval(DECLARE_EXCHANGE).map(drop)
     }
 
     /// Waits until the broker has started everything, AMQP greets and MQTT listens.
@@ -232,20 +241,20 @@ impl RabbitMq {
     }
 
     fn end(&mut self) -> Result<(), Unavailable> {
-        State::remove(&self.folder);
         let ended = self.kill();
-        match self.epmd.take() {
-            Some(mut epmd) => ended.and(epmd.kill()),
-            None => ended,
-        }
+        ended.and(self.epmd.kill())?;
+        // Last: until then, whoever looks can still find what is left to be ended.
+        State::remove(&self.folder);
+        Ok(())
     }
 
-    fn write_state(&self) -> std::io::Result<()> {
-        let text = |process: &Option<Process>| process.as_ref().map(Process::to_text).unwrap_or_default();
-        let state = State::default().set("server", text(&self.server)).set("epmd_process", text(&self.epmd));
+    fn write_state(&self) -> Result<(), Unavailable> {
+        let state = State::default().set("server", self.server.to_text());
+        let state = state.set("epmd_process", self.epmd.to_text());
         let Ports { amqp, mqtt, epmd, distribution } = self.ports;
         let state = state.set("amqp", amqp).set("mqtt", mqtt).set("epmd", epmd);
-        state.set("distribution", distribution).write(&self.folder)
+        let written = state.set("distribution", distribution).write(&self.folder);
+        written.map_err(|error| Unavailable::failed(error.to_string()))
     }
 }
 

@@ -6,8 +6,9 @@ mod files;
 pub use cluster::RedisCluster;
 
 use crate::ports;
-use crate::process::{self, Process, Signal};
+use crate::process::{self, Process};
 use crate::rabbitmq::port_in;
+use crate::server::Server;
 use crate::state::State;
 use crate::unavailable::Unavailable;
 use crate::wait::until;
@@ -54,7 +55,7 @@ pub struct Redis {
     tls: bool,
     /// Given by `ANABRANCH_REDIS`: a server of which we know nothing but this.
     foreign: Option<String>,
-    server: Option<Process>,
+    server: Server,
     detached: bool,
 }
 
@@ -69,7 +70,7 @@ impl Redis {
         let [port, bus] = ports::free().map_err(|error| Unavailable::failed(error.to_string()))?;
         let folder = files::prepare(&options, port, bus)?;
         let tls = options.tls;
-        let mut started = Redis { folder, port, tls, foreign: None, server: None, detached };
+        let mut started = Redis { folder, port, tls, foreign: None, server: Server::default(), detached };
         if let Err(error) = started.restart() {
             started.end()?;
             return Err(error);
@@ -80,7 +81,7 @@ impl Redis {
     /// A server at an address that somebody else looks after: it has a [`Redis::url`], and the port in it.
     pub(crate) fn foreign(url: String) -> Redis {
         let (folder, port) = (PathBuf::new(), port_in(&url, 6379));
-        Redis { folder, port, tls: false, foreign: Some(url), server: None, detached: true }
+        Redis { folder, port, tls: false, foreign: Some(url), server: Server::default(), detached: true }
     }
 
     /// The server that runs in a folder, started by whichever process.
@@ -89,7 +90,7 @@ impl Redis {
         let server = Process::from_text(&state.get::<String>("server")?)?;
         let (port, tls) = (state.get("port")?, state.get("tls")?);
         let folder = folder.to_path_buf();
-        Some(Redis { folder, port, tls, foreign: None, server: Some(server), detached: true })
+        Some(Redis { folder, port, tls, foreign: None, server: Server::attached(server), detached: true })
     }
 
     /// For Redis clients.
@@ -110,12 +111,12 @@ impl Redis {
 
     /// The process of the server; None between [`Redis::kill`] and [`Redis::restart`].
     pub fn pid(&self) -> Option<u32> {
-        self.server.as_ref().map(Process::pid)
+        self.server.pid()
     }
 
     /// True while the server's process exists.
     pub fn is_alive(&self) -> bool {
-        self.server.as_ref().is_some_and(Process::is_alive)
+        self.server.is_alive()
     }
 
     /// Where all that it writes lies.
@@ -153,20 +154,17 @@ impl Redis {
 
     /// Ends the server with SIGKILL, as a crash would, and returns when it is gone.
     pub fn kill(&mut self) -> Result<(), Unavailable> {
-        match self.server.take() {
-            Some(mut server) => server.kill(),
-            None => Ok(()),
-        }
+        self.server.kill()
     }
 
     /// Stops the server in its tracks, with its sockets open, until [`Redis::thaw`].
     pub fn freeze(&self) -> Result<(), Unavailable> {
-        self.server.as_ref().map_or(Ok(()), |server| server.signal(Signal::Stop))
+        self.server.freeze()
     }
 
     /// Lets it go on.
     pub fn thaw(&self) -> Result<(), Unavailable> {
-        self.server.as_ref().map_or(Ok(()), |server| server.signal(Signal::Continue))
+        self.server.thaw()
     }
 
     /// Starts it again after a kill, with the data and the port it had, and returns when it answers.
@@ -177,14 +175,12 @@ impl Redis {
         self.kill()?;
         let mut command = process::command("redis-server", self.detached);
         command.arg(self.folder.join("redis.conf")).current_dir(&self.folder);
-        self.server = Some(Process::spawn(&mut command, &files::log(&self.folder))?);
-        self.wait_ready(START).map_err(|error| error.with_log(files::log(&self.folder)))?;
+        self.server.start(&mut command, &files::log(&self.folder))?;
+        // At once: whoever looks next can end it if this process does not live to see it ready.
         let state = State::default().set("port", self.port).set("tls", self.tls);
-        let process = self.server.as_ref().map(Process::to_text).unwrap_or_default();
-        state
-            .set("server", process)
-            .write(&self.folder)
-            .map_err(|error| Unavailable::failed(error.to_string()))
+        let written = state.set("server", self.server.to_text()).write(&self.folder);
+        written.map_err(|error| Unavailable::failed(error.to_string()))?;
+        self.wait_ready(START).map_err(|error| error.with_log(files::log(&self.folder)))
     }
 
     /// Waits until the server has loaded its data and answers.
@@ -221,8 +217,9 @@ impl Redis {
     }
 
     fn end(&mut self) -> Result<(), Unavailable> {
+        self.kill()?;
         State::remove(&self.folder);
-        self.kill()
+        Ok(())
     }
 }
 

@@ -51,4 +51,13 @@ impl Publisher {
         }
         Ok(())
     }
+
+    /// Returns when the broker has taken everything.
+    pub async fn finish(self) -> Result<()> {
+        match self {
+            Publisher::RabbitMq(amqp) => amqp.finish().await,
+            // A pipeline ends with the last of its answers.
+            Publisher::Redis(_) => Ok(()),
+        }
+    }
 }

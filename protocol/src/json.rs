@@ -6,5 +6,5 @@
 mod scan;
 mod write;
 
-pub use scan::{JsonError, Scanner};
+pub use scan::{JsonError, Scanner, has_lone_surrogate};
 pub use write::{ObjectWriter, write_string};

@@ -203,3 +203,22 @@ fn lone_surrogates_pass_unread() {
     assert!(scans(text));
     assert!(Scanner::new(text).string().is_err() && serde_json::from_str::<String>(text).is_err());
 }
+
+#[test]
+fn half_a_surrogate_pair_is_found_wherever_it_stands() {
+    for text in [
+        r#""\ud800""#,
+        r#"{"a":["\udc00"]}"#,
+        r#""x\uD83C\uD83C\udf21""#,
+        r#""\\\ud800""#,
+        r#""\ud83cx""#,
+        r#"{"\uDFFF":1}"#,
+    ] {
+        assert!(scans(text) && serde_json::from_str::<Value>(text).is_err(), "{text}");
+        assert!(anabranch_protocol::json::has_lone_surrogate(text), "{text}");
+    }
+    for text in [r#""\ud83c\udf21""#, r#""\\ud800""#, r#""\u0041\n\\""#, r#"{"a":"é"}"#, "1"] {
+        assert!(serde_json::from_str::<Value>(text).is_ok(), "{text}");
+        assert!(!anabranch_protocol::json::has_lone_surrogate(text), "{text}");
+    }
+}

@@ -2,7 +2,8 @@
 
 use super::Ports;
 use super::files;
-use crate::process::{self, Process};
+use crate::process;
+use crate::server::Server;
 use crate::unavailable::Unavailable;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -52,10 +53,15 @@ pub(super) fn environment(command: &mut Command, folder: &Path, ports: Ports) {
 }
 
 /// The port mapper, in the foreground: a daemon could not be found again to end it.
-pub(super) fn start_epmd(folder: &Path, ports: Ports, detached: bool) -> Result<Process, Unavailable> {
+pub(super) fn start_epmd(
+    epmd: &mut Server,
+    folder: &Path,
+    ports: Ports,
+    detached: bool,
+) -> Result<(), Unavailable> {
     let mut command = process::command("epmd", detached);
     command.args(["-address", "127.0.0.1", "-port"]).arg(ports.epmd.to_string());
-    Process::spawn(&mut command, &files::output(folder))
+    epmd.start(&mut command, &files::output(folder))
 }
 
 pub(super) fn eval(folder: &Path, ports: Ports, expressions: &str) -> Result<String, Unavailable> {

@@ -15,6 +15,7 @@ use anabranch_protocol::code::{Code, Remedy};
 use anabranch_protocol::cursor::{Cursor, Position};
 use anabranch_protocol::envelope::{Envelope, Stamp};
 use anabranch_protocol::filter::Filter;
+use anabranch_protocol::json::has_lone_surrogate;
 use anabranch_protocol::server_frame::{Limits, Outcome, Refused, ServerFrame, Welcome};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -471,6 +472,13 @@ pub fn ingest(
             format!("the token does not grant publishing to {topic}"),
         ));
     }
+    if has_lone_surrogate(envelope.payload)
+        || envelope.unknown.iter().any(|(_, value)| has_lone_surrogate(value))
+    {
+        let message =
+            "a string has half a surrogate pair (\\ud800 to \\udfff alone), which most clients cannot read";
+        return Err(Refusal::new(Code::BAD_ENVELOPE, message));
+    }
     if envelope.timestamp.as_ref().is_some_and(|time| time.parse::<jiff::Timestamp>().is_err()) {
         let message = "metadata.timestamp must be ISO 8601 with an offset: 2026-01-31T12:00:00Z";
         return Err(Refusal::new(Code::BAD_ENVELOPE, message));
@@ -504,7 +512,9 @@ pub fn append_refusal(error: &AppendError) -> Refusal {
         AppendError::TooLarge { .. } => (Code::TOO_LARGE, whole()),
         AppendError::Unroutable => (Code::BAD_TOPIC, whole()),
         // As with a grant: whose permissions they are is the operator's.
-        AppendError::Refused(_) => (Code::NOT_ALLOWED, "the broker's permissions forbid this topic".to_owned()),
+        AppendError::Refused(_) => {
+            (Code::NOT_ALLOWED, "the broker's permissions forbid this topic".to_owned())
+        }
     };
     tracing::debug!(%error, "a publish is refused");
     Refusal::new(code, message)

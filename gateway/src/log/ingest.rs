@@ -14,7 +14,7 @@
 use super::{MessageKey, Record, fingerprint, iso_8601};
 use anabranch_protocol::cursor::{Offset, Partition, Position};
 use anabranch_protocol::envelope::{Envelope, Stamp};
-use anabranch_protocol::json::Scanner;
+use anabranch_protocol::json::{Scanner, has_lone_surrogate};
 use anabranch_protocol::limits;
 use anabranch_protocol::topic::Topic;
 use bytes::Bytes;
@@ -37,7 +37,8 @@ pub struct Arrival<'a> {
     pub message_id: Option<&'a str>,
     /// Who is named as the source if the envelope names nobody.
     pub source: &'a str,
-    /// The publisher says that it is a gateway, which completes its envelopes before it appends them.
+    /// The publisher says that it is a gateway, which completes its envelopes before it appends them. It may be anybody: the
+    /// envelope is checked all the same, and only stays as it is.
     pub from_gateway: bool,
 }
 
@@ -48,7 +49,7 @@ pub enum Quarantine {
     Topic,
     /// Larger than any envelope may be.
     TooLarge,
-    /// Not UTF-8.
+    /// Not UTF-8, or with half a surrogate pair in a string: JSON to a browser, and an error to most other clients.
     Text,
     /// Not JSON, or nested too deep.
     Json,
@@ -86,7 +87,7 @@ impl fmt::Display for Quarantine {
         f.write_str(match self {
             Quarantine::Topic => "its routing key is not a topic",
             Quarantine::TooLarge => "it is larger than an envelope may be",
-            Quarantine::Text => "it is not UTF-8",
+            Quarantine::Text => "it is not UTF-8, or has half a surrogate pair",
             Quarantine::Json => "it is not JSON, or nested too deep",
             Quarantine::Envelope => "it has metadata and payload, and is not a valid envelope",
             Quarantine::Shape => "the broker's record lacks a topic or a body",
@@ -127,6 +128,9 @@ pub fn record(arrival: Arrival<'_>) -> Result<Record, Quarantine> {
     }
     let topic = Topic::new(arrival.topic).map_err(|_| Quarantine::Topic)?;
     let text = std::str::from_utf8(body).map_err(|_| Quarantine::Text)?;
+    if has_lone_surrogate(text) {
+        return Err(Quarantine::Text);
+    }
     let (key, envelope) = match Envelope::parse(text) {
         Ok(envelope) => adopt(&arrival, &topic, &envelope)?,
         Err(_) if has_envelope_shape(text) => return Err(Quarantine::Envelope),
@@ -143,15 +147,15 @@ fn adopt(
     topic: &Topic,
     envelope: &Envelope<'_>,
 ) -> Result<(MessageKey, Bytes), Quarantine> {
+    if envelope.timestamp.as_ref().is_some_and(|time| time.parse::<jiff::Timestamp>().is_err()) {
+        return Err(Quarantine::Envelope);
+    }
     let same_topic = envelope.topic.as_deref() == Some(topic.as_str());
     if let Some(id) = envelope.message_id.as_deref()
         && arrival.from_gateway
         && same_topic
     {
         return Ok((MessageKey::new(topic.as_str(), id), arrival.body.clone()));
-    }
-    if envelope.timestamp.as_ref().is_some_and(|time| time.parse::<jiff::Timestamp>().is_err()) {
-        return Err(Quarantine::Envelope);
     }
     complete(arrival, topic, envelope)
 }
@@ -274,6 +278,17 @@ mod tests {
     }
 
     #[test]
+    fn who_poses_as_a_gateway_is_checked_all_the_same() {
+        for body in [
+            r#"{"metadata":{"messageId":"m","topic":"a","timestamp":"noon"},"payload":1}"#,
+            r#"{"metadata":{"messageId":"","topic":"a"},"payload":1}"#,
+        ] {
+            let posing = Arrival { from_gateway: true, ..arrival("a", body) };
+            assert_eq!(record(posing).unwrap_err(), Quarantine::Envelope);
+        }
+    }
+
+    #[test]
     fn what_a_gateway_wrote_stays_as_it_is() {
         let body = r#"{"metadata":{"messageId":"m1","topic":"a/b"},"payload":1}"#;
         let ours = record(Arrival { from_gateway: true, ..arrival("a/b", body) }).unwrap();
@@ -299,6 +314,8 @@ mod tests {
             (arrival("a", "{} {}"), Quarantine::Json),
             (arrival("a", deep), Quarantine::Json),
             (arrival("a", &b"\"\xff\""[..]), Quarantine::Text),
+            (arrival("a", r#""\ud800""#), Quarantine::Text),
+            (arrival("a", r#"{"k\uDC00":1}"#), Quarantine::Text),
             (arrival("a", vec![b' '; 10 << 20]), Quarantine::TooLarge),
             (arrival("a", large), Quarantine::TooLarge),
             (arrival("a/#", "1"), Quarantine::Topic),

@@ -126,7 +126,7 @@ impl Source for RabbitMq {
         if let Health::Blocked(why) = &*self.shared.health.borrow() {
             return ready(Err(AppendError::Blocked(why.clone()))).boxed();
         }
-        let Some((mark, verdict)) = self.shared.echoes.open(record.envelope.len()) else {
+        let Some((mark, verdict)) = self.shared.echoes.open(&key, &record.envelope) else {
             let why = "too many records wait for RabbitMQ's confirm".to_owned();
             return ready(Err(AppendError::Blocked(why))).boxed();
         };

@@ -15,6 +15,7 @@ async fn good_records_arrive_and_bad_ones_are_counted() {
     let bad: Vec<(&str, Vec<u8>)> = vec![
         ("a.b", b"not json".to_vec()),
         ("a.b", b"\"\xff\"".to_vec()),
+        ("a.b", br#""\ud800""#.to_vec()),
         ("a.b", b"".to_vec()),
         ("a.b", vec![b' '; 10 << 20]),
         ("a.b", deep.into_bytes()),

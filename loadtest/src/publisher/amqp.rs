@@ -23,6 +23,8 @@ const OPEN: Name = (10, 40);
 const OPEN_OK: Name = (10, 41);
 const CHANNEL_OPEN: Name = (20, 10);
 const CHANNEL_OPEN_OK: Name = (20, 11);
+const CHANNEL_CLOSE: Name = (20, 40);
+const CHANNEL_CLOSE_OK: Name = (20, 41);
 const PUBLISH: Name = (60, 40);
 
 /// A connection of the user `guest` with one channel.
@@ -96,6 +98,17 @@ impl Amqp {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Returns when the broker has taken everything: a connection that just ends may take its last messages with it.
+    pub async fn finish(mut self) -> Result<()> {
+        self.method(1, CHANNEL_CLOSE, |out| {
+            out.extend(200u16.to_be_bytes());
+            short(out, "");
+            out.extend([0; 4]); // No method is to blame.
+        });
+        self.flush().await?;
+        self.expect(CHANNEL_CLOSE_OK).await.map(drop)
     }
 
     /// The arguments of the next method, which must be this one.

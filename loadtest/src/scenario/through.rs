@@ -67,6 +67,10 @@ struct Tally {
     latencies: Latencies,
     /// Deliveries of an earlier round that came too late to count.
     late: u64,
+    /// How often each message of the round was delivered.
+    counts: Vec<u16>,
+    /// What the gateway said that could not be delivered.
+    gaps: Vec<String>,
 }
 
 pub async fn run(args: Args, program: &Path) -> Result<Report> {
@@ -93,8 +97,8 @@ pub async fn run(args: Args, program: &Path) -> Result<Report> {
         let pids = [gateway.pid()?, broker.pid()?, std::process::id()];
         let before = pids.map(cpu_time);
         let started = Instant::now();
-        let (published, shown) = (plan.clone(), bar.clone());
-        let publishing = move || published.publish(round, rate, &shown);
+        let (pace, shown) = (plan.clone(), bar.clone());
+        let publishing = move || pace.publish(round, rate, &shown);
         let (count, slowest) = tokio::task::spawn_blocking(publishing).await??;
         let took = started.elapsed();
         // Each group has the same number of subscribers, but for the remainder.
@@ -104,13 +108,15 @@ pub async fn run(args: Args, program: &Path) -> Result<Report> {
         for (pid, before) in pids.into_iter().zip(before) {
             cpu.push(share(cpu_time(pid)?.saturating_sub(before?), started.elapsed()));
         }
-        let Tally { mut latencies, .. } = std::mem::take(&mut *lock(&tally));
+        let Tally { mut latencies, counts, gaps, .. } = std::mem::take(&mut *lock(&tally));
         let [p50, p99, p999, max] = latencies.percentiles([50_000, 99_000, 99_900, 100_000]);
         let lost = expected.saturating_sub(latencies.count() as u64);
         let mean = latencies.mean();
         let published = (count as f64 / took.as_secs_f64()).round() as u64;
         if !settled {
             eprintln!("{rate}/s: {lost} deliveries were still missing {PATIENCE:?} after the last publish");
+            eprintln!("{}", missing(&counts, count, args.subscribers));
+            gaps.iter().take(3).for_each(|gap| eprintln!("the gateway said {} times: {gap}", gaps.len()));
         }
         if slowest > TICK * 25 {
             eprintln!(
@@ -169,11 +175,20 @@ async fn open(gateway: &Gateway, number: u32) -> Result<Client> {
 async fn watch(client: Client, tally: Arc<Mutex<Tally>>, began: Instant) {
     let error = client
         .listen(|text| {
-            let Some((round, due)) = stamp(text) else { return };
+            let Some((round, number, due)) = stamp(text) else {
+                if text.starts_with(r#"{"type":"gap""#) || text.contains(r#""outcome":"reset""#) {
+                    lock(&tally).gaps.push(text.to_owned());
+                }
+                return;
+            };
             let now = began.elapsed().as_micros() as u64;
             let mut tally = lock(&tally);
             if tally.round == round {
                 tally.latencies.add(now.saturating_sub(due));
+                if tally.counts.len() <= number {
+                    tally.counts.resize(number + 1, 0);
+                }
+                tally.counts[number] += 1;
             } else {
                 tally.late += 1;
             }
@@ -228,6 +243,7 @@ impl Plan {
             sent = due;
             bar.set_position(done + elapsed.as_secs().min(self.seconds.into()));
         }
+        publisher.finish().await?;
         Ok((total, slowest))
     }
 }
@@ -237,18 +253,36 @@ fn message(round: u32, number: u64, micros: u64, padding: &str) -> (String, Stri
     let (group, device) = (number % u64::from(GROUPS), number % topics / u64::from(GROUPS));
     let topic = format!("iotsphere/load/g{group}/d{device}");
     let envelope = format!(
-        r#"{{"metadata":{{"messageId":"{round}-{number}","timestamp":"2026-01-01T00:00:00Z","topic":"{topic}","source":"loadtest","messageType":"event","version":"1.0"}},"payload":{{"p":"{padding}","r":"{round}","t":"{micros}"}}}}"#
+        r#"{{"metadata":{{"messageId":"{round}-{number}","timestamp":"2026-01-01T00:00:00Z","topic":"{topic}","source":"loadtest","messageType":"event","version":"1.0"}},"payload":{{"p":"{padding}","r":"{round}","n":"{number}","t":"{micros}"}}}}"#
     );
     (topic, envelope)
 }
 
-/// The round and the time of a message, from the end of its frame.
-fn stamp(frame: &str) -> Option<(u32, u64)> {
+/// The round, the number and the time of a message, from the end of its frame.
+fn stamp(frame: &str) -> Option<(u32, usize, u64)> {
     let at = frame.rfind(r#""r":""#)?;
     let rest = frame.get(at + 5..)?;
-    let (round, rest) = rest.split_once(r#"","t":""#)?;
+    let (round, rest) = rest.split_once(r#"","n":""#)?;
+    let (number, rest) = rest.split_once(r#"","t":""#)?;
     let (micros, _) = rest.split_once('"')?;
-    Some((round.parse().ok()?, micros.parse().ok()?))
+    Some((round.parse().ok()?, number.parse().ok()?, micros.parse().ok()?))
+}
+
+/// Which messages did not reach everybody, for whoever looks for the cause.
+fn missing(counts: &[u16], messages: u64, subscribers: u32) -> String {
+    let due = |number: u64| deliveries(number + 1, subscribers) - deliveries(number, subscribers);
+    let mut wholly = Vec::new();
+    let mut partly = Vec::new();
+    for number in 0..messages {
+        match counts.get(number as usize).copied().unwrap_or(0) {
+            0 => wholly.push(number),
+            some if u64::from(some) < due(number) => partly.push(number),
+            _ => {}
+        }
+    }
+    let some =
+        |list: &[u64]| format!("{}, of which the first are {:?}", list.len(), &list[..list.len().min(20)]);
+    format!("messages that reached nobody: {}; not everybody: {}", some(&wholly), some(&partly))
 }
 
 /// How many deliveries so many messages make.
@@ -290,7 +324,7 @@ mod tests {
         let (topic, envelope) = message(3, 1234, 5_678_901, "padding");
         assert_eq!(topic, "iotsphere/load/g34/d2");
         let frame = format!(r#"{{"type":"message","position":"0:7:00000000","envelope":{envelope}}}"#);
-        assert_eq!(stamp(&frame), Some((3, 5_678_901)));
+        assert_eq!(stamp(&frame), Some((3, 1234, 5_678_901)));
         assert_eq!(stamp(r#"{"type":"ping"}"#), None);
         anabranch_protocol::envelope::Envelope::parse(&envelope).expect("an envelope");
     }

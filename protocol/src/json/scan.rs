@@ -314,6 +314,36 @@ fn part(text: &str, range: Range<usize>) -> &str {
     text.get(range).unwrap_or_default()
 }
 
+/// Whether a JSON text has half a surrogate pair somewhere, as `"\ud800"`.
+///
+/// JSON's grammar allows it, and browsers take it; but it is no text (RFC 7493, section 2.1), and most other readers refuse the
+/// whole document. Two looks at a text without `\u`.
+pub fn has_lone_surrogate(text: &str) -> bool {
+    let Some(first) = text.find('\\') else { return false };
+    if !text.contains("\\u") {
+        return false;
+    }
+    let bytes = text.as_bytes();
+    let unit = |at: usize| {
+        let escape = bytes.get(at..at + 6).filter(|escape| escape.starts_with(b"\\u"))?;
+        u16::from_str_radix(std::str::from_utf8(&escape[2..]).ok()?, 16).ok()
+    };
+    let mut at = first;
+    while at < bytes.len() {
+        if bytes[at] != b'\\' {
+            at += 1;
+            continue;
+        }
+        match unit(at) {
+            None => at += 2,
+            Some(0xD800..=0xDBFF) if matches!(unit(at + 6), Some(0xDC00..=0xDFFF)) => at += 12,
+            Some(0xD800..=0xDFFF) => return true,
+            Some(_) => at += 6,
+        }
+    }
+    false
+}
+
 /// Resolves the escapes of a string that [`Scanner::skip_string`] has accepted. `None` for a lone surrogate.
 fn unescape(inner: &str) -> Option<String> {
     let mut out = String::with_capacity(inner.len());

@@ -122,6 +122,16 @@ impl Witness {
         self.seen
     }
 
+    /// The gaps that the app was told, in order.
+    pub fn gaps(&self) -> &[Gap] {
+        &self.gaps
+    }
+
+    /// How often the app was told that another history has begun.
+    pub fn resets(&self) -> u64 {
+        self.resets
+    }
+
     pub(super) fn has(&self, number: Number) -> bool {
         let word = self.numbers.get(number as usize / 64).copied().unwrap_or(0);
         word & 1 << (number % 64) != 0

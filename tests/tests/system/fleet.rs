@@ -100,7 +100,7 @@ pub struct Member {
 }
 
 impl Member {
-    fn witness(&self) -> MutexGuard<'_, Witness> {
+    pub fn witness(&self) -> MutexGuard<'_, Witness> {
         self.witness.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 

@@ -2,12 +2,14 @@
 //!
 //! | module | what it tries |
 //! |---|---|
+//! | [`alarm`] | the broker takes nothing for a while: what is stored is still delivered |
 //! | [`any_node`] | clients that move between the nodes of one broker |
 //! | [`bad_input`] | every kind of bad input: its code, its remedy, and that nobody else notices |
 //! | [`broker_killed`] | the broker dies and comes back during publishing |
 //! | [`doors`] | who gets in at all: half handshakes, deadlines, limits, origins |
 //! | [`drain`] | SIGTERM: a slot for each client, and nobody before it |
 //! | [`half_open`] | the way to the broker goes silent |
+//! | [`history_ends`] | the stream is deleted, for good or to be declared again by a stranger |
 //! | [`http`] | publishing by HTTP, health, metrics |
 //! | [`kill`] | SIGKILL, again and again, under load |
 //! | [`links`] | networks that cut, freeze, delay and refuse |
@@ -16,12 +18,14 @@
 //! | [`resume`] | what a cursor is worth: ring, log, gap, reset |
 //! | [`secrecy`] | no token in any log |
 //! | [`tls`] | certificates, and handshakes that never end |
+//! | [`trimmed`] | the log forgets what clients who are away have not seen |
 //! | [`transient`] | messages that no log keeps |
 //! | [`token_life`] | tokens that end, are renewed, and grant less |
 //! | [`waiting`] | a gateway that is there before its broker |
 
 #![forbid(unsafe_code)]
 
+mod alarm;
 mod any_node;
 mod bad_input;
 mod broker_killed;
@@ -30,6 +34,7 @@ mod doors;
 mod drain;
 mod fleet;
 mod half_open;
+mod history_ends;
 mod http;
 mod kill;
 mod links;
@@ -40,4 +45,8 @@ mod secrecy;
 mod tls;
 mod token_life;
 mod transient;
+<<<<<<< HEAD
 mod waiting;
+=======
+mod trimmed;
+>>>>>>> 72b4adb (RabbitMQ: spoofed headers, half surrogate pairs and poisoned places in time do no harm; one type for a server's process)

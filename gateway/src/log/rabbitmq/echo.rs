@@ -5,10 +5,14 @@
 //!                                               │                   ├──▶ the append's position
 //!                            a tail, a read ◀──┴──▶ echo ──────────┘
 //! ```
+//!
+//! Anybody who may read the exchange sees these headers, and anybody who may write to it can set them. So an echo counts only
+//! with the routing key and the body of the append: at worst it is a copy, which stands in the log as well.
 
 use super::mark::Mark;
 use crate::log::AppendError;
 use anabranch_protocol::cursor::{Offset, Position};
+use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -42,7 +46,8 @@ struct State {
 #[derive(Debug)]
 struct Open {
     verdict: oneshot::Sender<Verdict>,
-    bytes: usize,
+    key: String,
+    body: Bytes,
     since: Instant,
     /// The record lies behind these offsets, one for each partition. Empty until it is published.
     floors: Box<[Option<Offset>]>,
@@ -67,18 +72,19 @@ impl EchoBoard {
     }
 
     /// Opens an append. `None`: too many are open.
-    pub(super) fn open(&self, bytes: usize) -> Option<(Mark, oneshot::Receiver<Verdict>)> {
+    pub(super) fn open(&self, key: &str, body: &Bytes) -> Option<(Mark, oneshot::Receiver<Verdict>)> {
         let mut state = self.lock();
-        if state.open.len() >= APPENDS || state.bytes + bytes > BYTES {
+        if state.open.len() >= APPENDS || state.bytes + body.len() > BYTES {
             return None;
         }
         let sequence = state.next;
         state.next += 1;
-        state.bytes += bytes;
+        state.bytes += body.len();
         let (verdict, waiting) = oneshot::channel();
         let open = Open {
             verdict,
-            bytes,
+            key: key.to_owned(),
+            body: body.clone(),
             since: Instant::now(),
             floors: Box::default(),
             confirmed: None,
@@ -106,12 +112,15 @@ impl EchoBoard {
     }
 
     /// A record was seen in the log.
-    pub(super) fn seen(&self, mark: Mark, position: Position) {
+    pub(super) fn seen(&self, mark: Mark, key: &str, body: &Bytes, position: Position) {
         if mark.writer != self.writer {
             return;
         }
         let mut state = self.lock();
         let Some(open) = state.open.get_mut(&mark.sequence) else { return };
+        if (open.key.as_str(), &open.body) != (key, body) {
+            return;
+        }
         match open.confirmed {
             Some(_) => state.close(mark.sequence, Ok(position)),
             None => open.position = Some(position),
@@ -161,7 +170,7 @@ impl EchoBoard {
 impl State {
     fn close(&mut self, sequence: u64, verdict: Verdict) {
         let Some(open) = self.open.remove(&sequence) else { return };
-        self.bytes -= open.bytes;
+        self.bytes -= open.body.len();
         // Whoever stopped waiting does not want to know; the record is stored all the same.
         drop(open.verdict.send(verdict));
     }
@@ -171,22 +180,23 @@ impl State {
 mod tests {
     use super::*;
 
+    const BODY: Bytes = Bytes::from_static(b"0123456789");
     const AT: Position = Position { partition: 0, offset: Offset(7), fingerprint: None };
 
     #[test]
     fn confirm_and_echo_are_both_needed_in_either_order() {
         let board = EchoBoard::new(1);
-        let (mark, mut waiting) = board.open(10).unwrap();
-        board.seen(mark, AT);
+        let (mark, mut waiting) = board.open("a", &BODY).unwrap();
+        board.seen(mark, "a", &BODY, AT);
         assert!(waiting.try_recv().is_err());
         board.confirmed(mark.sequence);
         assert_eq!(waiting.try_recv().unwrap(), Ok(AT));
-        let (mark, mut waiting) = board.open(10).unwrap();
+        let (mark, mut waiting) = board.open("a", &BODY).unwrap();
         board.confirmed(mark.sequence);
         assert!(waiting.try_recv().is_err());
-        board.seen(Mark { writer: 2, ..mark }, AT);
+        board.seen(Mark { writer: 2, ..mark }, "a", &BODY, AT);
         assert!(waiting.try_recv().is_err(), "another writer's record has the same number");
-        board.seen(mark, AT);
+        board.seen(mark, "a", &BODY, AT);
         assert_eq!(waiting.try_recv().unwrap(), Ok(AT));
         assert!(board.is_idle());
     }
@@ -194,23 +204,36 @@ mod tests {
     #[test]
     fn what_is_confirmed_does_not_fail_with_the_connection() {
         let board = EchoBoard::new(1);
-        let (one, mut first) = board.open(1).unwrap();
-        let (two, mut second) = board.open(1).unwrap();
+        let (one, mut first) = board.open("a", &BODY).unwrap();
+        let (two, mut second) = board.open("a", &BODY).unwrap();
         board.confirmed(one.sequence);
         let why = AppendError::Unknown("lost".into());
         board.fail_unconfirmed([one.sequence, two.sequence], &why);
         assert_eq!(second.try_recv().unwrap(), Err(why));
         assert!(board.oldest_unseen().is_some());
-        board.seen(one, AT);
+        board.seen(one, "a", &BODY, AT);
         assert_eq!(first.try_recv().unwrap(), Ok(AT));
     }
 
     #[test]
     fn open_appends_are_bounded() {
         let board = EchoBoard::new(1);
-        let (mark, _waiting) = board.open(BYTES).unwrap();
-        assert!(board.open(1).is_none());
+        let all = Bytes::from(vec![0; BYTES]);
+        let (mark, _waiting) = board.open("a", &all).unwrap();
+        assert!(board.open("a", &BODY).is_none());
         board.failed(mark.sequence, AppendError::Closed);
-        assert!(board.open(1).is_some());
+        assert!(board.open("a", &BODY).is_some());
+    }
+
+    #[test]
+    fn a_forged_echo_is_none() {
+        let board = EchoBoard::new(1);
+        let (mark, mut waiting) = board.open("a", &BODY).unwrap();
+        board.confirmed(mark.sequence);
+        board.seen(mark, "b", &BODY, AT);
+        board.seen(mark, "a", &Bytes::from_static(b"another"), AT);
+        assert!(waiting.try_recv().is_err());
+        board.seen(mark, "a", &BODY, AT);
+        assert_eq!(waiting.try_recv().unwrap(), Ok(AT));
     }
 }

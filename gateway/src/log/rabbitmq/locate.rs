@@ -1,5 +1,6 @@
 //! Places in time. The broker dates chunks, to the second, by its own clock.
 
+use super::fault::Fault;
 use super::probe::Probes;
 use super::reading::ours;
 use super::shared::Shared;
@@ -14,27 +15,35 @@ const APART_MS: u64 = 5_000;
 
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How much earlier is looked, in seconds, while what stands at the place kills whoever reads it.
+const EARLIER: [u64; 5] = [0, 10, 60, 600, 7_200];
+
 pub(super) async fn locate(
     shared: Arc<Shared>,
     probes: Arc<Probes>,
     partition: Partition,
     since: u64,
 ) -> Result<Offset, SourceError> {
-    let newest = probes.newest(None).await?;
-    if newest.position.is_some() && newest.time.is_some_and(|time| time.saturating_add(APART_MS) < since) {
-        return Ok(newest.offset);
-    }
+    // Asked first: whatever is appended later lies behind it.
+    let newest = probes.newest(None).await?.offset;
     let seconds = since.saturating_sub(APART_MS) / 1000;
-    let lane = shared.lanes.take().await?;
-    let mut attached = attach(lane.connection(), shared.stream(partition), Place::Time(seconds), 1).await?;
-    let first = attached.next(PATIENCE).await?;
-    let first = first.map(|delivery| stream::offset(&delivery)).transpose()?;
-    drop(attached);
-    lane.give_back();
-    let first = match first {
-        // A record without a time: everything from the beginning on may be as new.
-        None => probes.earliest().await?,
-        Some(first) => ours(first).max(Offset(1)),
-    };
-    Ok(Offset(first.0.saturating_sub(1)))
+    for earlier in EARLIER {
+        let lane = shared.lanes.take().await?;
+        let place = Place::Time(seconds.saturating_sub(earlier));
+        let mut attached = attach(lane.connection(), shared.stream(partition), place, 1).await?;
+        match attached.next(PATIENCE).await {
+            // A publisher's own word for a time does not count here, however old: only the broker's does.
+            Ok(Some(first)) => {
+                let first = ours(stream::offset(&first)?).max(Offset(1));
+                drop(attached);
+                lane.give_back();
+                return Ok(Offset(first.0 - 1).min(newest));
+            }
+            // No chunk is as new.
+            Ok(None) => return Ok(newest),
+            Err(Fault::Killed(_)) => {}
+            Err(fault) => return Err(fault.into()),
+        }
+    }
+    Ok(Offset(probes.earliest().await?.0.saturating_sub(1)))
 }

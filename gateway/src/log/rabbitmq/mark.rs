@@ -1,4 +1,9 @@
 //! What gateways write beside a record, in scalar headers: streams drop nested ones.
+//!
+//! Nothing proves that a gateway wrote them: whoever may publish may set them. So nothing hangs on that. The writer and its
+//! number count only together with the record that was appended ([`echo`](super::echo)); whoever poses as a gateway gets
+//! its envelope checked as any other, and merely has nothing filled in; a time is what its publisher says, as a clock that
+//! runs wrong would, and none is believed that lies ahead.
 
 use crate::log::now;
 use lapin::BasicProperties;
@@ -59,10 +64,14 @@ pub(super) fn is_blank(delivery: &Delivery) -> bool {
     delivery.exchange.as_str().is_empty() && headers.is_some_and(|headers| headers.contains_key(BLANK))
 }
 
+/// How far ahead of ours a publisher's clock may be, in milliseconds. What lies further ahead is no time.
+const AHEAD_MS: u64 = 60_000;
+
 /// When it was published, in milliseconds since 1970, if anything says so: a gateway, the broker's interceptor for times,
 /// or the publisher, in whole seconds.
 pub(super) fn time(delivery: &Delivery) -> Option<u64> {
     let seconds = || delivery.properties.timestamp().map(|seconds| seconds.saturating_mul(1000));
     let given = || whole(delivery, "timestamp_in_ms").or_else(seconds);
-    whole(delivery, TIME).or_else(given)
+    let time = whole(delivery, TIME).or_else(given)?;
+    (time <= now().saturating_add(AHEAD_MS)).then_some(time)
 }

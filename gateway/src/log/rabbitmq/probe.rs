@@ -3,11 +3,11 @@
 //! Askers who wait while a probe runs share the next one, so the broker's work does not grow with their number, and
 //! each answer is newer than its question.
 
+use super::blank;
 use super::fault::Fault;
 use super::reading::{Purpose, Reading, ours, theirs};
 use super::shared::Shared;
 use super::stream::{self, Place, attach};
-use super::{blank, mark};
 use crate::log::source::{Delivery, SourceError};
 use anabranch_protocol::cursor::{Offset, Partition, Position};
 use futures_util::future::BoxFuture;
@@ -29,8 +29,6 @@ pub(super) struct Newest {
     pub(super) offset: Offset,
     /// As [`Source::latest`](crate::log::source::Source::latest) says.
     pub(super) position: Option<Position>,
-    /// When it was published, if it is a record.
-    pub(super) time: Option<u64>,
 }
 
 type Answer<T> = oneshot::Sender<Result<T, SourceError>>;
@@ -174,13 +172,12 @@ fn judge(
         return Err(Fault::Unreachable("the broker delivered nothing".to_owned()));
     };
     let offset = ours(stream::offset(&last)?);
-    let time = if mark::is_blank(&last) { None } else { mark::time(&last) };
     let position = match Reading::new(shared.clone(), partition, Purpose::Probe).take(last)?.last() {
         None => None,
         Some(Delivery::Record(record)) => Some(record.position),
         Some(Delivery::Blank(offset)) => Some(Position { partition, offset, fingerprint: None }),
     };
-    Ok(Newest { offset, position, time })
+    Ok(Newest { offset, position })
 }
 
 fn silent(shared: &Shared, partition: Partition) -> SourceError {

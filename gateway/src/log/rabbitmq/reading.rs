@@ -83,7 +83,7 @@ impl Reading {
         if let Some(mark) = mark {
             let position =
                 Position { partition: self.partition, offset, fingerprint: Some(fingerprint(&body)) };
-            self.shared.echoes.seen(mark, position);
+            self.shared.echoes.seen(mark, routing_key.as_str(), &body, position);
         }
         let record = match key::topic(routing_key.as_str()) {
             None => Err(Quarantine::Topic),
