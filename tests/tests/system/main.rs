@@ -45,8 +45,5 @@ mod secrecy;
 mod tls;
 mod token_life;
 mod transient;
-<<<<<<< HEAD
-mod waiting;
-=======
 mod trimmed;
->>>>>>> 72b4adb (RabbitMQ: spoofed headers, half surrogate pairs and poisoned places in time do no harm; one type for a server's process)
+mod waiting;
