@@ -44,6 +44,9 @@ pub(super) fn environment(command: &mut Command, folder: &Path, ports: Ports) {
     command.env("RABBITMQ_ENABLED_PLUGINS_FILE", folder.join("enabled_plugins"));
     command.env("RABBITMQ_MNESIA_BASE", folder.join("data")).env("RABBITMQ_LOG_BASE", folder.join("log"));
     command.env("RABBITMQ_PID_FILE", folder.join("pid"));
+    // Bound to processors, as they are by default, schedulers wait for theirs while another is idle: here, the broker shares
+    // them with a gateway, a load generator and tests.
+    command.env("RABBITMQ_SCHEDULER_BIND_TYPE", "u");
     // With this, the start script becomes the broker, and is not left waiting for it: its process is the broker's.
     command.env("RABBITMQ_ALLOW_INPUT", "true");
     command.env(

@@ -55,6 +55,10 @@ pub struct Args {
     #[arg(long, default_value_t = 200)]
     bytes: usize,
 
+    /// Options of the log: prefetch=4000&partitions=2
+    #[arg(long, default_value = "", value_name = "OPTIONS")]
+    log_options: String,
+
     /// A further setting of the gateway, KEY=VALUE; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
@@ -76,7 +80,7 @@ struct Tally {
 pub async fn run(args: Args, program: &Path) -> Result<Report> {
     eprintln!("starting a private {:?} …", args.broker);
     let broker = Broker::start(args.broker)?;
-    let mut settings: Vec<String> = vec![format!("log={}", broker.url())];
+    let mut settings: Vec<String> = vec![format!("log={}?{}", broker.url(), args.log_options)];
     settings.extend(args.settings.iter().cloned());
     let gateway = Gateway::start(program, &settings).await?;
     let began = Instant::now();

@@ -18,8 +18,8 @@
 //! | [`resume`] | what a cursor is worth: ring, log, gap, reset |
 //! | [`secrecy`] | no token in any log |
 //! | [`tls`] | certificates, and handshakes that never end |
-//! | [`trimmed`] | the log forgets what clients who are away have not seen |
 //! | [`transient`] | messages that no log keeps |
+//! | [`trimmed`] | the log forgets what clients who are away have not seen |
 //! | [`token_life`] | tokens that end, are renewed, and grant less |
 //! | [`waiting`] | a gateway that is there before its broker |
 
