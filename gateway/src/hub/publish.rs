@@ -3,13 +3,21 @@
 //! A publisher that has seen no confirm retries under the same `messageId`. The window remembers the keys of recent
 //! records, whoever appended them, so that a retry is answered with the first copy's position. It is filled from the
 //! log when the node starts, so it survives a crash.
+//!
+//! What is remembered is no promise: a flush, a deletion or a failover takes records back, and tells nobody. So a repeat is
+//! never confirmed from memory. Memory says where the message stood; it is a duplicate if the log shows, by a question that
+//! began after the repeat came, that it stands there now (`witness`). If the log has lost it, the repeat is appended like a new message;
+//! if the log does not answer, nothing is known, and the publisher is told so. A storm of repeats shares its questions.
+
+mod witness;
 
 use crate::log::{AppendError, DEADLINE, Log, MessageKey, NewRecord};
-use anabranch_protocol::cursor::Position;
+use anabranch_protocol::cursor::{Offset, Partition, Position};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
+use witness::{Question, Stands, Witness};
 
 /// How many recent messages are remembered. At 2,000 messages/s, about a minute; about 10 MB.
 pub const WINDOW: usize = 131_072;
@@ -20,6 +28,7 @@ type Appending = Shared<BoxFuture<'static, Result<Position, AppendError>>>;
 pub struct Publisher {
     log: Arc<dyn Log>,
     window: Mutex<Window>,
+    witness: Witness,
 }
 
 #[derive(Default)]
@@ -27,6 +36,10 @@ struct Window {
     known: HashMap<MessageKey, Known>,
     /// Stored ones, oldest first.
     order: VecDeque<MessageKey>,
+    /// The newest stored one in each partition.
+    newest: HashMap<Partition, (MessageKey, Offset)>,
+    /// How many histories ended before this one.
+    epoch: u64,
 }
 
 enum Known {
@@ -36,12 +49,13 @@ enum Known {
 
 impl Publisher {
     pub fn new(log: Arc<dyn Log>) -> Arc<Publisher> {
-        Arc::new(Publisher { log, window: Mutex::default() })
+        Arc::new(Publisher { log, window: Mutex::default(), witness: Witness::default() })
     }
 
     /// Appends a record, or finds it stored: its position, and whether it was an earlier try that stored it.
     ///
-    /// The record is queued by the call itself, in the order of calls. Cancel safe: the append goes on.
+    /// The record is queued by the call itself, in the order of calls. Cancel safe: the append goes on. Neither holds for a
+    /// repeat of what is known: the log is asked first.
     pub fn publish(
         self: &Arc<Self>,
         record: NewRecord,
@@ -51,7 +65,10 @@ impl Publisher {
         let (appending, duplicate) = match window.known.get(&key) {
             Some(Known::Stored(position)) => {
                 let position = *position;
-                return async move { Ok((position, true)) }.boxed();
+                drop(window);
+                // Put after this call, and by whichever repeat is polled first.
+                let question = self.question(position.partition);
+                return Arc::clone(self).repeat(record, position, question).boxed();
             }
             Some(Known::Appending(appending)) => (appending.clone(), true),
             None => {
@@ -68,19 +85,42 @@ impl Publisher {
                 (appending, false)
             }
         };
+        let epoch = window.epoch;
         drop(window);
         let this = Arc::clone(self);
         async move {
             let result = appending.await;
-            match &result {
-                Ok(position) => {
-                    this.note(key, *position);
+            let mut window = this.lock();
+            // A confirm of a history that has ended says nothing of this one.
+            if window.epoch == epoch {
+                match &result {
+                    Ok(position) => drop(window.note(key, *position)),
+                    Err(_) => window.forget(key),
                 }
-                Err(_) => this.forget(key),
-            };
+            }
+            drop(window);
             result.map(|position| (position, duplicate))
         }
         .boxed()
+    }
+
+    /// A message comes again that is known to have been stored.
+    async fn repeat(
+        self: Arc<Self>,
+        record: NewRecord,
+        position: Position,
+        question: Question,
+    ) -> Result<(Position, bool), AppendError> {
+        match self.stands(record.key, position, question).await {
+            Stands::There => Ok((position, true)),
+            Stands::Gone => {
+                self.lock().lose(record.key, position);
+                self.publish(record).await
+            }
+            // Subscribers have had their time with the first copy, so the window keeps it: they see no second one.
+            Stands::Forgotten => self.log.append(record).await.map(|position| (position, false)),
+            Stands::Unknown(why) => Err(AppendError::Unknown(why)),
+        }
     }
 
     /// Notes a record that was read from the log. Says whether an earlier one has the same key: then it is a duplicate.
@@ -88,8 +128,33 @@ impl Publisher {
     /// Earlier in the log, not earlier in time: several nodes must drop the same one. A confirm may be known here before a
     /// copy that another node stored further ahead.
     pub fn note(&self, key: MessageKey, position: Position) -> bool {
+        self.lock().note(key, position)
+    }
+
+    /// Whether an earlier record is known to have the same key. Notes nothing.
+    pub fn is_duplicate(&self, key: MessageKey, position: Position) -> bool {
+        matches!(self.lock().known.get(&key), Some(Known::Stored(first)) if is_before(*first, position))
+    }
+
+    /// Forgets everything: another history begins.
+    pub fn reset(&self) {
         let mut window = self.lock();
-        match window.known.get_mut(&key) {
+        *window = Window { epoch: window.epoch + 1, ..Window::default() };
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Window> {
+        self.window.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Window {
+    /// See [`Publisher::note`].
+    fn note(&mut self, key: MessageKey, position: Position) -> bool {
+        let newest = self.newest.entry(position.partition).or_insert((key, position.offset));
+        if newest.1 < position.offset {
+            *newest = (key, position.offset);
+        }
+        match self.known.get_mut(&key) {
             Some(Known::Stored(first)) => {
                 let duplicate = is_before(*first, position);
                 if is_before(position, *first) {
@@ -98,38 +163,31 @@ impl Publisher {
                 return duplicate;
             }
             Some(Known::Appending(_)) | None => {
-                window.known.insert(key, Known::Stored(position));
+                self.known.insert(key, Known::Stored(position));
             }
         }
-        window.order.push_back(key);
-        if window.order.len() > WINDOW
-            && let Some(oldest) = window.order.pop_front()
+        self.order.push_back(key);
+        if self.order.len() > WINDOW
+            && let Some(oldest) = self.order.pop_front()
         {
-            window.known.remove(&oldest);
+            self.known.remove(&oldest);
         }
         false
     }
 
-    /// Whether an earlier record is known to have the same key. Notes nothing.
-    pub fn is_duplicate(&self, key: MessageKey, position: Position) -> bool {
-        matches!(self.lock().known.get(&key), Some(Known::Stored(first)) if is_before(*first, position))
-    }
-
     /// An append has failed: a retry is a new append. If it was stored after all, the tail notes it.
-    fn forget(&self, key: MessageKey) {
-        let mut window = self.lock();
-        if matches!(window.known.get(&key), Some(Known::Appending(_))) {
-            window.known.remove(&key);
+    fn forget(&mut self, key: MessageKey) {
+        if matches!(self.known.get(&key), Some(Known::Appending(_))) {
+            self.known.remove(&key);
         }
     }
 
-    /// Forgets everything: another history begins.
-    pub fn reset(&self) {
-        *self.lock() = Window::default();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Window> {
-        self.window.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    /// What was stored there is not there any more. Its place in `order` stays, which makes the next entry of this key leave a
+    /// little early.
+    fn lose(&mut self, key: MessageKey, position: Position) {
+        if matches!(self.known.get(&key), Some(Known::Stored(first)) if *first == position) {
+            self.known.remove(&key);
+        }
     }
 }
 
@@ -141,8 +199,9 @@ fn is_before(a: Position, b: Position) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::conformance::record;
+    use crate::log::memory::Publishing;
     use crate::log::memory::{self, MemoryLog};
-    use anabranch_protocol::cursor::Offset;
 
     fn at(offset: u64) -> Position {
         Position { partition: 0, offset: Offset(offset), fingerprint: None }
@@ -157,5 +216,96 @@ mod tests {
         assert!(publisher.note(key, at(10)));
         assert!(!publisher.note(key, at(8)), "read again, it is still the first");
         assert!(publisher.is_duplicate(key, at(10)) && !publisher.is_duplicate(key, at(8)));
+    }
+
+    /// A log, and a publisher that has stored message 0.
+    async fn stored() -> (Arc<MemoryLog>, Arc<Publisher>) {
+        let log = MemoryLog::new(memory::Options::default());
+        let publisher = Publisher::new(log.clone());
+        let (position, duplicate) = publisher.publish(record(0)).await.expect("confirmed");
+        assert_eq!((position.offset, duplicate), (Offset(1), false));
+        (log, publisher)
+    }
+
+    #[tokio::test]
+    async fn a_repeat_is_confirmed_while_the_log_has_the_message() {
+        let (log, publisher) = stored().await;
+        publisher.publish(record(1)).await.expect("confirmed");
+        assert_eq!(
+            publisher.publish(record(0)).await.map(|(at, again)| (at.offset, again)),
+            Ok((Offset(1), true))
+        );
+        assert_eq!(log.bounds(0).await.expect("bounds").last, Offset(2), "stored once");
+    }
+
+    /// Before anybody has noticed that the log was deleted.
+    #[tokio::test]
+    async fn a_repeat_of_what_the_log_has_lost_is_stored_again() {
+        for others in [0, 1, 5] {
+            let (log, publisher) = stored().await;
+            log.lies().recreate((100..100 + others).map(record).collect());
+            let (position, duplicate) = publisher.publish(record(0)).await.expect("confirmed");
+            assert!(!duplicate, "after {others} others: the log has no first copy");
+            let after = Offset(position.offset.0 - 1);
+            let there =
+                log.read(0, after, crate::log::Budget { records: 1, bytes: 1 }).await.expect("readable");
+            assert_eq!(there.records[0].key, record(0).key, "after {others} others");
+            // And that copy is what is known now.
+            assert_eq!(publisher.publish(record(0)).await, Ok((position, true)));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_repeat_that_cannot_be_looked_for_is_not_confirmed() {
+        let (log, publisher) = stored().await;
+        log.lies().unreachable(true);
+        let answer = publisher.publish(record(0)).await;
+        assert!(matches!(answer, Err(AppendError::Unknown(_))), "{answer:?}");
+        log.lies().unreachable(false);
+        assert!(publisher.publish(record(0)).await.is_ok_and(|(_, duplicate)| duplicate));
+    }
+
+    /// What retention dropped was stored and had its time: a repeat is stored, and delivered to nobody a second time.
+    #[tokio::test]
+    async fn a_repeat_of_what_is_forgotten_is_stored_and_not_delivered() {
+        let (log, publisher) = stored().await;
+        publisher.publish(record(1)).await.expect("confirmed");
+        log.lies().truncate(0, Offset(2));
+        assert_eq!(
+            publisher.publish(record(0)).await.map(|(at, again)| (at.offset, again)),
+            Ok((Offset(1), true)),
+            "the record behind it stands, so nobody has taken it back"
+        );
+        log.lies().truncate(0, Offset(3));
+        let (position, _) = publisher.publish(record(0)).await.expect("confirmed");
+        assert_eq!(position.offset, Offset(3));
+        assert!(publisher.note(record(0).key, position), "a duplicate to whoever reads it");
+    }
+
+    /// The confirm of a history that has ended comes late.
+    #[tokio::test]
+    async fn a_late_confirm_says_nothing_of_the_next_history() {
+        let log = MemoryLog::new(memory::Options::default());
+        let publisher = Publisher::new(log.clone());
+        log.lies().publishing(Publishing::Hangs);
+        let confirmed = publisher.publish(record(0));
+        publisher.reset();
+        log.lies().publishing(Publishing::Works);
+        confirmed.await.expect("confirmed at 1");
+        assert!(!publisher.note(record(0).key, at(7)), "the first copy of this history");
+    }
+
+    #[tokio::test]
+    async fn a_storm_of_repeats_shares_its_questions() {
+        let (log, publisher) = stored().await;
+        for n in 1..1_000 {
+            publisher.publish(record(n)).await.expect("confirmed");
+        }
+        let before = log.lies().fetches();
+        let repeats = (0..1_000).map(|n| publisher.publish(record(n)));
+        let answers = futures_util::future::join_all(repeats).await;
+        assert!(answers.iter().all(|answer| matches!(answer, Ok((_, true)))));
+        let asked = log.lies().fetches() - before;
+        assert!(asked <= 2, "{asked} reads for 1,000 repeats");
     }
 }

@@ -41,6 +41,8 @@ pub(super) struct State {
     /// By which the broker calls the history; `None` only in a lie.
     pub name: Option<LogId>,
     pub name_withheld: bool,
+    /// How often anybody has read.
+    pub fetches: u64,
     /// How often it was asked for the name.
     pub asked: u64,
 }
@@ -91,6 +93,7 @@ impl Broker {
             health: Health::Connected,
             name: Some(random_id()),
             name_withheld: false,
+            fetches: 0,
             asked: 0,
         };
         Broker { options, state: Arc::new(Mutex::new(state)), changes: watch::Sender::new(0) }
@@ -311,6 +314,7 @@ impl Source for Broker {
         budget: Budget,
         pace: Pace,
     ) -> BoxFuture<'static, Result<Fetched, SourceError>> {
+        self.lock().fetches += 1;
         self.ask(partition, move |shelf| shelf.take(from, budget).at_pace(pace))
     }
 

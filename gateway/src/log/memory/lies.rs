@@ -172,6 +172,11 @@ impl Lies {
         self.broker.change(|state| state.name_withheld = withheld);
     }
 
+    /// How often anybody has read.
+    pub fn fetches(&self) -> u64 {
+        self.broker.lock().fetches
+    }
+
     /// How often anybody has asked for the name.
     pub fn asked_for_the_name(&self) -> u64 {
         self.broker.lock().asked

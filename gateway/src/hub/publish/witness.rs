@@ -1,0 +1,103 @@
+//! Whether the log still has what it confirmed.
+//!
+//! A log only ever forgets from its front, so one record that stands vouches for all before it: the newest that is known in
+//! the partition is looked for, once for all who ask at the same time. Only if it is missing is each one looked for by itself.
+
+use super::Publisher;
+use crate::log::{Budget, Log, MessageKey, ReadError};
+use anabranch_protocol::cursor::{Offset, Partition, Position};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Whether a record stands where it stood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Stands {
+    There,
+    /// Something else stands there, or nothing.
+    Gone,
+    /// It may have been there: retention has dropped what was.
+    Forgotten,
+    /// The log does not answer; the text says why.
+    Unknown(String),
+}
+
+/// The last question about each partition.
+#[derive(Default)]
+pub(super) struct Witness {
+    last: Mutex<HashMap<Partition, Question>>,
+}
+
+#[derive(Clone)]
+pub(super) struct Question {
+    /// Whether it was put: whoever comes later needs another.
+    put: Arc<AtomicBool>,
+    answer: Shared<BoxFuture<'static, Vouched>>,
+}
+
+/// Up to which offset the newest record vouches; `None` if it is not there.
+type Vouched = Result<Option<Offset>, String>;
+
+impl Publisher {
+    /// Whether the message stands there, by the answer to this question.
+    pub(super) async fn stands(&self, key: MessageKey, position: Position, question: Question) -> Stands {
+        match question.answer.await {
+            Err(why) => Stands::Unknown(why),
+            // Behind what retention dropped, perhaps: but it was there, and nobody has taken it back.
+            Ok(Some(up_to)) if position.offset <= up_to => Stands::There,
+            Ok(_) => look(&*self.log, key, position).await,
+        }
+    }
+
+    /// A question that is not put yet, so that its answer is younger than this call.
+    pub(super) fn question(self: &Arc<Self>, partition: Partition) -> Question {
+        let mut last = self.witness.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = last.get(&partition).cloned();
+        if let Some(question) = &before
+            && !question.put.load(Ordering::Acquire)
+        {
+            return question.clone();
+        }
+        let (this, put) = (Arc::clone(self), Arc::new(AtomicBool::new(false)));
+        let putting = Arc::clone(&put);
+        let answer = async move {
+            if let Some(before) = before {
+                // One at a time, so that those who come meanwhile gather behind this one.
+                let _ = before.answer.await;
+            }
+            putting.store(true, Ordering::Release);
+            let newest = this.lock().newest.get(&partition).copied();
+            let Some((key, offset)) = newest else { return Ok(None) };
+            let position = Position { partition, offset, fingerprint: None };
+            match look(&*this.log, key, position).await {
+                Stands::There => Ok(Some(offset)),
+                Stands::Gone | Stands::Forgotten => Ok(None),
+                Stands::Unknown(why) => Err(why),
+            }
+        };
+        let question = Question { put, answer: answer.boxed().shared() };
+        last.insert(partition, question.clone());
+        question
+    }
+}
+
+async fn look(log: &dyn Log, key: MessageKey, position: Position) -> Stands {
+    let before = Offset(position.offset.0.saturating_sub(1));
+    match log.read(position.partition, before, Budget { records: 1, bytes: 1 }).await {
+        Ok(batch) => match batch.records.first() {
+            Some(found) if found.position.offset == position.offset && found.key == key => Stands::There,
+            // Something follows that is not delivered yet.
+            None if !batch.at_end && batch.covered_to < position.offset => {
+                Stands::Unknown("the log does not show yet whether it has the record".into())
+            }
+            _ => Stands::Gone,
+        },
+        Err(ReadError::Forgotten { .. }) => Stands::Forgotten,
+        Err(ReadError::Corrupt { .. }) => Stands::Gone,
+        Err(error @ (ReadError::Unavailable(_) | ReadError::NoPartition(_))) => {
+            Stands::Unknown(error.to_string())
+        }
+    }
+}
