@@ -105,6 +105,7 @@ pub async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>)
             if let Some(found) = condition().await {
                 return found;
             }
+            // What is asked for is the server's to do, and it tells nobody: only another question finds out.
             sleep(Duration::from_millis(10)).await;
         }
     };

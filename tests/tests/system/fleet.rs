@@ -13,7 +13,7 @@ const HALLS: usize = 10;
 const KINDS: [&str; 5] = ["temperature", "pressure", "flow", "alarm", "state"];
 
 /// The topics that are published to, in turn.
-fn topics() -> Vec<String> {
+pub fn topics() -> Vec<String> {
     let hall = |hall| KINDS.iter().map(move |kind| format!("plant/{hall}/{kind}"));
     (0..HALLS).flat_map(hall).collect()
 }

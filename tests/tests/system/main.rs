@@ -13,6 +13,7 @@
 //! | [`http`] | publishing by HTTP, health, metrics |
 //! | [`kill`] | SIGKILL, again and again, under load |
 //! | [`links`] | networks that cut, freeze, delay and refuse |
+//! | [`lost_history`] | what the log loses under its clients: trimmed, deleted, failed over without its tail |
 //! | [`mqtt`] | devices that speak MQTT to RabbitMQ |
 //! | [`readers`] | clients that read slowly, or not at all |
 //! | [`resume`] | what a cursor is worth: ring, log, gap, reset |
@@ -38,12 +39,14 @@ mod history_ends;
 mod http;
 mod kill;
 mod links;
+mod lost_history;
 mod mqtt;
 mod readers;
 mod resume;
 mod secrecy;
 mod tls;
 mod token_life;
+mod told;
 mod transient;
 mod trimmed;
 mod waiting;
