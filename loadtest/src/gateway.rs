@@ -74,11 +74,6 @@ impl Gateway {
 
     /// Its memory that lies in RAM (`VmRSS`), in bytes.
     pub fn resident_bytes(&self) -> Result<u64> {
-        let id = self.child.id().context("the gateway has ended")?;
-        let status =
-            std::fs::read_to_string(format!("/proc/{id}/status")).context("/proc, which Linux has")?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-        let kib: u64 = line.trim().trim_end_matches(" kB").trim().parse().context("VmRSS in kB")?;
-        Ok(kib * 1024)
+        crate::cpu::resident_bytes(self.pid()?)
     }
 }

@@ -2,6 +2,12 @@
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | `swarm.rs` | the generator: thousands of lean clients in one thread |
+//! | `wire.rs` | the message, and the bytes that it is on each contestant's wire |
+//! | `floor.rs` | the least that any server must do, to compare with |
+//! | `contestant.rs` | servers that carry the same messages: our gateway, the floor, peers |
+//! | `compare.rs` | the same scenario on several of them, in turns |
+//! | `cpu.rs` | CPU time and memory of a process, and the core it runs on |
 //! | `gateway.rs` | `anabranch serve` as a child process, and what the kernel says of it |
 //! | `client.rs` | a WebSocket client that costs next to nothing |
 //! | `broker.rs`, `publisher.rs` | a private broker, and what puts messages on it |
@@ -12,14 +18,21 @@
 
 mod broker;
 mod client;
+mod compare;
+mod contestant;
+mod cpu;
+mod floor;
 mod gateway;
 mod latency;
 mod publisher;
 mod report;
 mod scenario;
+mod swarm;
 mod token;
+mod wire;
 
 use clap::{Parser, Subcommand};
+use scenario::fan_out::Shape;
 use std::path::PathBuf;
 
 /// Measures a gateway. Use a release build of it: cargo build --release -p anabranch-gateway
@@ -33,9 +46,9 @@ struct Args {
     #[arg(long, global = true, value_name = "FILE")]
     gateway: Option<PathBuf>,
 
-    /// Print the figures as JSON
-    #[arg(long, global = true)]
-    json: bool,
+    /// Print the figures as JSON, or write them to a file
+    #[arg(long, global = true, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    json: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -44,15 +57,40 @@ enum Scenario {
     Idle(scenario::idle::Args),
     /// Throughput and latency through a real broker
     Through(scenario::through::Args),
+    /// One topic, 1,000 subscribers
+    FanOut(scenario::fan_out::Args),
+    /// One topic, 10,000 subscribers
+    Wide(scenario::fan_out::Args),
+    /// 5,000 connections, each with its own topic, and 100 that watch fifty of them each
+    Devices(scenario::fan_out::Args),
+    /// Some read slowly and a few stop: what the others notice, and what it costs
+    Slow(scenario::slow::Args),
+    /// All lose their connection at once and resume
+    Storm(scenario::storm::Args),
+    /// A scenario on our gateway, the floor and those peers that are installed, in turns
+    Compare(compare::Args),
+    /// A bare server of the same frames: the least that any server must do
+    Floor(floor::Args),
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
+    if let Scenario::Floor(floor) = &args.scenario {
+        return floor::run(floor);
+    }
     let program = gateway::program(args.gateway)?;
+    let json = args.json.as_deref();
     let report = match args.scenario {
         Scenario::Idle(idle) => scenario::idle::run(idle, &program).await?,
         Scenario::Through(through) => scenario::through::run(through, &program).await?,
+        Scenario::FanOut(args) => return compare::alone(Shape::FanOut, args, program, json).await,
+        Scenario::Wide(args) => return compare::alone(Shape::Wide, args, program, json).await,
+        Scenario::Devices(args) => return compare::alone(Shape::Devices, args, program, json).await,
+        Scenario::Slow(slow) => scenario::slow::run(slow, program).await?,
+        Scenario::Storm(storm) => scenario::storm::run(storm, program).await?,
+        Scenario::Compare(compare) => return compare::run(compare, program, json).await,
+        Scenario::Floor(floor) => return floor::run(&floor),
     };
-    report.print(args.json)
+    report.print(json)
 }

@@ -1,7 +1,8 @@
 //! Figures as a table for people or as JSON for machines.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::Serialize;
+use std::path::Path;
 
 /// What a scenario has found.
 #[derive(Debug, Serialize)]
@@ -26,14 +27,9 @@ pub struct Figure {
 }
 
 impl Report {
-    /// Prints it to standard output.
-    pub fn print(&self, json: bool) -> Result<()> {
-        if json {
-            println!("{}", serde_json::to_string(self)?);
-        } else {
-            print!("{}", self.table());
-        }
-        Ok(())
+    /// Prints it to standard output: as JSON if that is asked for with `-`, else as a table, with JSON in that file.
+    pub fn print(&self, json: Option<&Path>) -> Result<()> {
+        print(self, &self.table(), json)
     }
 
     fn table(&self) -> String {
@@ -64,8 +60,42 @@ impl Report {
     }
 }
 
+/// Prints figures to standard output, as a table unless JSON is asked for with `-`; and writes JSON to a file if one is named.
+pub fn print(figures: &impl Serialize, table: &str, json: Option<&Path>) -> Result<()> {
+    if json == Some(Path::new("-")) {
+        println!("{}", serde_json::to_string(figures)?);
+        return Ok(());
+    }
+    print!("{table}");
+    if let Some(file) = json {
+        let text = serde_json::to_string_pretty(figures)?;
+        std::fs::write(file, text).with_context(|| format!("writing {}", file.display()))?;
+    }
+    Ok(())
+}
+
+/// Cells in columns: the first to the left, the others to the right.
+pub fn columns(rows: &[Vec<String>]) -> String {
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..count)
+        .map(|at| {
+            rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        })
+        .collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(&widths).enumerate().map(|(at, (cell, width))| match at {
+            0 => format!("{cell:width$}"),
+            _ => format!("{cell:>width$}"),
+        });
+        text += cells.collect::<Vec<_>>().join("  ").trim_end();
+        text.push('\n');
+    }
+    text
+}
+
 /// Digits in groups of three.
-fn grouped(value: u64) -> String {
+pub fn grouped(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {

@@ -7,10 +7,10 @@
 use crate::client::Client;
 use crate::gateway::Gateway;
 use crate::report::{Figure, Report};
-use anyhow::{Context, Result, ensure};
+use crate::scenario::raise_file_limit;
+use anyhow::{Result, ensure};
 use futures_util::{StreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,8 +22,6 @@ const BUDGET: u64 = 2048;
 const AT_ONCE: usize = 64;
 /// Figures are taken at so many points on the way.
 const STEPS: usize = 5;
-/// Files and sockets of each process beside the connections.
-const OTHER_FILES: u64 = 200;
 /// The memory counts as settled when it has not moved for so many looks, this far apart.
 const LOOKS: usize = 4;
 const LOOK: Duration = Duration::from_millis(500);
@@ -103,21 +101,4 @@ async fn settled(gateway: &Gateway) -> Result<u64> {
         last = now;
     }
     Ok(last)
-}
-
-/// Raises the limit of open files to what this process and the gateway, which inherits it, need each.
-fn raise_file_limit(connections: u64) -> Result<()> {
-    let needed = connections + OTHER_FILES;
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= needed) {
-        return Ok(());
-    }
-    ensure!(
-        limit.maximum.is_none_or(|maximum| maximum >= needed),
-        "{connections} connections need {needed} open files; the limit is {}: raise it (`ulimit -Hn`, as root), or \
-         measure fewer with --connections",
-        limit.maximum.unwrap_or_default()
-    );
-    setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum: limit.maximum })
-        .context("raising the limit of open files")
 }
