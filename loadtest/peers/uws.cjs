@@ -38,6 +38,8 @@ const app = uws
         for (const match of frame.matchAll(/"filter":"([^"]*)"/g)) socket.subscribe(match[1]);
         socket.send('{"type":"welcome"}');
         socket.send('{"type":"caught_up"}');
+      } else if (frame === '{"type":"probe"}') {
+        socket.send('{"type":"mark"}');
       }
     },
   })

@@ -213,6 +213,11 @@ impl Running {
         Plan::anabranch(self.address, &self.token(number, filter, &[]), Some(filter), Some(cursor))
     }
 
+    /// A client that neither subscribes nor publishes.
+    pub fn listener(&self) -> Plan {
+        Plan { publishes: false, ..self.publisher(1_000_000) }
+    }
+
     /// A client that publishes.
     pub fn publisher(&self, number: usize) -> Plan {
         match self.dialect {

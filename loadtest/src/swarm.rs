@@ -8,6 +8,7 @@ mod connection;
 mod load;
 mod open;
 mod plan;
+mod probe;
 mod slow;
 mod storm;
 mod tally;
@@ -25,6 +26,8 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+/// Sockets looked at before publishers and probes have their turn: few, so that what waits for the generator is small.
+const EVENTS: usize = 128;
 /// How often a reader with a throttle may read.
 const THROTTLE_STEP: Duration = Duration::from_millis(50);
 
@@ -50,6 +53,8 @@ pub struct Swarm {
     /// The number of the next message, and of how many deliveries all that were published make.
     next: u64,
     owed: u64,
+    /// Who asks whether the server still listens.
+    prober: Option<probe::Prober>,
     /// Messages that nobody watches, and publishes that wait for their confirm.
     fillers: u64,
     unconfirmed: u64,
@@ -62,7 +67,7 @@ impl Swarm {
             server,
             dialect,
             poll: Poll::new()?,
-            events: Events::with_capacity(1024),
+            events: Events::with_capacity(EVENTS),
             connections: Vec::new(),
             publishers: Vec::new(),
             throttled: Vec::new(),
@@ -75,6 +80,7 @@ impl Swarm {
             lost: Vec::new(),
             next: 0,
             owed: 0,
+            prober: None,
             fillers: 0,
             unconfirmed: 0,
         })
@@ -93,6 +99,7 @@ impl Swarm {
     /// Waits for sockets at most so long, and does what they ask for.
     fn turn(&mut self, timeout: Duration) -> Result<()> {
         let timeout = if self.throttled.is_empty() { timeout } else { timeout.min(THROTTLE_STEP) };
+        let timeout = timeout.min(self.probe()?);
         match self.poll.poll(&mut self.events, Some(timeout)) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             other => other?,

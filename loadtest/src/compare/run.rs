@@ -4,6 +4,7 @@ use crate::contestant::{Contestant, Programs};
 use crate::cpu;
 use crate::scenario::fan_out::Scenario;
 use crate::swarm::{Load, Measured, Pace, Swarm};
+use crate::wire::Dialect;
 use anyhow::Result;
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -51,6 +52,9 @@ pub async fn one(
         }
     })?;
     let after = cpu::resident_bytes(server.pid())?;
+    if server.dialect == Dialect::Anabranch {
+        swarm.open_prober(&server.listener())?;
+    }
     let mut phase = |what: &str, pace, deliveries_per_second: f64| {
         let load = Load {
             pace,

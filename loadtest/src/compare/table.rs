@@ -104,7 +104,8 @@ fn row(
     };
     let micros = |value: fn(&Measured) -> f64| grouped(of(value) as u64);
     let sum = |value: fn(&Measured) -> u64| grouped(runs.iter().map(|(_, m)| value(m)).sum());
-    let bound = runs.iter().any(|(_, m)| m.is_generator_bound());
+    // At a rate, it waits awake for the next message: only a maximum can be the generator's.
+    let bound = runs.iter().any(|(run, m)| std::ptr::eq(*m, &run.saturated) && m.is_generator_bound());
     vec![
         name.to_owned(),
         format!("{:.0}", of(|m| m.deliveries_per_second) / 1000.0),
@@ -117,6 +118,8 @@ fn row(
         ratio(|m| m.p99 as f64),
         micros(|m| m.p999 as f64),
         micros(|m| m.max as f64),
+        micros(|m| m.probe_p99 as f64),
+        micros(|m| m.probe_max as f64),
         format!("{:.0}", of(|m| m.server_busy) * 100.0),
         format!("{:.0}{}", of(|m| m.generator_busy) * 100.0, if bound { " bottleneck" } else { "" }),
         sum(|m| m.lost),

@@ -171,6 +171,8 @@ impl Server {
             }
             self.say(id, br#"{"type":"welcome"}"#);
             self.say(id, br#"{"type":"caught_up"}"#);
+        } else if text == br#"{"type":"probe"}"# {
+            self.say(id, br#"{"type":"mark"}"#);
         }
     }
 

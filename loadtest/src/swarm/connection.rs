@@ -17,6 +17,8 @@ pub struct Connection {
     pub partial: Vec<u8>,
     /// Bytes that are still to be written.
     pub outbox: Vec<u8>,
+    /// What is said once the request was answered.
+    greeting: Vec<u8>,
     /// The number that is due, and the distance to the next.
     pub next: u64,
     pub stride: u64,
@@ -26,6 +28,8 @@ pub struct Connection {
     /// Reads at most so many bytes a second; those that do count apart.
     pub throttle: Option<u32>,
     pub slow: bool,
+    /// Answers to probes.
+    pub marks: u64,
     /// Where it stands in the log, if that is kept.
     pub cursor: Option<Box<Place>>,
 }
@@ -44,6 +48,8 @@ enum Stage {
     /// Waiting to be told that it has subscribed.
     Greeting,
     Open,
+    /// No WebSocket: answers to what is posted do not matter.
+    Plain,
 }
 
 /// Where what was heard is written down.
@@ -57,17 +63,24 @@ impl Connection {
     pub fn new(stream: TcpStream, plan: &Plan) -> Connection {
         Connection {
             stream: Some(stream),
-            stage: Stage::Upgrading,
+            stage: if plan.request.is_empty() { Stage::Plain } else { Stage::Upgrading },
             partial: Vec::new(),
-            outbox: plan.opening.clone(),
+            outbox: plan.request.clone(),
+            greeting: plan.greeting.clone(),
             next: plan.first,
             stride: plan.stride,
             unit: plan.unit,
             lacks: 0,
             throttle: None,
             slow: plan.slow,
+            marks: 0,
             cursor: None,
         }
+    }
+
+    /// Whether it is open without a word from the server.
+    pub fn is_plain(&self) -> bool {
+        self.stage == Stage::Plain
     }
 
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -94,6 +107,9 @@ impl Connection {
     #[inline]
     pub fn take(&mut self, bytes: &[u8], dialect: Dialect, mut heard: Heard<'_>) -> Result<()> {
         let mut at = 0;
+        if self.stage == Stage::Plain {
+            return Ok(());
+        }
         if self.stage == Stage::Upgrading {
             let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
                 return self.keep(bytes);
@@ -102,6 +118,7 @@ impl Connection {
             ensure!(head.starts_with("HTTP/1.1 101"), "the server answered {head}");
             at = end + 4;
             self.stage = Stage::Greeting;
+            self.outbox.extend_from_slice(&std::mem::take(&mut self.greeting));
             if dialect == Dialect::Bare {
                 self.open(&mut heard);
             }
@@ -195,6 +212,7 @@ impl Connection {
                 }
                 self.open(heard);
             }
+            b"mark" => self.marks += 1,
             b"published" => heard.tally.published += 1,
             b"welcome" if self.stride == 0 => self.open(heard),
             b"gap" => heard.tally.gaps += 1,

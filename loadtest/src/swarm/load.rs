@@ -55,12 +55,16 @@ pub struct Measured {
     pub lost: u64,
     pub doubled: u64,
     pub gaps: u64,
+    /// How long a client beside the others waited for an answer to its `probe`, in microseconds.
+    pub probe_p50: u64,
+    pub probe_p99: u64,
+    pub probe_max: u64,
     /// How late the generator itself was with a publish, at worst, in microseconds.
     pub late: u64,
 }
 
 impl Measured {
-    /// Whether the generator had less to spare than the server.
+    /// Whether, of a maximum, it was the generator's.
     pub fn is_generator_bound(&self) -> bool {
         self.generator_busy > 0.95 && self.server_busy < 0.95
     }
@@ -85,6 +89,7 @@ impl Swarm {
                 // Losses count from the beginning, times from here.
                 let Tally { lost, doubled, gaps, .. } = self.tally;
                 self.tally = Tally { lost, doubled, gaps, ..Tally::new(load.sample) };
+                self.take_probes();
                 measuring = Some(Start::now(load.server, self.next)?);
                 late = 0;
             }
@@ -121,7 +126,9 @@ impl Swarm {
                 Pace::Window(_) => Duration::from_millis(100),
                 Pace::Rate(rate) => {
                     let at = began + Duration::from_secs_f64((self.next - first) as f64 / rate);
-                    at.min(end).saturating_duration_since(Instant::now())
+                    let left = at.min(end).saturating_duration_since(Instant::now());
+                    // The kernel counts in whole milliseconds here and would round up: the last one is waited out awake.
+                    Duration::from_millis(left.as_millis() as u64)
                 }
             };
             self.turn(timeout)?;
@@ -147,6 +154,8 @@ impl Swarm {
         measured.late = late;
         [measured.p50, measured.p99, measured.p999, measured.max] =
             self.tally.latencies.percentiles([50_000, 99_000, 99_900, 100_000]);
+        [measured.probe_p50, measured.probe_p99, measured.probe_max] =
+            self.take_probes().percentiles([50_000, 99_000, 100_000]);
         measured.samples = self.tally.latencies.count();
         Ok(measured)
     }

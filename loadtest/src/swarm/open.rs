@@ -41,6 +41,7 @@ impl Swarm {
         }
         let stream = connect(self.server, id, plan.receive_buffer)?;
         self.connections.push(Connection::new(stream, plan));
+        self.opened += usize::from(self.connections[id].is_plain());
         self.begin(id)
     }
 

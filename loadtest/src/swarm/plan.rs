@@ -9,8 +9,9 @@ use std::net::SocketAddr;
 /// One client: what it says when it is connected, and what it is then to receive.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
-    /// The request and all that follows it at once.
-    pub opening: Vec<u8>,
+    /// The request, if this is to be a WebSocket, and what is said once it was answered: uWebSockets drops what comes together with the request.
+    pub request: Vec<u8>,
+    pub greeting: Vec<u8>,
     /// The first message's number, and the distance to the next; a stride of 0 receives nothing.
     pub first: u64,
     pub stride: u64,
@@ -38,9 +39,18 @@ impl Plan {
             cursor: cursor.map(Cow::Borrowed),
             subscriptions,
         };
-        let mut opening = request(server, "/v1/ws", Some(SUBPROTOCOL));
-        frame::masked(&mut opening, 1, ClientFrame::Hello(hello).to_json().as_bytes());
-        Plan { opening, first: 0, stride: 1, publishes: filter.is_none(), unit: (0, 0, 0), ..Plan::default() }
+        let mut greeting = Vec::new();
+        frame::masked(&mut greeting, 1, ClientFrame::Hello(hello).to_json().as_bytes());
+        let request = request(server, "/v1/ws", Some(SUBPROTOCOL));
+        Plan {
+            request,
+            greeting,
+            first: 0,
+            stride: 1,
+            publishes: filter.is_none(),
+            unit: (0, 0, 0),
+            ..Plan::default()
+        }
     }
 
     /// A client of a peer. `envelope` is the length of every envelope, `topic` one of those that it will see.
@@ -52,24 +62,26 @@ impl Plan {
         topic: &str,
         envelope: usize,
     ) -> Plan {
-        let (opening, (before, after)) = match dialect {
+        let mut greeting = Vec::new();
+        let (request, (before, after)) = match dialect {
+            // Messages are posted to Nchan by HTTP.
+            Dialect::Bare if filter.is_none() => (Vec::new(), (0, 0)),
             Dialect::Anabranch | Dialect::Bare => {
                 let path = format!("/sub?id={}", filter.unwrap_or("nothing"));
                 (request(server, &path, None), (0, 0))
             }
             Dialect::Nats => {
-                let mut opening = request(server, "/", None);
-                frame::masked(&mut opening, 2, &nats::subscribe(filter));
-                (opening, nats::around(topic, envelope))
+                frame::masked(&mut greeting, 2, &nats::subscribe(filter));
+                (request(server, "/", None), nats::around(topic, envelope))
             }
             Dialect::Mqtt => {
-                let mut opening = request(server, "/mqtt", Some("mqtt"));
-                frame::masked(&mut opening, 2, &mqtt::subscribe(&format!("load-{number}"), filter));
-                (opening, mqtt::around(topic, envelope))
+                frame::masked(&mut greeting, 2, &mqtt::subscribe(&format!("load-{number}"), filter));
+                (request(server, "/mqtt", Some("mqtt")), mqtt::around(topic, envelope))
             }
         };
         Plan {
-            opening,
+            request,
+            greeting,
             first: 0,
             stride: 1,
             publishes: filter.is_none(),
