@@ -152,11 +152,7 @@ fn ring_push_and_evict(bencher: Bencher<'_, '_>) {
 fn ring_read(bencher: Bencher<'_, '_>) {
     let ring = full_ring();
     let newest = ring.next() - 1;
-    bencher.bench_local(|| {
-        let (block, first) = ring.block(black_box(newest)).expect("the newest is there");
-        let frame = (newest - first) as usize;
-        block.slice(frame, frame + 1).len()
-    });
+    bencher.bench_local(|| ring.piece(black_box(newest), newest + 1).map_or(0, |piece| piece.bytes().len()));
 }
 
 fn full_ring() -> Ring {

@@ -1,8 +1,10 @@
 //! Writes what is due: private bytes first, then shared frames, in as few system calls as there are.
 
 use super::{Connection, Delivery};
-use crate::hub::block::{Block, Kind};
+use crate::hub::block::Kind;
+use crate::hub::piece::Piece;
 use crate::hub::ring::Ring;
+use crate::socket::Socket;
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
 
@@ -34,11 +36,19 @@ impl Connection {
             }
             match self.write_once(ring) {
                 Poll::Ready(Ok(0)) => return (Wrote::All, written),
+                // What is nearly always so: everything went at once, and a plain socket holds nothing back.
+                Poll::Ready(Ok(n)) if self.has_written_all() => return (Wrote::All, written + n),
                 Poll::Ready(Ok(n)) => written += n,
                 Poll::Ready(Err(error)) => return (Wrote::Failed(error), written),
                 Poll::Pending => return (Wrote::Full, written),
             }
         }
+    }
+
+    fn has_written_all(&self) -> bool {
+        self.private.is_empty()
+            && matches!(&self.delivery, Delivery::Live(due) if due.is_empty())
+            && matches!(self.socket, Socket::Plain(_))
     }
 
     /// One vectored write; `Ok(0)` when there is nothing to write.
@@ -49,8 +59,8 @@ impl Connection {
             slices[0] = IoSlice::new(&self.private[self.private_sent..]);
             count = 1;
         }
-        self.delivery.pieces(ring, |block, from, to| {
-            slices[count] = IoSlice::new(block.slice(from, to));
+        self.delivery.pieces(ring, |piece| {
+            slices[count] = IoSlice::new(piece.bytes());
             count += 1;
             count < SLICES
         });
@@ -82,26 +92,20 @@ impl Connection {
         }
         let (mut frames, mut messages) = (0, 0);
         let rest = &mut self.private;
-        self.delivery.pieces(ring, |block, from, to| {
-            let piece = block.slice(from, to).len();
-            let done = if left >= piece {
-                left -= piece;
-                to
+        self.delivery.pieces(ring, |piece| {
+            let done = if left >= piece.bytes().len() {
+                left -= piece.bytes().len();
+                piece.frames() as u64
             } else {
-                let cut = block.start(from) + left;
+                // The rest of the one cut frame moves here, so that the ring may evict at any time.
+                let (begun, cut) = piece.cut(left);
+                rest.extend_from_slice(cut);
                 left = 0;
-                let frame = block.frame_at(cut);
-                if block.start(frame) == cut {
-                    frame
-                } else {
-                    // The rest of the one cut frame moves here, so that the ring may evict at any time.
-                    rest.extend_from_slice(&block.slice(frame, frame + 1)[cut - block.start(frame)..]);
-                    frame + 1
-                }
+                begun as u64
             };
-            frames += (done - from) as u64;
-            if block.kind() == Kind::Messages {
-                messages += (done - from) as u64;
+            frames += done;
+            if piece.kind() == Kind::Messages {
+                messages += done;
             }
             left > 0
         });
@@ -115,24 +119,23 @@ impl Connection {
 
 impl Delivery {
     /// Hands out what is due as pieces of blocks, in order, until the visitor has enough.
-    fn pieces<'r>(&'r self, ring: &'r Ring, mut visit: impl FnMut(&'r Block, usize, usize) -> bool) {
+    fn pieces<'r>(&'r self, ring: &'r Ring, mut visit: impl FnMut(Piece<'r>) -> bool) {
         match self {
             Delivery::Live(due) => {
                 for (mut from, to) in due.ranges() {
                     while from < to {
-                        let Some((block, first)) = ring.block(from) else { return };
-                        let end = to.min(first + block.len() as u64);
-                        if !visit(block, (from - first) as usize, (end - first) as usize) {
+                        let Some(piece) = ring.piece(from, to) else { return };
+                        if !visit(piece) {
                             return;
                         }
-                        from = end;
+                        from += piece.frames() as u64;
                     }
                 }
             }
             Delivery::Behind(behind) => {
                 if let Some((block, ranges)) = behind.due() {
                     for (from, to) in ranges {
-                        if !visit(block, from, to) {
+                        if !visit(block.piece(from, to)) {
                             return;
                         }
                     }

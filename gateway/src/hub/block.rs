@@ -1,5 +1,6 @@
 //! Records encoded for sockets: frames side by side in one piece of memory, shared by every connection of the node.
 
+use super::piece::Piece;
 use crate::log::Record;
 use crate::socket::header::{Opcode, write_header};
 use anabranch_protocol::cursor::{Cursor, Position};
@@ -14,6 +15,8 @@ pub struct Block {
     bytes: Bytes,
     topics: String,
     frames: Vec<Entry>,
+    /// Where each frame ends in `bytes`; each begins where its predecessor ends.
+    ends: Vec<u32>,
     /// Where a client stands that has everything before this block.
     before: Cursor,
     kind: Kind,
@@ -31,8 +34,7 @@ pub enum Kind {
 #[derive(Debug)]
 struct Entry {
     position: Position,
-    /// Where the frame ends in `bytes`, and its topic in `topics`; each begins where its predecessor ends.
-    end: u32,
+    /// Where its topic ends in `topics`; it begins where its predecessor's ends.
     topic_end: u32,
 }
 
@@ -43,6 +45,7 @@ impl Block {
         let mut bytes = Vec::with_capacity(envelopes);
         let mut topics = String::new();
         let mut frames = Vec::with_capacity(records.len());
+        let mut ends = Vec::with_capacity(records.len());
         let mut head = String::new();
         for record in records {
             message_head(&mut head, record.position);
@@ -51,10 +54,10 @@ impl Block {
             bytes.extend_from_slice(&record.envelope);
             bytes.push(b'}');
             topics.push_str(&record.topic);
-            let (end, topic_end) = (bytes.len() as u32, topics.len() as u32);
-            frames.push(Entry { position: record.position, end, topic_end });
+            ends.push(bytes.len() as u32);
+            frames.push(Entry { position: record.position, topic_end: topics.len() as u32 });
         }
-        Block { bytes: bytes.into(), topics, frames, before, kind: Kind::Messages }
+        Block { bytes: bytes.into(), topics, frames, ends, before, kind: Kind::Messages }
     }
 
     /// One gap after `before`; `last` is the position at which it ends.
@@ -63,8 +66,9 @@ impl Block {
         let mut bytes = Vec::new();
         write_header(&mut bytes, Opcode::Text, text.len());
         bytes.extend_from_slice(text.as_bytes());
-        let frames = vec![Entry { position: last, end: bytes.len() as u32, topic_end: 0 }];
-        Block { bytes: bytes.into(), topics: String::new(), frames, before, kind: Kind::Gap }
+        let frames = vec![Entry { position: last, topic_end: 0 }];
+        let ends = vec![bytes.len() as u32];
+        Block { bytes: bytes.into(), topics: String::new(), frames, ends, before, kind: Kind::Gap }
     }
 
     /// Where a client stands that has everything before this block.
@@ -90,6 +94,7 @@ impl Block {
         self.bytes.len()
             + self.topics.capacity()
             + self.frames.capacity() * size_of::<Entry>()
+            + self.ends.capacity() * size_of::<u32>()
             + size_of::<Block>()
     }
 
@@ -102,19 +107,14 @@ impl Block {
         &self.topics[start..self.frames[frame].topic_end as usize]
     }
 
-    /// Where a frame's bytes begin; `len()` gives the end of the last.
-    pub fn start(&self, frame: usize) -> usize {
-        if frame == 0 { 0 } else { self.frames[frame - 1].end as usize }
+    /// Where a frame's bytes end.
+    pub fn end(&self, frame: usize) -> usize {
+        self.ends[frame] as usize
     }
 
-    /// The bytes of the frames `from..to`.
-    pub fn slice(&self, from: usize, to: usize) -> &[u8] {
-        &self.bytes[self.start(from)..self.start(to)]
-    }
-
-    /// The frame that holds the byte at `at`.
-    pub fn frame_at(&self, at: usize) -> usize {
-        self.frames.partition_point(|frame| frame.end as usize <= at)
+    /// The frames `from..to`, to be written.
+    pub fn piece(&self, from: usize, to: usize) -> Piece<'_> {
+        Piece::new(&self.bytes, &self.ends, from, to, self.kind)
     }
 
     /// Where a client stands that has everything before this frame; `len()` for everything in the block.

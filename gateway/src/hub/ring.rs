@@ -12,6 +12,8 @@
 //! locked.
 
 use super::block::Block;
+use super::piece::Piece;
+use super::recent::Recent;
 use anabranch_protocol::cursor::{Cursor, Position};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,6 +24,7 @@ pub type Sequence = u64;
 /// The recent frames.
 pub struct Ring {
     blocks: VecDeque<Slot>,
+    recent: Recent,
     next: Sequence,
     head: Cursor,
     bytes: usize,
@@ -49,7 +52,7 @@ pub enum Lookup {
 impl Ring {
     /// An empty ring at `head`, that keeps at least one block and at most about `max_bytes`.
     pub fn new(head: Cursor, max_bytes: usize) -> Ring {
-        Ring { blocks: VecDeque::new(), next: 0, head, bytes: 0, max_bytes }
+        Ring { blocks: VecDeque::new(), recent: Recent::default(), next: 0, head, bytes: 0, max_bytes }
     }
 
     /// Where a client stands that has everything.
@@ -73,6 +76,7 @@ impl Ring {
         self.next += block.len() as u64;
         self.head = block.cursor_before(block.len());
         self.bytes += block.size();
+        self.recent.push(&block, first);
         self.blocks.push_back(Slot { first, block });
         first
     }
@@ -115,6 +119,7 @@ impl Ring {
     /// Forgets everything: another history begins at `head`.
     pub fn reset(&mut self, head: Cursor) {
         self.blocks.clear();
+        self.recent.clear();
         self.bytes = 0;
         self.head = head;
     }
@@ -124,6 +129,15 @@ impl Ring {
         let at = self.blocks.partition_point(|slot| slot.first <= sequence).checked_sub(1)?;
         let slot = &self.blocks[at];
         (sequence < slot.first + slot.block.len() as u64).then_some((&slot.block, slot.first))
+    }
+
+    /// Frames from `from` on that lie side by side, up to `to` at most: the first piece of what is to be written.
+    pub fn piece(&self, from: Sequence, to: Sequence) -> Option<Piece<'_>> {
+        if let Some(piece) = self.recent.piece(from, to) {
+            return Some(piece);
+        }
+        let (block, first) = self.block(from)?;
+        Some(block.piece((from - first) as usize, (to - first).min(block.len() as u64) as usize))
     }
 
     /// Where a client stands that has everything before a sequence, which must be in the ring or its end.
