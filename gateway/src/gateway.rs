@@ -99,9 +99,22 @@ impl Gateway {
         };
         let router = http::router(service, options.files);
         let (closing, closed) = watch::channel(false);
-        let (mut shards, mut threads) = (Vec::new(), Vec::new());
-        for (number, listener) in listeners.into_iter().enumerate() {
-            let (shard, handle) = Shard::new(Arc::clone(&node), pump.head().clone());
+        let (new, handles): (Vec<Shard>, Vec<ShardHandle>) =
+            (0..count).map(|_| Shard::new(Arc::clone(&node), pump.head().clone())).unzip();
+        let mailboxes: Vec<_> = handles.iter().map(|shard| Arc::clone(shard.mailbox())).collect();
+        let mut tasks = JoinSet::new();
+        let pumping = pump.run(mailboxes.clone());
+        // A single shard pumps for itself: on one core, handing each batch from thread to thread cost it a third of its
+        // coalescing, because the kernel lets the thread that writes go on for milliseconds.
+        let mut pumping = if count == 1 {
+            Some(pumping)
+        } else {
+            tasks.spawn(pumping);
+            None
+        };
+        let mut threads = Vec::new();
+        for (number, ((shard, handle), listener)) in new.into_iter().zip(&handles).zip(listeners).enumerate()
+        {
             let start = Start {
                 shard,
                 listener,
@@ -110,16 +123,13 @@ impl Gateway {
                 registry: Arc::clone(&node.registry),
                 handle: handle.clone(),
                 closed: closed.clone(),
+                pumping: pumping.take(),
             };
             let thread =
                 std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || start.run());
             threads.push(thread.map_err(StartError::Thread)?);
-            shards.push(handle);
         }
-        let mut tasks = JoinSet::new();
-        tasks.spawn(pump.run(shards.iter().map(|shard| Arc::clone(shard.mailbox())).collect()));
         if let Some(source) = log.transient() {
-            let mailboxes = shards.iter().map(|shard| Arc::clone(shard.mailbox())).collect();
             tasks.spawn(transient::run(source, mailboxes));
         }
         tasks.spawn(Arc::clone(&node.canary).run(Arc::clone(&node.publisher)));
@@ -127,7 +137,7 @@ impl Gateway {
         Ok(Gateway {
             address,
             node,
-            shards,
+            shards: handles,
             threads,
             closing,
             drain_spread: options.drain_spread,
@@ -182,7 +192,7 @@ impl Drop for Gateway {
 }
 
 /// What a shard's thread begins with.
-struct Start {
+struct Start<P> {
     shard: Shard,
     listener: std::net::TcpListener,
     tls: Option<TlsAcceptor>,
@@ -190,9 +200,11 @@ struct Start {
     registry: Arc<Registry>,
     handle: ShardHandle,
     closed: watch::Receiver<bool>,
+    /// The pump, if it runs on this thread.
+    pumping: Option<P>,
 }
 
-impl Start {
+impl<P: Future<Output = ()> + Send + 'static> Start<P> {
     fn run(self) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -218,6 +230,9 @@ impl Start {
             };
             let mut tasks = JoinSet::new();
             tasks.spawn(door.run(self.closed));
+            if let Some(pumping) = self.pumping {
+                tasks.spawn(pumping);
+            }
             self.shard.run().await;
         });
     }

@@ -160,6 +160,7 @@ impl Swarm {
                     return Ok(());
                 }
             };
+            self.tally.reads += 1;
             let heard = Heard { now: self.began, tally: &mut self.tally, opened: &mut self.opened };
             connection.take(&self.buffer[..kept + read], self.dialect, heard)?;
             left -= read;

@@ -41,6 +41,8 @@ pub struct Measured {
     pub deliveries: u64,
     pub seconds: f64,
     pub deliveries_per_second: f64,
+    /// Deliveries in one read of a socket, on average.
+    pub deliveries_per_read: f64,
     /// CPU time of the server for each delivery, user and kernel.
     pub server_us_per_delivery: f64,
     /// Shares of one core.
@@ -278,6 +280,7 @@ impl Start {
         measured.deliveries = tally.deliveries;
         measured.seconds = seconds;
         measured.deliveries_per_second = tally.deliveries as f64 / seconds;
+        measured.deliveries_per_read = tally.deliveries as f64 / (tally.reads as f64).max(1.0);
         measured.server_us_per_delivery = server * 1e6 / (tally.deliveries as f64).max(1.0);
         measured.server_busy = server / seconds;
         measured.generator_busy = generator / seconds;

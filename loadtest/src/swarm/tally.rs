@@ -7,6 +7,8 @@ use crate::latency::Latencies;
 pub struct Tally {
     /// Of those that read at once.
     pub deliveries: u64,
+    /// Reads of sockets: deliveries that came in one say how well the server coalesces.
+    pub reads: u64,
     /// Of those that were told to read slowly.
     pub slow: u64,
     /// Numbers that were left out, and numbers that came again, or late.
