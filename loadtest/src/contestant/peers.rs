@@ -55,7 +55,7 @@ pub fn mosquitto(folder: &Path, address: SocketAddr) -> Result<Command> {
     let file = folder.join("mosquitto.conf");
     let text = format!(
         "listener {} {}\nprotocol websockets\nallow_anonymous true\nmax_queued_messages 0\nset_tcp_nodelay true\n\
-         persistence false\nlog_type error\n",
+         persistence false\nlog_type error\nuser root\n",
         address.port(),
         address.ip()
     );
