@@ -46,7 +46,7 @@ pub struct Args {
 /// Connections that watch a group of devices each.
 const WATCHERS: u32 = 100;
 /// Connections that publish to devices: each a share of the groups, because a connection may have 256 publishes under way.
-const DEVICE_PUBLISHERS: usize = 5;
+const DEVICE_PUBLISHERS: usize = 20;
 
 /// A scenario, worked out.
 pub struct Scenario {
