@@ -6,6 +6,9 @@ use crate::contestant::Contestant;
 use crate::report::{columns, grouped};
 use crate::swarm::Measured;
 
+/// Finds a phase in a run.
+type Pick = fn(&Run) -> Option<&Measured>;
+
 /// The yardstick.
 const FLOOR: &str = "floor";
 
@@ -16,7 +19,7 @@ pub fn table(comparison: &Comparison, contestants: &[Contestant], quiet_rate: f6
         "{}, on {}, Linux {}; load {:.1} before and {:.1} after. x: times the floor, in the same round; medians.\n\n",
         comparison.scenario, machine.processor, machine.kernel, machine.load_before, machine.load_after
     );
-    let phases: [(&str, f64, fn(&Run) -> Option<&Measured>); 3] = [
+    let phases: [(&str, f64, Pick); 3] = [
         ("saturated", 0.0, |run| Some(&run.saturated)),
         ("quiet", quiet_rate, |run| run.quiet.as_ref()),
         ("half of saturation", comparison.half_rate, |run| run.half.as_ref()),
@@ -83,12 +86,7 @@ fn headings(phase: &str, rate: f64) -> Vec<String> {
     std::iter::once(name).chain(rest.map(str::to_owned)).collect()
 }
 
-fn row(
-    name: &str,
-    runs: &[(&Run, &Measured)],
-    comparison: &Comparison,
-    pick: fn(&Run) -> Option<&Measured>,
-) -> Vec<String> {
+fn row(name: &str, runs: &[(&Run, &Measured)], comparison: &Comparison, pick: Pick) -> Vec<String> {
     let of = |value: fn(&Measured) -> f64| median(runs.iter().map(|(_, m)| value(m)).collect());
     let ratios = |value: fn(&Measured) -> f64| -> Vec<f64> {
         let floor = |round| {

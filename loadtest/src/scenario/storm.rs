@@ -52,7 +52,8 @@ pub async fn run(args: Args, program: PathBuf) -> Result<Report> {
             let settings =
                 if missed == Missed::InLog { vec!["limits.ring=1MiB".to_owned()] } else { Vec::new() };
             let programs = Programs { gateway: program.clone(), uws: None, settings };
-            let server = Contestant::Gateway.start(&programs, clients as usize + 1).await?;
+            // Twice as many: some come back before the gateway has seen that they had gone.
+            let server = Contestant::Gateway.start(&programs, 2 * clients as usize + 1).await?;
             let seen = storm(&server, clients as usize, missed, args.behind, &bar)?;
             let micros = seen.cpu * 1e6 / f64::from(clients);
             if missed == Missed::Nothing {
