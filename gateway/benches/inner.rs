@@ -36,7 +36,7 @@ fn interest(filters: u32) -> Interest {
 
 fn text(number: u32) -> String {
     let device = number / 2;
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         format!("iotsphere/devices/d{device}/shadow/delta")
     } else {
         format!("iotsphere/devices/d{device}/telemetry/+")
