@@ -31,11 +31,14 @@ const app = uws
         const at = envelope.indexOf('"topic":"') + 9;
         const topic = envelope.slice(at, envelope.indexOf('"', at));
         offset += 1;
-        app.publish(topic, `{"type":"message","position":"0:${offset}:00c0ffee","envelope":${envelope}}`);
+        const message = `{"type":"message","position":"0:${offset}:00c0ffee","envelope":${envelope}}`;
+        app.publish(topic, message);
+        // It has no wildcards any more: those who ask for `prefix/+` subscribe to `prefix/`.
+        app.publish(topic.slice(0, topic.lastIndexOf('/') + 1), message);
         const id = envelope.indexOf('"messageId":"') + 13;
         socket.send(`{"type":"published","messageId":"${envelope.slice(id, envelope.indexOf('"', id))}","position":"0:${offset}:00c0ffee"}`);
       } else if (frame.startsWith('{"type":"hello"')) {
-        for (const match of frame.matchAll(/"filter":"([^"]*)"/g)) socket.subscribe(match[1]);
+        for (const match of frame.matchAll(/"filter":"([^"]*)"/g)) socket.subscribe(match[1].replace(/\+$/, ''));
         socket.send('{"type":"welcome"}');
         socket.send('{"type":"caught_up"}');
       } else if (frame === '{"type":"probe"}') {

@@ -60,7 +60,7 @@ pub async fn one(
             pace,
             topics: &scenario.topics,
             fan: scenario.fan,
-            warm_up: WARM_UP,
+            warm_up: if matches!(pace, Pace::Window(_)) { scenario.warm_up } else { WARM_UP },
             time: Duration::from_secs_f64(seconds),
             // About 10,000 a second are enough for a p99.9.
             sample: (deliveries_per_second / 10_000.0) as u32 | 1,

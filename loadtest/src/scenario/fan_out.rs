@@ -3,6 +3,7 @@
 use crate::contestant::Running;
 use crate::swarm::Plan;
 use crate::wire::Template;
+use std::time::Duration;
 
 /// What is sent to whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -59,6 +60,9 @@ pub struct Scenario {
     pub fan: u64,
     pub template: Template,
     pub payload: usize,
+    /// How long a maximum warms up: until the gateway's ring and memory log, 64 MiB each, are full. Before, the kernel clears a
+    /// page for every eight messages, which was a sixth of the CPU of `devices`.
+    pub warm_up: Duration,
 }
 
 impl Shape {
@@ -91,6 +95,7 @@ impl Shape {
             fan: if self == Shape::Devices { 2 } else { subscribers.into() },
             template: Template::new(args.payload as usize),
             payload: args.payload as usize,
+            warm_up: Duration::from_millis(if self == Shape::Devices { 5_000 } else { 500 }),
         }
     }
 }

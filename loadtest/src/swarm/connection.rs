@@ -28,6 +28,8 @@ pub struct Connection {
     /// Reads at most so many bytes a second; those that do count apart.
     pub throttle: Option<u32>,
     pub slow: bool,
+    /// Publishes that wait for their confirm, where there is one.
+    pub unconfirmed: u32,
     /// Answers to probes.
     pub marks: u64,
     /// Where it stands in the log, if that is kept.
@@ -73,6 +75,7 @@ impl Connection {
             lacks: 0,
             throttle: None,
             slow: plan.slow,
+            unconfirmed: 0,
             marks: 0,
             cursor: None,
         }
@@ -213,7 +216,10 @@ impl Connection {
                 self.open(heard);
             }
             b"mark" => self.marks += 1,
-            b"published" => heard.tally.published += 1,
+            b"published" => {
+                self.unconfirmed = self.unconfirmed.saturating_sub(1);
+                heard.tally.published += 1;
+            }
             b"welcome" if self.stride == 0 => self.open(heard),
             b"gap" => heard.tally.gaps += 1,
             b"refused" | b"revoked" => bail!("the server refused: {}", String::from_utf8_lossy(text)),

@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 /// How long the last deliveries may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Publishes of one connection that wait for their confirm, at most: a little less than the gateway's limit.
+const IN_FLIGHT: u32 = 250;
+
 /// How fast messages are published.
 #[derive(Clone, Copy, Debug)]
 pub enum Pace {
@@ -111,6 +114,10 @@ impl Swarm {
                 }
             };
             for _ in 0..due {
+                // A message that has to wait for this is late from when it was due.
+                if self.dialect == Dialect::Anabranch && self.is_full(load) {
+                    break;
+                }
                 let micros = match load.pace {
                     Pace::Window(_) => self.micros(),
                     Pace::Rate(rate) => {
@@ -162,10 +169,22 @@ impl Swarm {
         Ok(measured)
     }
 
+    fn publisher_of(&self, load: &Load<'_>) -> usize {
+        let topic = (self.next % load.topics.len() as u64) as usize;
+        self.publishers[topic % self.publishers.len()]
+    }
+
+    /// Whether the next message's publisher has as many under way as a gateway allows.
+    fn is_full(&self, load: &Load<'_>) -> bool {
+        self.connections[self.publisher_of(load)].unconfirmed >= IN_FLIGHT
+    }
+
     /// Puts the next message into its publisher's outbox.
     fn put_next(&mut self, load: &Load<'_>, micros: u64) {
         let at = (self.next % load.topics.len() as u64) as usize;
-        self.put(self.publishers[at % self.publishers.len()], &load.topics[at], self.next, micros);
+        let publisher = self.publisher_of(load);
+        self.connections[publisher].unconfirmed += 1;
+        self.put(publisher, &load.topics[at], self.next, micros);
         self.next += 1;
         self.owed += load.fan;
     }

@@ -11,8 +11,9 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-/// Connections from one source address: well below the 28,000 ports that Linux has for each.
-const PER_ADDRESS: usize = 20_000;
+/// Connections from one source address: far below the 28,000 ports that Linux has for each. Where most of them are taken, or
+/// wait out their time after a storm, the kernel searches for a free one longer than the storm lasts.
+const PER_ADDRESS: usize = 2_000;
 /// How long there may be no progress.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -75,6 +76,8 @@ pub(super) fn connect(server: SocketAddr, number: usize, receive_buffer: Option<
     }
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
+    // Closed, it is reset: as a lost connection is, and no port waits out its time.
+    socket.set_linger(Some(Duration::ZERO))?;
     let last =
         u8::try_from(1 + number / PER_ADDRESS).context("more connections than 127.0.0.0/24 has ports")?;
     socket.bind(&SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)), 0).into())?;
