@@ -56,6 +56,14 @@ pub enum StartError {
     Log(#[from] ReadError),
 }
 
+/// A gateway that has found its place in the log, and does not listen yet.
+pub struct Attached {
+    options: Options,
+    log: Arc<dyn Log>,
+    node: Arc<Node>,
+    pump: Pump,
+}
+
 /// A gateway that runs.
 pub struct Gateway {
     address: SocketAddr,
@@ -70,14 +78,24 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Binds, attaches to the log, and starts the threads. When it returns, connections are accepted.
+    /// Attaches to the log, binds, and starts the threads. When it returns, connections are accepted.
     pub async fn start(
         options: Options,
         log: Arc<dyn Log>,
         authenticator: Arc<Authenticator>,
     ) -> Result<Gateway, StartError> {
-        let Options { id, limits, rules, ring_bytes, .. } = options;
-        let registry = Registry::new(limits);
+        Gateway::attach(options, log, authenticator).await?.open()
+    }
+
+    /// The half of the start that needs the log, and no address yet.
+    pub async fn attach(
+        options: Options,
+        log: Arc<dyn Log>,
+        authenticator: Arc<Authenticator>,
+    ) -> Result<Attached, StartError> {
+        let registry = Registry::new(options.limits);
+        let Options { id, rules, ring_bytes, .. } = &options;
+        let (id, rules, ring_bytes) = (id.clone(), rules.clone(), *ring_bytes);
         let node = Node::new(Parts { id, log: Arc::clone(&log), authenticator, registry, rules, ring_bytes });
         let pump = Pump::attach(
             Arc::clone(&log),
@@ -86,6 +104,58 @@ impl Gateway {
             Arc::clone(&node.upstream),
         )
         .await?;
+        Ok(Attached { options, log, node, pump })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What its threads share.
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// Ends in order: no new connections, a time of its own for each client to come back, then the end. Returns when
+    /// every connection has ended, or patience has.
+    pub async fn drain(mut self) {
+        self.node.begin_drain();
+        let clients = self.node.registry.open();
+        tracing::info!(clients, "draining");
+        let _ = self.closing.send(true);
+        let slots = Arc::new(Slots::new(self.node.clock, clients, self.drain_spread, self.drain_patience));
+        for shard in &self.shards {
+            shard.mailbox().push(ShardEvent::Drain(Arc::clone(&slots)));
+        }
+        let threads = std::mem::take(&mut self.threads);
+        let joined = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                if thread.join().is_err() {
+                    tracing::error!("a shard has panicked");
+                }
+            }
+        });
+        let _ = joined.await;
+        tracing::info!(left = self.node.registry.open(), "drained");
+    }
+}
+
+impl Drop for Gateway {
+    /// Ends at once, if it was not drained.
+    fn drop(&mut self) {
+        let _ = self.closing.send(true);
+        let slots = Arc::new(Slots::new(self.node.clock, 1, 0, 0));
+        for shard in &self.shards {
+            shard.mailbox().push(ShardEvent::Drain(Arc::clone(&slots)));
+        }
+    }
+}
+
+impl Attached {
+    /// Binds and starts the threads.
+    pub fn open(self) -> Result<Gateway, StartError> {
+        let Attached { options, log, node, pump } = self;
         let count = options.shards.max(1);
         let listeners = listen(options.listen, count)
             .map_err(|error| StartError::Listen { address: options.listen, error })?;
@@ -144,50 +214,6 @@ impl Gateway {
             drain_patience: options.drain_patience,
             _tasks: tasks,
         })
-    }
-
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// What its threads share.
-    pub fn node(&self) -> &Arc<Node> {
-        &self.node
-    }
-
-    /// Ends in order: no new connections, a time of its own for each client to come back, then the end. Returns when
-    /// every connection has ended, or patience has.
-    pub async fn drain(mut self) {
-        self.node.begin_drain();
-        let clients = self.node.registry.open();
-        tracing::info!(clients, "draining");
-        let _ = self.closing.send(true);
-        let slots = Arc::new(Slots::new(self.node.clock, clients, self.drain_spread, self.drain_patience));
-        for shard in &self.shards {
-            shard.mailbox().push(ShardEvent::Drain(Arc::clone(&slots)));
-        }
-        let threads = std::mem::take(&mut self.threads);
-        let joined = tokio::task::spawn_blocking(move || {
-            for thread in threads {
-                if thread.join().is_err() {
-                    tracing::error!("a shard has panicked");
-                }
-            }
-        });
-        let _ = joined.await;
-        tracing::info!(left = self.node.registry.open(), "drained");
-    }
-}
-
-impl Drop for Gateway {
-    /// Ends at once, if it was not drained.
-    fn drop(&mut self) {
-        let _ = self.closing.send(true);
-        let slots = Arc::new(Slots::new(self.node.clock, 1, 0, 0));
-        for shard in &self.shards {
-            shard.mailbox().push(ShardEvent::Drain(Arc::clone(&slots)));
-        }
     }
 }
 

@@ -7,6 +7,7 @@ use crate::connection::session::Rules;
 use crate::gateway::{Gateway, Options, StartError, listen};
 use crate::http::lobby::Lobby;
 use crate::hub::registry::{self, Registry};
+use crate::log::ReadError;
 use crate::log::open::{self, OpenError, Opened};
 use crate::log::verified::Patience;
 use anabranch_protocol::limits;
@@ -14,6 +15,7 @@ use anabranch_protocol::server_frame::Limits;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -39,12 +41,10 @@ pub async fn serve(config: Config, with_stdin: bool) -> Result<(), ServeError> {
     let tls = config.tls.as_ref().map(tls).transpose()?;
     let scheme = if tls.is_some() { "s" } else { "" };
     let mut stop = std::pin::pin!(stop_asked(with_stdin));
-    let mut options = options(&config, tls);
-    let log = tokio::select! {
-        log = open_log(&config, &mut options) => log?,
+    let (gateway, log) = tokio::select! {
+        started = start(&config, tls, authenticator) => started?,
         () = &mut stop => return Ok(()),
     };
-    let gateway = Gateway::start(options, Arc::clone(&log.log), authenticator).await?;
     announce(&config, &gateway, scheme);
     stop.await;
     gateway.drain().await;
@@ -92,47 +92,78 @@ fn options(config: &Config, tls: Option<Arc<ServerConfig>>) -> Options {
             },
             envelope_bytes: limits.envelope,
         },
-        limits: registry::Limits {
-            total: limits.connections,
-            per_address: limits.connections_per_address,
-            per_subject: limits.connections_per_subject,
-        },
+        limits: seats(config),
         ring_bytes: limits.ring,
         drain_spread: ms(config.drain.spread),
         drain_patience: ms(config.drain.patience),
     }
 }
 
-/// Opens the log. A broker that does not answer yet is waited for: whatever starts a whole platform starts its parts in
-/// any order. Meanwhile the lobby is open, on the port that the gateway gets then.
-async fn open_log(config: &Config, options: &mut Options) -> Result<Opened, ServeError> {
+/// Opens the log and starts on it. A broker that does not answer yet is waited for: whatever starts a whole platform
+/// starts its parts in any order. Meanwhile the lobby is open, on the port that the gateway gets then.
+async fn start(
+    config: &Config,
+    tls: Option<Arc<ServerConfig>>,
+    authenticator: Arc<Authenticator>,
+) -> Result<(Gateway, Opened), ServeError> {
     let patience = Patience::default();
     let mut pause = patience.backoff;
+    let mut listen = config.listen;
     let mut lobby: Option<Lobby> = None;
     loop {
         let why = match open::open(&config.log).await {
+            Ok(log) => {
+                let options = Options { listen, ..options(config, tls.clone()) };
+                match Gateway::attach(options, Arc::clone(&log.log), Arc::clone(&authenticator)).await {
+                    Ok(attached) => {
+                        if let Some(lobby) = lobby {
+                            lobby.close().await;
+                        }
+                        return Ok((attached.open()?, log));
+                    }
+                    // It was there a moment ago.
+                    Err(StartError::Log(ReadError::Unavailable(why))) => {
+                        log.close().await;
+                        why
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
             Err(OpenError::Unreachable(why)) => why,
-            other => return Ok(other?),
+            Err(error) => return Err(error.into()),
         };
         tracing::warn!("waiting for the log: {why}");
         match &lobby {
             Some(lobby) => lobby.tell(why),
-            None => lobby = Some(open_lobby(options, why)?),
+            None => lobby = Some(open_lobby(&mut listen, config, tls.clone(), why)?),
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(patience.backoff_max);
     }
 }
 
-fn open_lobby(options: &mut Options, why: String) -> Result<Lobby, StartError> {
-    let address = options.listen;
-    let cannot = |error| StartError::Listen { address, error };
-    let listener = listen(address, 1).map_err(cannot)?.remove(0);
-    options.listen = listener.local_addr().map_err(cannot)?;
+fn open_lobby(
+    address: &mut SocketAddr,
+    config: &Config,
+    tls: Option<Arc<ServerConfig>>,
+    why: String,
+) -> Result<Lobby, StartError> {
+    let asked = *address;
+    let cannot = |error| StartError::Listen { address: asked, error };
+    let listener = listen(asked, 1).map_err(cannot)?.remove(0);
+    *address = listener.local_addr().map_err(cannot)?;
     let listener = TcpListener::from_std(listener).map_err(cannot)?;
-    tracing::info!(address = %options.listen, "listening, with nothing to serve before the log is reached");
-    let tls = options.tls.clone().map(TlsAcceptor::from);
-    Ok(Lobby::open(listener, tls, Registry::new(options.limits), why))
+    tracing::info!(%address, "listening, with nothing to serve before the log is reached");
+    Ok(Lobby::open(listener, tls.map(TlsAcceptor::from), Registry::new(seats(config)), why))
+}
+
+fn seats(config: &Config) -> registry::Limits {
+    let limits = &config.limits;
+    registry::Limits {
+        total: limits.connections,
+        per_address: limits.connections_per_address,
+        per_subject: limits.connections_per_subject,
+    }
 }
 
 /// TLS 1.2 and 1.3 with ring, HTTP/1.1 only: WebSocket needs no more.

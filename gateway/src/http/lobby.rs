@@ -17,11 +17,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-/// Answers in the gateway's stead until dropped. Its listener is closed then, and its connections with it.
+/// Answers in the gateway's stead until it is closed or dropped.
 pub struct Lobby {
     why: watch::Sender<String>,
     _closing: watch::Sender<bool>,
-    _door: JoinSet<()>,
+    door: JoinSet<()>,
 }
 
 impl Lobby {
@@ -41,7 +41,12 @@ impl Lobby {
         let (_closing, closed) = watch::channel(false);
         let mut door = JoinSet::new();
         door.spawn(Door { listener, tls, router, registry, shard: None }.run(closed));
-        Lobby { why, _closing, _door: door }
+        Lobby { why, _closing, door }
+    }
+
+    /// Closes the listener and every connection. When it returns, the address is free.
+    pub async fn close(mut self) {
+        self.door.shutdown().await;
     }
 
     /// Another reason, after another attempt.

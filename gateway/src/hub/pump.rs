@@ -1,5 +1,9 @@
 //! From the log to the shards: each record is read once, encoded once, and handed to every shard.
 
+mod histories;
+#[cfg(test)]
+mod tests;
+
 use super::block::Block;
 use super::canary::Canary;
 use super::mailbox::Mailbox;
@@ -12,6 +16,7 @@ use anabranch_protocol::cursor::{Cursor, Offset, Partition, Position};
 use anabranch_protocol::server_frame::{Gap, GapReason};
 use futures_util::StreamExt;
 use futures_util::stream::{BoxStream, SelectAll, select_all};
+use histories::{Entered, Histories};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +31,7 @@ pub struct Pump {
     canary: Arc<Canary>,
     upstream: Arc<Upstream>,
     head: Cursor,
+    histories: Histories,
     tails: SelectAll<BoxStream<'static, (Partition, TailEvent)>>,
 }
 
@@ -57,7 +63,8 @@ impl Pump {
             };
             tails.push(log.tail(partition, start).map(move |event| (partition, event)).boxed());
         }
-        Ok(Pump { publisher, canary, upstream, head, tails: select_all(tails) })
+        let histories = Histories::new(head.log(), tails.len());
+        Ok(Pump { publisher, canary, upstream, head, histories, tails: select_all(tails) })
     }
 
     /// Where the shards begin.
@@ -79,6 +86,9 @@ impl Pump {
 
     fn handle(&mut self, partition: Partition, event: TailEvent, mut send: impl FnMut(ShardEvent)) {
         match event {
+            // What a tail says of a history that has ended: everybody has been told so already.
+            TailEvent::Records(_) | TailEvent::Progress(_) | TailEvent::Gap(_)
+                if !self.histories.is_current(partition) => {}
             TailEvent::Records(batch) => self.records(partition, batch, &mut send),
             TailEvent::Progress(offset) => {
                 self.progress(Position { partition, offset, fingerprint: None }, &mut send)
@@ -91,6 +101,7 @@ impl Pump {
                 send(ShardEvent::Block(Arc::new(Block::gap(self.head.clone(), told, last))));
                 self.head.advance(last);
             }
+            TailEvent::Reset { log, .. } if self.histories.enter(partition, log) == Entered::Known => {}
             TailEvent::Reset { log, why } => {
                 tracing::warn!(%log, ?why, "the log has another history");
                 self.head = Cursor::beginning(log);
