@@ -7,12 +7,13 @@
 //! What is remembered is no promise: a flush, a deletion or a failover takes records back, and tells nobody. So a repeat is
 //! never confirmed from memory. Memory says where the message stood; it is a duplicate if the log shows, by a question that
 //! began after the repeat came, that it stands there now (`witness`). If the log has lost it, the repeat is appended like a new message;
-//! if the log does not answer, nothing is known, and the publisher is told so. A storm of repeats shares its questions.
+//! if the log does not answer, nothing is known, and the publisher is told so. A storm of repeats of what was read here shares
+//! its questions; a message that is known from its confirm alone is looked up by itself.
 
 mod witness;
 
 use crate::log::{AppendError, DEADLINE, Log, MessageKey, NewRecord};
-use anabranch_protocol::cursor::{Offset, Partition, Position};
+use anabranch_protocol::cursor::{Partition, Position};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use std::collections::{HashMap, VecDeque};
@@ -36,15 +37,27 @@ struct Window {
     known: HashMap<MessageKey, Known>,
     /// Stored ones, oldest first.
     order: VecDeque<MessageKey>,
-    /// The newest stored one in each partition.
-    newest: HashMap<Partition, (MessageKey, Offset)>,
+    /// The newest one that was read, in each partition. A confirm alone moves it not: whoever took over after a failover
+    /// confirms, and nobody has yet seen that the history goes on.
+    newest: HashMap<Partition, (MessageKey, Position)>,
+    /// How often the log was found to lack a record. What was read before that vouches for nothing that was read after, and
+    /// the other way round.
+    losses: u64,
     /// How many histories ended before this one.
     epoch: u64,
 }
 
 enum Known {
     Appending(Appending),
-    Stored(Position),
+    Stored(Stored),
+}
+
+#[derive(Clone, Copy)]
+struct Stored {
+    position: Position,
+    /// Whether it was read there, by whoever judges that the history goes on: the losses by then. `None` is known from a
+    /// confirm alone.
+    read: Option<u64>,
 }
 
 impl Publisher {
@@ -63,12 +76,12 @@ impl Publisher {
         let key = record.key;
         let mut window = self.lock();
         let (appending, duplicate) = match window.known.get(&key) {
-            Some(Known::Stored(position)) => {
-                let position = *position;
+            Some(Known::Stored(stored)) => {
+                let stored = *stored;
                 drop(window);
                 // Put after this call, and by whichever repeat is polled first.
-                let question = self.question(position.partition);
-                return Arc::clone(self).repeat(record, position, question).boxed();
+                let question = stored.read.map(|_| self.question(stored.position.partition));
+                return Arc::clone(self).repeat(record, stored, question).boxed();
             }
             Some(Known::Appending(appending)) => (appending.clone(), true),
             None => {
@@ -94,7 +107,7 @@ impl Publisher {
             // A confirm of a history that has ended says nothing of this one.
             if window.epoch == epoch {
                 match &result {
-                    Ok(position) => drop(window.note(key, *position)),
+                    Ok(position) => drop(window.note(key, *position, false)),
                     Err(_) => window.forget(key),
                 }
             }
@@ -108,10 +121,11 @@ impl Publisher {
     async fn repeat(
         self: Arc<Self>,
         record: NewRecord,
-        position: Position,
-        question: Question,
+        stored: Stored,
+        question: Option<Question>,
     ) -> Result<(Position, bool), AppendError> {
-        match self.stands(record.key, position, question).await {
+        let position = stored.position;
+        match self.stands(record.key, stored, question).await {
             Stands::There => Ok((position, true)),
             Stands::Gone => {
                 self.lock().lose(record.key, position);
@@ -128,12 +142,12 @@ impl Publisher {
     /// Earlier in the log, not earlier in time: several nodes must drop the same one. A confirm may be known here before a
     /// copy that another node stored further ahead.
     pub fn note(&self, key: MessageKey, position: Position) -> bool {
-        self.lock().note(key, position)
+        self.lock().note(key, position, true)
     }
 
     /// Whether an earlier record is known to have the same key. Notes nothing.
     pub fn is_duplicate(&self, key: MessageKey, position: Position) -> bool {
-        matches!(self.lock().known.get(&key), Some(Known::Stored(first)) if is_before(*first, position))
+        matches!(self.lock().known.get(&key), Some(Known::Stored(first)) if is_before(first.position, position))
     }
 
     /// Forgets everything: another history begins.
@@ -148,22 +162,25 @@ impl Publisher {
 }
 
 impl Window {
-    /// See [`Publisher::note`].
-    fn note(&mut self, key: MessageKey, position: Position) -> bool {
-        let newest = self.newest.entry(position.partition).or_insert((key, position.offset));
-        if newest.1 < position.offset {
-            *newest = (key, position.offset);
+    /// See [`Publisher::note`]. `read` if it was read from the log, not only confirmed.
+    fn note(&mut self, key: MessageKey, position: Position, read: bool) -> bool {
+        if read {
+            let newest = self.newest.entry(position.partition).or_insert((key, position));
+            if newest.1.offset <= position.offset {
+                *newest = (key, position);
+            }
         }
+        let stored = Stored { position, read: read.then_some(self.losses) };
         match self.known.get_mut(&key) {
             Some(Known::Stored(first)) => {
-                let duplicate = is_before(*first, position);
-                if is_before(position, *first) {
-                    *first = position;
+                let duplicate = is_before(first.position, position);
+                if is_before(position, first.position) || (read && first.position.offset == position.offset) {
+                    *first = stored;
                 }
                 return duplicate;
             }
             Some(Known::Appending(_)) | None => {
-                self.known.insert(key, Known::Stored(position));
+                self.known.insert(key, Known::Stored(stored));
             }
         }
         self.order.push_back(key);
@@ -185,8 +202,10 @@ impl Window {
     /// What was stored there is not there any more. Its place in `order` stays, which makes the next entry of this key leave a
     /// little early.
     fn lose(&mut self, key: MessageKey, position: Position) {
-        if matches!(self.known.get(&key), Some(Known::Stored(first)) if *first == position) {
+        if matches!(self.known.get(&key), Some(Known::Stored(first)) if first.position == position) {
             self.known.remove(&key);
+            self.losses += 1;
+            self.newest.remove(&position.partition);
         }
     }
 }
@@ -202,6 +221,7 @@ mod tests {
     use crate::log::conformance::record;
     use crate::log::memory::Publishing;
     use crate::log::memory::{self, MemoryLog};
+    use anabranch_protocol::cursor::Offset;
 
     fn at(offset: u64) -> Position {
         Position { partition: 0, offset: Offset(offset), fingerprint: None }
@@ -238,6 +258,41 @@ mod tests {
         assert_eq!(log.bounds(0).await.expect("bounds").last, Offset(2), "stored once");
     }
 
+    /// A replica has taken over without message 0, and confirms others: those say nothing of what stood before them, however
+    /// far ahead they are, before a tail has read them. Nor do they once it has.
+    #[tokio::test]
+    async fn a_confirm_after_a_failover_vouches_for_nothing_before_it() {
+        for read in [false, true] {
+            let (log, publisher) = stored().await;
+            log.lies().fail_over(0, 1);
+            log.lies().skip_offsets(0, 10);
+            let (next, _) = publisher.publish(record(1)).await.expect("confirmed");
+            assert_eq!(next.offset, Offset(11));
+            if read {
+                publisher.note(record(1).key, next);
+            }
+            let (position, duplicate) = publisher.publish(record(0)).await.expect("confirmed");
+            assert_eq!((position.offset, duplicate), (Offset(12), false), "read: {read}");
+        }
+    }
+
+    /// What was read before a loss was noticed is not vouched for by what is read after it.
+    #[tokio::test]
+    async fn what_is_read_after_a_loss_vouches_for_nothing_read_before() {
+        let (log, publisher) = stored().await;
+        for n in 1..3 {
+            let (position, _) = publisher.publish(record(n)).await.expect("confirmed");
+            publisher.note(record(n).key, position);
+        }
+        log.lies().fail_over(0, 2);
+        log.lies().skip_offsets(0, 10);
+        let (again, duplicate) = publisher.publish(record(2)).await.expect("confirmed");
+        assert!(!duplicate);
+        publisher.note(record(2).key, again);
+        let (position, duplicate) = publisher.publish(record(1)).await.expect("confirmed");
+        assert_eq!((position.offset, duplicate), (Offset(13), false));
+    }
+
     /// Before anybody has noticed that the log was deleted.
     #[tokio::test]
     async fn a_repeat_of_what_the_log_has_lost_is_stored_again() {
@@ -269,7 +324,9 @@ mod tests {
     #[tokio::test]
     async fn a_repeat_of_what_is_forgotten_is_stored_and_not_delivered() {
         let (log, publisher) = stored().await;
-        publisher.publish(record(1)).await.expect("confirmed");
+        let (second, _) = publisher.publish(record(1)).await.expect("confirmed");
+        publisher.note(record(0).key, at(1));
+        publisher.note(record(1).key, second);
         log.lies().truncate(0, Offset(2));
         assert_eq!(
             publisher.publish(record(0)).await.map(|(at, again)| (at.offset, again)),
@@ -298,8 +355,10 @@ mod tests {
     #[tokio::test]
     async fn a_storm_of_repeats_shares_its_questions() {
         let (log, publisher) = stored().await;
+        publisher.note(record(0).key, at(1));
         for n in 1..1_000 {
-            publisher.publish(record(n)).await.expect("confirmed");
+            let (position, _) = publisher.publish(record(n)).await.expect("confirmed");
+            publisher.note(record(n).key, position);
         }
         let before = log.lies().fetches();
         let repeats = (0..1_000).map(|n| publisher.publish(record(n)));

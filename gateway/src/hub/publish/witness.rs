@@ -1,9 +1,11 @@
 //! Whether the log still has what it confirmed.
 //!
-//! A log only ever forgets from its front, so one record that stands vouches for all before it: the newest that is known in
-//! the partition is looked for, once for all who ask at the same time. Only if it is missing is each one looked for by itself.
+//! A log only ever forgets from its front, so one record that stands vouches for those before it, if both were read in one
+//! history: the newest that was read in the partition is looked for, once for all who ask at the same time. If it is missing,
+//! or either is known from a confirm alone, each one is looked for by itself: a replica that takes over confirms at
+//! higher offsets than those of the records that it lacks.
 
-use super::Publisher;
+use super::{Publisher, Stored};
 use crate::log::{Budget, Log, MessageKey, ReadError};
 use anabranch_protocol::cursor::{Offset, Partition, Position};
 use futures_util::FutureExt;
@@ -37,17 +39,23 @@ pub(super) struct Question {
     answer: Shared<BoxFuture<'static, Vouched>>,
 }
 
-/// Up to which offset the newest record vouches; `None` if it is not there.
-type Vouched = Result<Option<Offset>, String>;
+/// Up to which offset the newest record vouches, and for what was read after how many losses; `None` if it is not there.
+type Vouched = Result<Option<(Offset, u64)>, String>;
 
 impl Publisher {
-    /// Whether the message stands there, by the answer to this question.
-    pub(super) async fn stands(&self, key: MessageKey, position: Position, question: Question) -> Stands {
-        match question.answer.await {
+    /// Whether the message stands there, by the answer to this question, or by itself without one.
+    pub(super) async fn stands(&self, key: MessageKey, stored: Stored, question: Option<Question>) -> Stands {
+        let vouched = match question {
+            Some(question) => question.answer.await,
+            None => Ok(None),
+        };
+        match vouched {
             Err(why) => Stands::Unknown(why),
             // Behind what retention dropped, perhaps: but it was there, and nobody has taken it back.
-            Ok(Some(up_to)) if position.offset <= up_to => Stands::There,
-            Ok(_) => look(&*self.log, key, position).await,
+            Ok(Some((up_to, losses))) if stored.position.offset <= up_to && stored.read == Some(losses) => {
+                Stands::There
+            }
+            Ok(_) => look(&*self.log, key, Position { fingerprint: None, ..stored.position }).await,
         }
     }
 
@@ -68,11 +76,13 @@ impl Publisher {
                 let _ = before.answer.await;
             }
             putting.store(true, Ordering::Release);
-            let newest = this.lock().newest.get(&partition).copied();
-            let Some((key, offset)) = newest else { return Ok(None) };
-            let position = Position { partition, offset, fingerprint: None };
+            let (newest, losses) = {
+                let window = this.lock();
+                (window.newest.get(&partition).copied(), window.losses)
+            };
+            let Some((key, position)) = newest else { return Ok(None) };
             match look(&*this.log, key, position).await {
-                Stands::There => Ok(Some(offset)),
+                Stands::There => Ok(Some((position.offset, losses))),
                 Stands::Gone | Stands::Forgotten => Ok(None),
                 Stands::Unknown(why) => Err(why),
             }
@@ -83,11 +93,19 @@ impl Publisher {
     }
 }
 
+/// Looks whether the message stands there: these very bytes, if the position has their fingerprint.
 async fn look(log: &dyn Log, key: MessageKey, position: Position) -> Stands {
     let before = Offset(position.offset.0.saturating_sub(1));
     match log.read(position.partition, before, Budget { records: 1, bytes: 1 }).await {
         Ok(batch) => match batch.records.first() {
-            Some(found) if found.position.offset == position.offset && found.key == key => Stands::There,
+            Some(found)
+                if found.position.offset == position.offset
+                    && found.key == key
+                    && (position.fingerprint.is_none()
+                        || found.position.fingerprint == position.fingerprint) =>
+            {
+                Stands::There
+            }
             // Something follows that is not delivered yet.
             None if !batch.at_end && batch.covered_to < position.offset => {
                 Stands::Unknown("the log does not show yet whether it has the record".into())
