@@ -1,7 +1,7 @@
 //! A private broker for one run, and its CPU time.
 
 use anabranch_brokers::{RabbitMq, RabbitMqOptions, Redis, RedisOptions};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
 /// Which broker.
@@ -52,6 +52,14 @@ impl Broker {
         match &self.server {
             Server::RabbitMq(server) => Address::RabbitMq { port: server.amqp_port() },
             Server::Redis(server) => Address::Redis { url: server.url() },
+        }
+    }
+
+    /// Lets RabbitMQ believe that it is low on memory, or that it is so no longer. It then takes nothing from publishers.
+    pub fn memory_alarm(&self, raised: bool) -> Result<()> {
+        match &self.server {
+            Server::RabbitMq(server) => Ok(server.memory_alarm(raised)?),
+            Server::Redis(_) => bail!("Redis has no alarm"),
         }
     }
 

@@ -37,6 +37,20 @@ impl Client {
         opened.with_context(|| format!("connection {number} has not caught up within {PATIENCE:?}"))?
     }
 
+    /// Opens a connection that reads one filter from the oldest record on, and returns when the gateway has agreed.
+    pub async fn read(gateway: SocketAddr, number: usize, token: &str, filter: &str) -> Result<Client> {
+        let opening = async {
+            let stream = connect(gateway, number).await?;
+            let mut client = Client { stream, received: Vec::new() };
+            client.upgrade(gateway).await?;
+            client.hello(token, filter, StartAt::Earliest).await?;
+            client.until(|frame| matches!(frame, ServerFrame::Subscribed { .. })).await?;
+            Ok(client)
+        };
+        let opened = timeout(PATIENCE, opening).await;
+        opened.with_context(|| format!("reader {number} has no subscription within {PATIENCE:?}"))?
+    }
+
     async fn upgrade(&mut self, gateway: SocketAddr) -> Result<()> {
         let request = format!(
             "GET /v1/ws HTTP/1.1\r\nHost: {gateway}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -56,19 +70,28 @@ impl Client {
     }
 
     async fn greet(&mut self, token: &str, filter: &str) -> Result<()> {
+        self.hello(token, filter, StartAt::Now).await?;
+        self.until(|frame| matches!(frame, ServerFrame::CaughtUp { .. })).await
+    }
+
+    async fn hello(&mut self, token: &str, filter: &str, start: StartAt<'_>) -> Result<()> {
         let hello = Hello {
             token: Cow::Borrowed(token),
             client_id: Cow::Borrowed("loadtest"),
             sdk: Cow::Borrowed("anabranch-loadtest"),
             cursor: None,
-            subscriptions: vec![Subscribe { id: 1, filter: Cow::Borrowed(filter), start: StartAt::Now }],
+            subscriptions: vec![Subscribe { id: 1, filter: Cow::Borrowed(filter), start }],
         };
-        self.say(&ClientFrame::Hello(hello)).await?;
+        self.say(&ClientFrame::Hello(hello)).await
+    }
+
+    /// Reads frames up to the first of this kind.
+    async fn until(&mut self, wanted: impl Fn(&ServerFrame<'_>) -> bool) -> Result<()> {
         loop {
             let text = self.frame().await?;
             match ServerFrame::from_json(&text)? {
-                ServerFrame::CaughtUp { .. } => return Ok(()),
                 ServerFrame::Refused(refused) => bail!("refused: {} {}", refused.code, refused.message),
+                frame if wanted(&frame) => return Ok(()),
                 _ => {}
             }
         }

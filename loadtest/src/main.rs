@@ -53,6 +53,8 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Scenario {
+    /// At which rate RabbitMQ's backlog is read while a memory alarm stops all publishers
+    Alarm(scenario::alarm::Args),
     /// What an idle connection with one subscription costs in memory
     Idle(scenario::idle::Args),
     /// Throughput and latency through a real broker
@@ -82,6 +84,7 @@ async fn main() -> anyhow::Result<()> {
     let program = gateway::program(args.gateway)?;
     let json = args.json.as_deref();
     let report = match args.scenario {
+        Scenario::Alarm(alarm) => scenario::alarm::run(alarm, &program).await?,
         Scenario::Idle(idle) => scenario::idle::run(idle, &program).await?,
         Scenario::Through(through) => scenario::through::run(through, &program).await?,
         Scenario::FanOut(args) => return compare::alone(Shape::FanOut, args, program, json).await,

@@ -4,6 +4,7 @@
 
 mod alarm;
 mod conformance;
+mod feeds;
 mod foreign;
 mod gone;
 mod kit;
@@ -14,3 +15,4 @@ mod partitions;
 mod poison;
 mod refused;
 mod roll;
+mod tls;

@@ -13,6 +13,9 @@ use std::sync::Arc;
 /// The first offset of a stream, in our counting: a mark there stands before every record.
 const BEGINNING: Offset = Offset(1);
 
+/// While a gateway's time is no older than this, a tail is at the log's end.
+const LIVE_MS: u64 = 5_000;
+
 /// RabbitMQ's own entries take one or two offsets. A wider hole is left to be judged.
 const WIDEST_HOLE: u64 = 64;
 
@@ -21,7 +24,7 @@ pub(super) struct Reading {
     shared: Arc<Shared>,
     partition: Partition,
     previous: Option<Offset>,
-    /// The time of the newest record that has one. Replayed records without a time are not dated later than that.
+    /// The latest time that a gateway wrote on a record so far: canaries come every two seconds from each node.
     dated: Option<u64>,
     purpose: Purpose,
 }
@@ -29,7 +32,7 @@ pub(super) struct Reading {
 /// Why something is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// What comes is new: a record without a time is dated by our clock.
+    /// What comes is new, once the tail has caught up: a record without a time is then dated by our clock.
     Tail,
     /// What comes is old.
     Replay,
@@ -69,15 +72,26 @@ impl Reading {
         Ok(hole.map(|offset| Delivery::Blank(Offset(offset))).chain(delivery))
     }
 
+    /// When a record was published that nobody has dated. Live, every node says what its clock says when the record comes. Read
+    /// later, by whichever node, it is as old as the gateway's record before it, some two seconds at most.
+    fn guess(&self) -> u64 {
+        let now = now();
+        match self.dated {
+            Some(dated) if self.purpose != Purpose::Tail || now.saturating_sub(dated) > LIVE_MS => dated,
+            _ => now,
+        }
+    }
+
     fn delivery(&mut self, offset: Offset, raw: Raw) -> Option<Delivery> {
         let time = mark::time(&raw);
-        self.dated = time.or(self.dated);
+        let mark = mark::mark(&raw);
+        if mark.is_some() {
+            self.dated = self.dated.max(time);
+        }
         if mark::is_blank(&raw) {
             return (offset != BEGINNING).then_some(Delivery::Blank(offset));
         }
-        let mark = mark::mark(&raw);
-        let time =
-            time.unwrap_or_else(|| self.dated.filter(|_| self.purpose != Purpose::Tail).unwrap_or_else(now));
+        let time = time.unwrap_or_else(|| self.guess());
         let Raw { routing_key, properties, data, .. } = raw;
         let body = bytes::Bytes::from(data);
         if let Some(mark) = mark {
