@@ -5,21 +5,27 @@ mod amqp;
 use crate::broker::Address;
 use amqp::Amqp;
 use anyhow::Result;
+use futures_util::future::try_join_all;
 use redis::aio::MultiplexedConnection;
 
 /// The gateway's default exchange, and its default stream.
 const NAME: &str = "iotsphere";
 
-/// A connection to a broker.
+/// Connections to a broker.
 pub enum Publisher {
-    RabbitMq(Amqp),
+    /// A topic is always published by the same one, so its messages stay in order.
+    RabbitMq(Vec<Amqp>),
     Redis(MultiplexedConnection),
 }
 
 impl Publisher {
-    pub async fn connect(address: &Address) -> Result<Publisher> {
+    /// Over so many connections. RabbitMQ slows each one down by itself: it takes only so much that is not on the disk.
+    pub async fn connect(address: &Address, connections: usize) -> Result<Publisher> {
         Ok(match address {
-            Address::RabbitMq { port } => Publisher::RabbitMq(Amqp::connect(*port).await?),
+            Address::RabbitMq { port } => {
+                let connecting = (0..connections.max(1)).map(|_| Amqp::connect(*port));
+                Publisher::RabbitMq(try_join_all(connecting).await?)
+            }
             Address::Redis { url } => {
                 let client = redis::Client::open(url.as_str())?;
                 Publisher::Redis(client.get_multiplexed_async_connection().await?)
@@ -33,12 +39,14 @@ impl Publisher {
             return Ok(());
         }
         match self {
-            Publisher::RabbitMq(amqp) => {
-                amqp.check()?;
+            Publisher::RabbitMq(connections) => {
+                let count = connections.len();
                 for (topic, envelope) in messages {
-                    amqp.publish(NAME, &topic.replace('/', "."), envelope.as_bytes());
+                    let sum: usize = topic.bytes().map(usize::from).sum();
+                    connections[sum % count].publish(NAME, &topic.replace('/', "."), envelope.as_bytes());
                 }
-                amqp.flush().await?;
+                connections.iter().try_for_each(Amqp::check)?;
+                try_join_all(connections.iter_mut().map(Amqp::flush)).await?;
             }
             Publisher::Redis(connection) => {
                 let mut pipeline = redis::pipe();
@@ -55,7 +63,9 @@ impl Publisher {
     /// Returns when the broker has taken everything.
     pub async fn finish(self) -> Result<()> {
         match self {
-            Publisher::RabbitMq(amqp) => amqp.finish().await,
+            Publisher::RabbitMq(connections) => {
+                try_join_all(connections.into_iter().map(Amqp::finish)).await.map(drop)
+            }
             // A pipeline ends with the last of its answers.
             Publisher::Redis(_) => Ok(()),
         }

@@ -13,6 +13,7 @@ mod nodes;
 mod outage;
 mod partitions;
 mod poison;
+mod readers;
 mod refused;
 mod roll;
 mod tls;

@@ -85,6 +85,9 @@ impl Amqp {
 
     /// Writes what was added, and waits for as long as the broker takes nothing.
     pub async fn flush(&mut self) -> Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
         self.stream.write_all(&self.buffer).await.context("the broker ended the connection")?;
         self.buffer.clear();
         Ok(())

@@ -69,7 +69,7 @@ pub async fn run(args: Args, program: &Path) -> Result<Report> {
 }
 
 async fn publish(broker: &Broker, count: u32) -> Result<()> {
-    let mut publisher = Publisher::connect(&broker.address()).await?;
+    let mut publisher = Publisher::connect(&broker.address(), 1).await?;
     let padding = "x".repeat(200);
     let numbers: Vec<u32> = (0..count).collect();
     for part in numbers.chunks(500) {

@@ -51,6 +51,10 @@ pub struct Args {
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     subscribers: u32,
 
+    /// Connections that publish on RabbitMQ
+    #[arg(long, default_value_t = 8)]
+    publishers: usize,
+
     /// Bytes of each payload, about
     #[arg(long, default_value_t = 200)]
     bytes: usize,
@@ -90,7 +94,13 @@ pub async fn run(args: Args, program: &Path) -> Result<Report> {
     while let Some(client) = opening.next().await {
         tokio::spawn(watch(client?, Arc::clone(&tally), began));
     }
-    let plan = Plan { address: broker.address(), seconds: args.seconds, bytes: args.bytes, began };
+    let plan = Plan {
+        address: broker.address(),
+        publishers: args.publishers,
+        seconds: args.seconds,
+        bytes: args.bytes,
+        began,
+    };
 
     let bar = ProgressBar::new(u64::from(args.seconds) * args.rates.len() as u64);
     bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} s  {msg}")?);
@@ -205,6 +215,7 @@ async fn watch(client: Client, tally: Arc<Mutex<Tally>>, began: Instant) {
 #[derive(Clone)]
 struct Plan {
     address: Address,
+    publishers: usize,
     seconds: u32,
     bytes: usize,
     /// From when the messages' times count.
@@ -221,7 +232,7 @@ impl Plan {
 
     async fn keep_pace(&self, round: u32, rate: u32, bar: &ProgressBar) -> Result<(u64, Duration)> {
         ensure!(rate > 0, "a rate of 0 messages/s measures nothing");
-        let mut publisher = Publisher::connect(&self.address).await?;
+        let mut publisher = Publisher::connect(&self.address, self.publishers).await?;
         let total = u64::from(rate) * u64::from(self.seconds);
         let padding = "x".repeat(self.bytes);
         let started = Instant::now();

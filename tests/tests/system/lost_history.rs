@@ -33,21 +33,20 @@ async fn redis_trims_past_cursors() {
     let Some(server) = brokers::had(anabranch_brokers::shared::redis()) else { return };
     let log = brokers::redis_log(&server);
     let stream = log.rsplit('=').next().expect("a stream").to_owned();
-    trimmed_past_cursors(&log, async || {
+    trimmed_past_cursors(&log, 400, async || {
         server.cli(&["XTRIM", &stream, "MAXLEN", "150"]).expect("trimmed");
     })
     .await;
 }
 
-/// Stores 400 messages, trims some of them, and sends clients with cursors before, at and behind the edge to a node whose
+/// Stores messages, trims some of them, and sends clients with cursors before, at and behind the edge to a node whose
 /// ring is empty.
-pub async fn trimmed_past_cursors(log: &str, trim: impl AsyncFnOnce()) {
-    const MESSAGES: usize = 400;
+pub async fn trimmed_past_cursors(log: &str, messages: usize, trim: impl AsyncFnOnce()) {
     let first = gateway(log).await;
     let connected = Listener::live(&first.url(), 5).await;
-    publish(&first, MESSAGES).await;
+    publish(&first, messages).await;
     for listener in &connected {
-        listener.until("all messages", |told| told.messages.len() == MESSAGES).await;
+        listener.until("all messages", |told| told.messages.len() == messages).await;
     }
     let all = connected[0].told().messages.clone();
     trim().await;
@@ -55,10 +54,10 @@ pub async fn trimmed_past_cursors(log: &str, trim: impl AsyncFnOnce()) {
     let kept = Listener::start(&second.url(), "kept", Start::Earliest);
     kept.until_live().await;
     let kept = kept.told().offsets();
-    let edge = MESSAGES - kept.len();
+    let edge = messages - kept.len();
     assert!(edge > 50 && kept.len() > 50, "{} messages are left", kept.len());
     let concerned = [0, 1, edge / 2, edge - 3, edge - 2];
-    let others = [edge, edge + 1, edge + kept.len() / 2, MESSAGES - 1];
+    let others = [edge, edge + 1, edge + kept.len() / 2, messages - 1];
     let mut late = Vec::new();
     for number in concerned.into_iter().chain(others) {
         let cursor = connected[0].cursor_after(number);
@@ -83,7 +82,7 @@ pub async fn trimmed_past_cursors(log: &str, trim: impl AsyncFnOnce()) {
     }
     // Whoever was connected has missed nothing, and everybody goes on.
     publish(&first, 10).await;
-    let newest = all[MESSAGES - 1].offset;
+    let newest = all[messages - 1].offset;
     for listener in connected.iter().chain(late.iter().map(|(_, listener)| listener)) {
         let newer = |told: &Told| told.messages.iter().filter(|message| message.offset > newest).count();
         listener.until("what follows", |told| newer(told) == 10).await;
@@ -92,7 +91,7 @@ pub async fn trimmed_past_cursors(log: &str, trim: impl AsyncFnOnce()) {
         assert_eq!(listener.told().losses(), (0, 0));
     }
     println!(
-        "{edge} of {MESSAGES} messages trimmed: {} clients concerned, one gap each; {} others, none",
+        "{edge} of {messages} messages trimmed: {} clients concerned, one gap each; {} others, none",
         concerned.len(),
         others.len() + connected.len()
     );

@@ -9,18 +9,17 @@
 //! | [`doors`] | who gets in at all: half handshakes, deadlines, limits, origins |
 //! | [`drain`] | SIGTERM: a slot for each client, and nobody before it |
 //! | [`half_open`] | the way to the broker goes silent |
-//! | [`history_ends`] | the stream is deleted, for good or to be declared again by a stranger |
 //! | [`http`] | publishing by HTTP, health, metrics |
 //! | [`kill`] | SIGKILL, again and again, under load |
 //! | [`links`] | networks that cut, freeze, delay and refuse |
 //! | [`lost_history`] | what the log loses under its clients: trimmed, deleted, failed over without its tail |
+//! | [`lost_on_rabbitmq`] | the same on RabbitMQ |
 //! | [`mqtt`] | devices that speak MQTT to RabbitMQ |
 //! | [`readers`] | clients that read slowly, or not at all |
 //! | [`resume`] | what a cursor is worth: ring, log, gap, reset |
 //! | [`secrecy`] | no token in any log |
 //! | [`tls`] | certificates, and handshakes that never end |
 //! | [`transient`] | messages that no log keeps |
-//! | [`trimmed`] | the log forgets what clients who are away have not seen |
 //! | [`token_life`] | tokens that end, are renewed, and grant less |
 //! | [`waiting`] | a gateway that is there before its broker |
 
@@ -35,11 +34,11 @@ mod doors;
 mod drain;
 mod fleet;
 mod half_open;
-mod history_ends;
 mod http;
 mod kill;
 mod links;
 mod lost_history;
+mod lost_on_rabbitmq;
 mod mqtt;
 mod readers;
 mod resume;
@@ -48,5 +47,4 @@ mod tls;
 mod token_life;
 mod told;
 mod transient;
-mod trimmed;
 mod waiting;

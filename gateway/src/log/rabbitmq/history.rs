@@ -50,7 +50,7 @@ struct Known {
 pub(super) async fn read(shared: &Shared) -> Result<Chain, Fault> {
     let mut known = shared.history.last.lock().await;
     let queue = shared.options.history();
-    let lane = shared.lanes.take().await?;
+    let lane = shared.questions.take().await?;
     let newest = stream::newest(lane.connection(), &queue, SILENCE).await?;
     let Some(newest) = newest.last() else {
         *known = None;

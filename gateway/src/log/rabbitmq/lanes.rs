@@ -9,12 +9,17 @@ use lapin::Connection;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Most short reads at once. The others wait: a storm of clients must not become a storm of connections.
-const LANES: usize = 4;
+/// Most reads at once. The others wait: a storm of clients must not become a storm of connections.
+pub(super) const READS: usize = 4;
+
+/// Most questions at once about where something begins or ends. They have lanes of their own: a read asks such questions while
+/// it holds its lane, and as many reads as there are lanes would wait for each other for ever.
+pub(super) const QUESTIONS: usize = 2;
 
 #[derive(Debug)]
 pub(super) struct Lanes {
     connector: Connector,
+    purpose: &'static str,
     permits: Arc<Semaphore>,
     idle: Arc<Mutex<Vec<Connection>>>,
 }
@@ -27,8 +32,9 @@ pub(super) struct Lane {
 }
 
 impl Lanes {
-    pub(super) fn new(connector: Connector) -> Lanes {
-        Lanes { connector, permits: Arc::new(Semaphore::new(LANES)), idle: Arc::default() }
+    /// So many at most. `purpose` is what the broker's operator sees.
+    pub(super) fn new(connector: Connector, purpose: &'static str, most: usize) -> Lanes {
+        Lanes { connector, purpose, permits: Arc::new(Semaphore::new(most)), idle: Arc::default() }
     }
 
     /// Waits for its turn, and connects if no connection is idle.
@@ -44,7 +50,7 @@ impl Lanes {
         };
         let connection = match idle {
             Some(connection) => connection,
-            None => self.connector.connect("reads").await?,
+            None => self.connector.connect(self.purpose).await?,
         };
         Ok(Lane { connection, idle: self.idle.clone(), _permit: permit })
     }

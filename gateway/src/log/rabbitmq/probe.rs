@@ -135,7 +135,7 @@ async fn first(
     place: Place,
     patience: Duration,
 ) -> Result<Option<Offset>, Fault> {
-    let lane = shared.lanes.take().await?;
+    let lane = shared.questions.take().await?;
     let mut attached = attach(lane.connection(), shared.stream(partition), place, 1).await?;
     let Some(first) = attached.next(patience).await? else { return Ok(None) };
     let first = ours(stream::offset(&first)?);
@@ -146,7 +146,7 @@ async fn first(
 
 async fn latest(shared: &Arc<Shared>, partition: Partition) -> Result<Newest, SourceError> {
     for patience in [SILENCE, PATIENCE] {
-        let lane = shared.lanes.take().await?;
+        let lane = shared.questions.take().await?;
         match stream::newest(lane.connection(), shared.stream(partition), patience).await {
             // It cannot be read; but there is an end behind it as soon as something else is the end.
             Err(Fault::Killed(_)) => drop(lane),

@@ -3,7 +3,7 @@
 use super::connect::Connector;
 use super::echo::EchoBoard;
 use super::history;
-use super::lanes::Lanes;
+use super::lanes::{self, Lanes};
 use super::options::Options;
 use super::sight::Sight;
 use crate::log::Health;
@@ -15,7 +15,10 @@ use tokio::sync::{Mutex, watch};
 pub(super) struct Shared {
     pub(super) options: Arc<Options>,
     pub(super) connector: Connector,
+    /// For reads. Whoever holds one may ask questions, and nothing else that takes one of these.
     pub(super) lanes: Lanes,
+    /// For questions: whoever holds one waits for nobody but the broker.
+    pub(super) questions: Lanes,
     pub(super) ward: Ward,
     pub(super) echoes: EchoBoard,
     /// How the publishing connection is doing.
@@ -34,7 +37,8 @@ impl Shared {
         let connector = Connector::new(options.clone());
         let streams: Vec<_> = options.streams(options.partitions).collect();
         Shared {
-            lanes: Lanes::new(connector.clone()),
+            lanes: Lanes::new(connector.clone(), "reads", lanes::READS),
+            questions: Lanes::new(connector.clone(), "questions", lanes::QUESTIONS),
             connector,
             ward: Ward::default(),
             echoes: EchoBoard::new(writer),
