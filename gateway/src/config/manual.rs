@@ -17,7 +17,7 @@ Settings (file; in the environment limits.ring is ANABRANCH_LIMITS_RING):
                                       amqp://USER:PASSWORD@HOST:5672/VHOST?exchange=iotsphere
                                       &queue=anabranch&bind=#&from=EXCHANGE&partitions=1
                                       &retention=1GiB&age=7d&segment=64MiB&declare=yes
-                                      &heartbeat=10s&prefetch=1000 (bind, from: several with
+                                      &heartbeat=10s&prefetch=5000 (bind, from: several with
                                       commas; from: exchanges that feed ours; retention: or
                                       all; declare=no: use only what is there);
                                       with TLS amqps://…&ca=FILE

@@ -22,7 +22,7 @@ use std::time::Duration;
 /// * `segment`: from 64KiB to 2GiB. Default 64MiB.
 /// * `declare`: `yes`, or `no` to use only what is there.
 /// * `heartbeat`: from 1s to 5m. Default 10s.
-/// * `prefetch`: from 10 to 20000. Default 1000.
+/// * `prefetch`: from 10 to 20000. Default 5000.
 /// * `ca`: PEM file of the authorities that may vouch for the broker.
 pub type RabbitMqLogConfig = crate::log::rabbitmq::Options;
 
@@ -70,7 +70,7 @@ pub(super) fn parse(tls: bool, rest: &str, options: &mut Options<'_>) -> RabbitM
             default.heartbeat,
             duration(Duration::from_secs(1)..=Duration::from_secs(300)),
         ),
-        prefetch: options.read("prefetch", 1000, whole(10..=20_000)) as u16,
+        prefetch: options.read("prefetch", u64::from(default.prefetch), whole(10..=20_000)) as u16,
         authorities: options.read("ca", None, |raw| Ok(Some(PathBuf::from(decoded(&text(raw)?)?)))),
         server: default.server,
     }

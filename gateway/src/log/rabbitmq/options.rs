@@ -78,7 +78,7 @@ impl Options {
             segment_bytes: 64 << 20,
             declare: true,
             heartbeat: Duration::from_secs(10),
-            prefetch: 1000,
+            prefetch: 5_000,
             authorities: None,
         }
     }
