@@ -29,11 +29,11 @@ pub struct Args {
     readers: u32,
 
     /// How long each turn takes, in seconds
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=600))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=600))]
     seconds: u32,
 
-    /// Turns without the alarm, and as many in it
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=100))]
+    /// Turns in the alarm, each between two without it
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=100))]
     turns: u32,
 }
 
@@ -44,28 +44,35 @@ pub async fn run(args: Args, program: &Path) -> Result<Report> {
     let settings = [format!("log={}", broker.url()), "limits.ring=1MiB".to_owned()];
     let gateway = Gateway::start(program, &settings).await?;
     publish(&broker, args.backlog).await?;
-    let mut rows = Vec::new();
-    let mut sums = [0, 0];
-    for turn in 0..args.turns * 2 {
-        let alarm = turn % 2 == 1;
-        broker.memory_alarm(alarm)?;
-        let rate = read(&gateway, &args, turn).await?;
-        sums[usize::from(alarm)] += rate;
-        rows.push(vec![u64::from(turn), u64::from(alarm), rate]);
+    let mut rates = Vec::new();
+    for turn in 0..=args.turns * 2 {
+        broker.memory_alarm(turn % 2 == 1)?;
+        rates.push(read(&gateway, &args, turn).await?);
     }
-    broker.memory_alarm(false)?;
-    let [without, within] = sums.map(|sum| sum / u64::from(args.turns));
-    let lost = 100u64.saturating_sub(within * 100 / without.max(1));
+    // Percent of what the two turns beside it had: what else the machine does changes from minute to minute.
+    let shares = rates.windows(3).step_by(2).map(|three| 200 * three[1] / (three[0] + three[2]).max(1));
+    let share = median(shares.collect());
+    let of = |alarm: usize| median(rates.iter().copied().skip(alarm).step_by(2).collect());
     Ok(Report {
         scenario: "alarm",
         figures: vec![
-            Figure { name: "deliveries/s without the alarm", value: without, unit: "", budget: None },
-            Figure { name: "deliveries/s in the alarm", value: within, unit: "", budget: None },
-            Figure { name: "slower in the alarm by", value: lost, unit: "%", budget: Some(5) },
+            Figure { name: "deliveries/s without the alarm, median", value: of(0), unit: "", budget: None },
+            Figure { name: "deliveries/s in the alarm, median", value: of(1), unit: "", budget: None },
+            Figure {
+                name: "slower in the alarm than in the turns beside it by, median",
+                value: 100u64.saturating_sub(share),
+                unit: "%",
+                budget: Some(5),
+            },
         ],
         columns: vec!["turn", "alarm", "deliveries/s"],
-        rows,
+        rows: (0..).zip(&rates).map(|(turn, rate)| vec![turn, turn % 2, *rate]).collect(),
     })
+}
+
+fn median(mut values: Vec<u64>) -> u64 {
+    values.sort_unstable();
+    values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
 async fn publish(broker: &Broker, count: u32) -> Result<()> {

@@ -70,7 +70,7 @@ pub(super) fn parse(tls: bool, rest: &str, options: &mut Options<'_>) -> RabbitM
             default.heartbeat,
             duration(Duration::from_secs(1)..=Duration::from_secs(300)),
         ),
-        prefetch: options.read("prefetch", u64::from(default.prefetch), whole(10..=20_000)) as u16,
+        prefetch: options.read("prefetch", usize::from(default.prefetch), whole(10..=20_000)) as u16,
         authorities: options.read("ca", None, |raw| Ok(Some(PathBuf::from(decoded(&text(raw)?)?)))),
         server: default.server,
     }
