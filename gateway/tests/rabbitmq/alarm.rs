@@ -1,10 +1,9 @@
 //! The broker blocks publishers: what is there is still delivered.
 
-use crate::kit::{open, options, own_server};
+use crate::kit::{append_when_possible, open, options, own_server};
 use anabranch_gateway::log::conformance::{Follower, append, record};
 use anabranch_gateway::log::{AppendError, Health, Log, Start};
-use std::time::{Duration, Instant};
-use tokio::time::timeout;
+use std::time::Instant;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_memory_alarm_refuses_publishers_and_stops_no_reader() {
@@ -27,21 +26,9 @@ async fn a_memory_alarm_refuses_publishers_and_stops_no_reader() {
     log.bounds(0).await.expect("bounds");
     server.memory_alarm(false).expect("no alarm");
     live.until(|live| live.health.last() == Some(&Health::Connected)).await;
-    let after = append_when_possible(&log, 5_002).await;
+    let after = append_when_possible(&log, 5_002).await.offset;
     live.until_covered(after).await;
     assert!(live.gaps.is_empty() && live.resets.is_empty());
     // Two, or three if what was on its way in the alarm was stored after it.
     assert!((5_001..=5_002).contains(&live.records.len()), "{}", live.records.len());
-}
-
-async fn append_when_possible(log: &dyn Log, n: u64) -> anabranch_protocol::cursor::Offset {
-    let appended = async {
-        loop {
-            if let Ok(position) = log.append(record(n)).await {
-                return position.offset;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(Duration::from_secs(20), appended).await.expect("appends work again")
 }

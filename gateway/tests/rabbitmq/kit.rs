@@ -2,13 +2,16 @@
 
 use anabranch_brokers::{RabbitMq as Server, RabbitMqOptions, not_run, shared};
 use anabranch_gateway::config::Secret;
-use anabranch_gateway::log::Record;
+use anabranch_gateway::log::conformance::record;
 use anabranch_gateway::log::rabbitmq::{self, Options, RabbitMq};
 use anabranch_gateway::log::verified::{Patience, Verified};
+use anabranch_gateway::log::{AppendError, Log, Record};
+use anabranch_protocol::cursor::Position;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, PublisherConfirm};
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// Doubts and retries sooner than in earnest.
 pub fn quick() -> Patience {
@@ -146,4 +149,18 @@ impl Foreign {
 pub fn payload(record: &Record) -> String {
     let envelope: serde_json::Value = serde_json::from_slice(&record.envelope).expect("an envelope");
     envelope["payload"].to_string()
+}
+
+/// Appends as a publisher does that obeys: again, as long as it is told to retry.
+pub async fn append_when_possible(log: &dyn Log, n: u64) -> Position {
+    let appended = async {
+        loop {
+            match log.append(record(n)).await {
+                Ok(position) => return position,
+                Err(AppendError::Blocked(_) | AppendError::Unknown(_)) => tokio::task::yield_now().await,
+                Err(other) => panic!("{other}"),
+            }
+        }
+    };
+    timeout(Duration::from_secs(20), appended).await.expect("appends work again")
 }
