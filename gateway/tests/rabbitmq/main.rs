@@ -16,4 +16,5 @@ mod poison;
 mod readers;
 mod refused;
 mod roll;
+mod stall;
 mod tls;

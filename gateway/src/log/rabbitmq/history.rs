@@ -18,6 +18,7 @@ mod chain;
 
 use super::blank;
 use super::fault::Fault;
+use super::mark;
 use super::shared::Shared;
 use super::stream::{self, Place, attach};
 use super::topology;
@@ -28,7 +29,8 @@ use lapin::BasicProperties;
 use std::time::Duration;
 use tokio::sync::Mutex;
 
-/// A stream that answers nothing for so long has nothing. If that is wrong, one record too many is written, and ignored.
+/// A stream that is not empty answers in a few milliseconds. Whoever may write does so after this and reads on up to there:
+/// silence means trouble, and never that no history has a name.
 const SILENCE: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -46,47 +48,70 @@ struct Known {
     body: Vec<u8>,
 }
 
-/// Reads the chain. One look at its end, if nothing has changed.
-pub(super) async fn read(shared: &Shared) -> Result<Chain, Fault> {
-    let mut known = shared.history.last.lock().await;
+/// Reads the chain. An error if the stream delivers nothing, be it empty or the broker busy.
+async fn read(shared: &Shared) -> Result<Chain, Fault> {
+    look(shared, PATIENCE).await?.ok_or_else(|| silent(shared))
+}
+
+/// Reads the chain, or finds that it is empty: not by silence, but by a record that the chain ignores, with nothing before it.
+pub(super) async fn read_or_begin(shared: &Shared) -> Result<Chain, Fault> {
+    if let Some(chain) = look(shared, SILENCE).await? {
+        return Ok(chain);
+    }
+    let blank = format!("{{\"blank\":\"{}\"}}", text(LogId(random()?)));
+    blank::publish(shared, &shared.options.history(), mark::blank(), blank.as_bytes()).await?;
+    read_up_to(shared, |_, body| body == blank.as_bytes()).await
+}
+
+/// One look at the chain's end, and the whole chain if that has changed. `None` if nothing is delivered in time, which says
+/// nothing.
+async fn look(shared: &Shared, patience: Duration) -> Result<Option<Chain>, Fault> {
     let queue = shared.options.history();
     let lane = shared.questions.take().await?;
-    let newest = stream::newest(lane.connection(), &queue, SILENCE).await?;
-    let Some(newest) = newest.last() else {
-        *known = None;
-        lane.give_back();
-        return Ok(Chain::default());
-    };
+    let newest = stream::newest(lane.connection(), &queue, patience).await?;
+    let Some(newest) = newest.last() else { return Ok(None) };
     let last = stream::offset(newest)?;
-    if let Some(known) = &*known
+    lane.give_back();
+    if let Some(known) = &*shared.history.last.lock().await
         && (known.offset, &known.body) == (last, &newest.data)
     {
-        lane.give_back();
-        return Ok(known.chain.clone());
+        return Ok(Some(known.chain.clone()));
     }
-    let mut attached = attach(lane.connection(), &queue, Place::First, u16::MAX).await?;
+    read_up_to(shared, |offset, _| offset >= last).await.map(Some)
+}
+
+/// Reads the chain from its beginning up to a record: its broker's offset and its body.
+async fn read_up_to(shared: &Shared, end: impl Fn(u64, &[u8]) -> bool) -> Result<Chain, Fault> {
+    let lane = shared.questions.take().await?;
+    let mut attached = attach(lane.connection(), &shared.options.history(), Place::First, u16::MAX).await?;
     let mut chain = Chain::default();
-    let body = loop {
-        let Some(delivery) = attached.next(PATIENCE).await? else {
-            return Err(Fault::Unreachable(format!("the stream {queue} delivers nothing")));
-        };
+    let known = loop {
+        let Some(delivery) = attached.next(PATIENCE).await? else { return Err(silent(shared)) };
         chain.add(&delivery.data);
-        if stream::offset(&delivery)? >= last {
-            break delivery.data;
+        let offset = stream::offset(&delivery)?;
+        if end(offset, &delivery.data) {
+            break Known { chain: chain.clone(), offset, body: delivery.data };
         }
     };
     drop(attached);
     lane.give_back();
-    *known = Some(Known { chain: chain.clone(), offset: last, body });
+    *shared.history.last.lock().await = Some(known);
     Ok(chain)
 }
 
-/// Ends the history `void` with a new one, unless it has ended already, and reads the chain.
+fn silent(shared: &Shared) -> Fault {
+    Fault::Unreachable(format!("the stream {} delivers nothing", shared.options.history()))
+}
+
+fn random() -> Result<u64, Fault> {
+    getrandom::u64().map_err(|error| Fault::Unreachable(format!("no random numbers: {error}")))
+}
+
+/// Ends the history `void` with a new one, unless it has ended already, and reads the chain up to there.
 pub(super) async fn append(shared: &Shared, void: LogId) -> Result<Chain, Fault> {
-    let id = getrandom::u64().map_err(|error| Fault::Unreachable(format!("no random numbers: {error}")))?;
+    let id = LogId(random()?.max(1));
     let partitions = Some(shared.options.partitions);
-    write(shared, &Entry::Link { void: text(void), id: text(LogId(id.max(1))), time: now(), partitions })
-        .await
+    write(shared, &Entry::Link { void: text(void), id: text(id), time: now(), partitions }).await
 }
 
 /// Writes down that every stream of a history is there.
@@ -101,11 +126,7 @@ async fn write(shared: &Shared, entry: &Entry) -> Result<Chain, Fault> {
         BasicProperties::default().with_content_type("application/json".into()).with_delivery_mode(2);
     let queue = shared.options.history();
     blank::publish(shared, &queue, properties, &body).await?;
-    let chain = read(shared).await?;
-    if chain.name().is_none() {
-        return Err(Fault::Unreachable(format!("the stream {queue} does not deliver what it confirmed")));
-    }
-    Ok(chain)
+    read_up_to(shared, |_, written| written == body).await
 }
 
 /// The name of the newest history; `None` if none has one any more.
@@ -120,11 +141,15 @@ pub(super) async fn current(shared: &Shared) -> Result<Option<LogId>, Fault> {
 
 /// The history after `void`. If no history has a name any more, the first of another chain.
 pub(super) async fn rename(shared: &Shared, void: LogId) -> Result<LogId, Fault> {
-    match read(shared).await {
+    match look(shared, SILENCE).await {
         // Its streams are there, as far as anybody knows; whose they are is written down below.
-        Ok(chain) if chain.end() == void => drop(append(shared, void).await?),
+        Ok(Some(chain)) if chain.end() == void => drop(append(shared, void).await?),
+        // Whether it is empty is found out below too.
         Ok(_) | Err(Fault::Gone) => {}
         Err(fault) => return Err(fault),
     }
-    topology::establish(shared).await
+    match topology::establish(shared).await? {
+        same if same == void => Err(silent(shared)),
+        id => Ok(id),
+    }
 }

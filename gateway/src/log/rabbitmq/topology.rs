@@ -33,17 +33,22 @@ pub(super) async fn establish(shared: &Shared) -> Result<LogId, Fault> {
     queue(&connection, options, &options.history(), FieldTable::default()).await?;
     // Who may not declare makes no stream either.
     let turn = if options.declare { Some(turn::take(&connection, options).await?) } else { None };
-    let mut chain = history::read(shared).await?;
-    let divided = chain.partitions().unwrap_or(options.partitions);
-    let mut found = 0;
-    for name in options.streams(divided) {
-        found += usize::from(exists(&connection, &name).await?);
-    }
-    let missing = found < usize::from(divided);
-    let same = divided == options.partitions;
-    let ended = if chain.was_made() { missing && (same || found == 0) } else { !same };
-    let begins = chain.name().is_none() || (options.declare && ended);
-    if begins {
+    let mut chain = history::read_or_begin(shared).await?;
+    let mut forget = false;
+    // Looked at again after each link: another node's may have come first, and that history may have ended as well.
+    loop {
+        let divided = chain.partitions().unwrap_or(options.partitions);
+        let mut found = 0;
+        for name in options.streams(divided) {
+            found += usize::from(exists(&connection, &name).await?);
+        }
+        let missing = found < usize::from(divided);
+        forget |= missing;
+        let same = divided == options.partitions;
+        let ended = if chain.was_made() { missing && (same || found == 0) } else { !same };
+        if chain.name().is_some() && !(options.declare && ended) {
+            break;
+        }
         chain = history::append(shared, chain.end()).await?;
     }
     chain.agreed(options)?;
@@ -56,7 +61,7 @@ pub(super) async fn establish(shared: &Shared) -> Result<LogId, Fault> {
     if !chain.was_made() || chain.partitions().is_none() {
         chain = history::made(shared, chain.end()).await?;
     }
-    if missing {
+    if forget {
         shared.sights().iter().for_each(super::sight::Sight::forget);
     }
     if let Some(turn) = turn {
