@@ -174,8 +174,8 @@ impl Attached {
         let mailboxes: Vec<_> = handles.iter().map(|shard| Arc::clone(shard.mailbox())).collect();
         let mut tasks = JoinSet::new();
         let pumping = pump.run(mailboxes.clone());
-        // A single shard pumps for itself: on one core, handing each batch from thread to thread cost it a third of its
-        // coalescing, because the kernel lets the thread that writes go on for milliseconds.
+        // A single shard pumps for itself: on one core, handing each batch from thread to thread costs coalescing, because
+        // the kernel lets the thread that writes go on for milliseconds.
         let mut pumping = if count == 1 {
             Some(pumping)
         } else {
