@@ -86,35 +86,37 @@ impl Publisher {
             Some(Known::Appending(appending)) => (appending.clone(), true),
             None => {
                 let append = self.log.append(record);
+                let (this, epoch) = (Arc::clone(self), window.epoch);
                 let appending = async move {
-                    match tokio::time::timeout(DEADLINE, append).await {
+                    let result = match tokio::time::timeout(DEADLINE, append).await {
                         Ok(result) => result,
                         Err(_) => Err(AppendError::Unknown("no confirm within 5 s".into())),
-                    }
+                    };
+                    this.ended(key, epoch, &result);
+                    result
                 }
                 .boxed()
                 .shared();
                 window.known.insert(key, Known::Appending(appending.clone()));
+                // A publisher that hangs up drops its future, and the window must hear of the end all the same.
+                drop(tokio::spawn(appending.clone()));
                 (appending, false)
             }
         };
-        let epoch = window.epoch;
         drop(window);
-        let this = Arc::clone(self);
-        async move {
-            let result = appending.await;
-            let mut window = this.lock();
-            // A confirm of a history that has ended says nothing of this one.
-            if window.epoch == epoch {
-                match &result {
-                    Ok(position) => drop(window.note(key, *position, false)),
-                    Err(_) => window.forget(key),
-                }
+        appending.map(move |result| result.map(|position| (position, duplicate))).boxed()
+    }
+
+    /// An append that began in this epoch has ended.
+    fn ended(&self, key: MessageKey, epoch: u64, result: &Result<Position, AppendError>) {
+        let mut window = self.lock();
+        // A confirm of a history that has ended says nothing of this one.
+        if window.epoch == epoch {
+            match result {
+                Ok(position) => drop(window.note(key, *position, false)),
+                Err(_) => window.forget(key),
             }
-            drop(window);
-            result.map(|position| (position, duplicate))
         }
-        .boxed()
     }
 
     /// A message comes again that is known to have been stored.
@@ -350,6 +352,20 @@ mod tests {
         log.lies().publishing(Publishing::Works);
         confirmed.await.expect("confirmed at 1");
         assert!(!publisher.note(record(0).key, at(7)), "the first copy of this history");
+    }
+
+    /// Time is the test's: it goes on once nothing else is to be done.
+    #[tokio::test(start_paused = true)]
+    async fn a_publisher_that_hangs_up_leaves_nothing_behind() {
+        let log = MemoryLog::new(memory::Options::default());
+        let publisher = Publisher::new(log.clone());
+        log.lies().publishing(Publishing::Hangs);
+        drop(publisher.publish(record(0)));
+        tokio::time::sleep(2 * DEADLINE).await;
+        assert!(publisher.lock().known.is_empty(), "the append has failed");
+        log.lies().publishing(Publishing::Works);
+        let retried = publisher.publish(record(0)).await;
+        assert!(retried.is_ok(), "not the old error: {retried:?}");
     }
 
     #[tokio::test]
