@@ -291,22 +291,36 @@ impl Publisher {
             link.channel = None;
         }
         self.confirms = FuturesUnordered::new();
-        match refused::sort(std::mem::take(&mut self.unconfirmed), words) {
+        let unknown =
+            AppendError::Unknown("RabbitMQ forbade a record and does not say clearly which".to_owned());
+        match refused::sort(std::mem::take(&mut self.unconfirmed), words, &self.shared.options) {
             Ok(Sorted { before, refused, after }) => {
                 // The broker had taken them when it came to the forbidden one. Whatever is read from the log is stored.
                 before.iter().for_each(|parcel| self.echoes().confirmed(parcel.mark.sequence));
-                self.echoes().failed(refused.mark.sequence, forbidden());
-                self.forbidden.add(refused.key);
+                match &refused[..] {
+                    [one] => {
+                        self.echoes().failed(one.mark.sequence, forbidden());
+                        self.forbidden.add(one.key.clone());
+                    }
+                    // To publish those again that it took would store them twice.
+                    several => several
+                        .iter()
+                        .for_each(|one| self.echoes().failed(one.mark.sequence, unknown.clone())),
+                }
                 for parcel in after {
                     Box::pin(self.publish(parcel)).await;
                 }
+            }
+            Err(all) if refused::is_about_a_topic(words) => {
+                all.iter().for_each(|parcel| self.echoes().failed(parcel.mark.sequence, unknown.clone()));
             }
             // Nothing may be written, whatever its topic: somebody takes our permissions away, and may give them back.
             Err(all) => {
                 let why = "RabbitMQ's permissions forbid the gateway to publish".to_owned();
                 self.failure =
                     Some(Failure { why: why.clone(), since: Instant::now(), pause: LONGEST_PAUSE });
-                let why = AppendError::Blocked(why);
+                // It may have taken the first of several.
+                let why = if all.len() == 1 { AppendError::Blocked(why) } else { AppendError::Unknown(why) };
                 all.iter().for_each(|parcel| self.echoes().failed(parcel.mark.sequence, why.clone()));
             }
         }
