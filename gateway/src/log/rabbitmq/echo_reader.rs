@@ -17,6 +17,10 @@ use tokio::time::timeout;
 const QUIET: Duration = Duration::from_millis(50);
 const BUSY: Duration = Duration::from_secs(1);
 
+/// Readers that show nothing for so long are replaced: a stream that was deleted and made anew does not always end its
+/// consumers, and such a one would wait for an echo for ever.
+const BLIND: Duration = Duration::from_secs(2);
+
 /// How long a reader stays when no append is open.
 const LINGER: Duration = Duration::from_secs(5);
 const STEP: Duration = Duration::from_millis(500);
@@ -24,11 +28,12 @@ const STEP: Duration = Duration::from_millis(500);
 pub(super) struct EchoReader {
     shared: Arc<Shared>,
     readers: Vec<JoinHandle<()>>,
+    started: Instant,
 }
 
 impl EchoReader {
     pub(super) fn new(shared: Arc<Shared>) -> EchoReader {
-        EchoReader { shared, readers: Vec::new() }
+        EchoReader { shared, readers: Vec::new(), started: Instant::now() }
     }
 
     /// Starts readers if an append has waited too long for its echo.
@@ -36,13 +41,17 @@ impl EchoReader {
         self.readers.retain(|reader| !reader.is_finished());
         let Some(unseen) = self.shared.echoes.oldest_unseen() else { return };
         if !self.readers.is_empty() {
-            return;
+            if unseen.confirmed.elapsed() < BLIND || self.started.elapsed() < BLIND {
+                return;
+            }
+            self.end();
         }
         let recent = |sight: &super::sight::Sight| sight.last_tailed().is_some_and(|at| at.elapsed() < BUSY);
         let patience = if self.shared.sights().iter().any(recent) { BUSY } else { QUIET };
         if unseen.confirmed.elapsed() < patience {
             return;
         }
+        self.started = Instant::now();
         for (partition, floor) in unseen.floors.iter().enumerate() {
             // From 0 on where nothing is known: such a stream has just been made.
             let from = floor.map_or(Offset(0), |floor| Offset(floor.0 + 1));
@@ -50,11 +59,15 @@ impl EchoReader {
             self.readers.push(tokio::spawn(reader));
         }
     }
+
+    fn end(&mut self) {
+        self.readers.drain(..).for_each(|reader| reader.abort());
+    }
 }
 
 impl Drop for EchoReader {
     fn drop(&mut self) {
-        self.readers.iter().for_each(JoinHandle::abort);
+        self.end();
     }
 }
 
