@@ -91,6 +91,9 @@ struct Tail<S> {
     deaths: Deaths,
 }
 
+/// After so many deaths at one place it no longer matters that the record before it cannot be read again.
+const HOPELESS: u32 = 8;
+
 /// So many records taken one by one without a death: the killer was not a record.
 const CAREFUL_RECORDS: usize = 1000;
 
@@ -353,9 +356,12 @@ impl<S: Source> Tail<S> {
         if let Some(anchor) = self.continuity.anchor() {
             let one = Budget { records: 1, bytes: 1 };
             let fetch = self.shared.source.fetch(self.partition, anchor.offset, one, Pace::Single);
-            let readable = within(fetch).await.is_ok_and(|fetched| {
-                let offset = fetched.deliveries.first().map(Delivery::offset);
-                offset == Some(anchor.offset)
+            // What the broker sends just before the record that kills may die with it, again and again. Then the one after
+            // the last that came is announced as lost all the same: to wait for ever would be silence.
+            let hopeless = self.deaths.count >= HOPELESS;
+            let readable = within(fetch).await.is_ok_and(|fetched| match fetched.deliveries.first() {
+                Some(delivery) => delivery.offset() == anchor.offset,
+                None => fetched.killed && hopeless,
             });
             if !readable {
                 return; // The broker is ill, not the record.
