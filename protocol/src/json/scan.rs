@@ -378,7 +378,7 @@ fn unescape(inner: &str) -> Option<String> {
     Some(out)
 }
 
-/// The UTF-16 unit of a `\uXXXX` that begins at `at`.
+/// The UTF-16 unit of the escape, `\u` and four hexadecimal digits, that begins at `at`.
 fn unit(text: &str, at: usize) -> Option<u32> {
     let escape = text.get(at..at + 6)?;
     u32::from_str_radix(escape.strip_prefix("\\u")?, 16).ok()
