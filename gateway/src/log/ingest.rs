@@ -57,16 +57,19 @@ pub enum Quarantine {
     Envelope,
     /// The broker's record lacks what makes it a message.
     Shape,
+    /// The broker's id for it is none that an offset can tell.
+    Id,
 }
 
 impl Quarantine {
-    pub const ALL: [Quarantine; 6] = [
+    pub const ALL: [Quarantine; 7] = [
         Quarantine::Topic,
         Quarantine::TooLarge,
         Quarantine::Text,
         Quarantine::Json,
         Quarantine::Envelope,
         Quarantine::Shape,
+        Quarantine::Id,
     ];
 
     /// The label `reason` of `anabranch_quarantined_records_total`.
@@ -78,6 +81,7 @@ impl Quarantine {
             Quarantine::Json => "json",
             Quarantine::Envelope => "envelope",
             Quarantine::Shape => "shape",
+            Quarantine::Id => "id",
         }
     }
 }
@@ -91,6 +95,7 @@ impl fmt::Display for Quarantine {
             Quarantine::Json => "it is not JSON, or nested too deep",
             Quarantine::Envelope => "it has metadata and payload, and is not a valid envelope",
             Quarantine::Shape => "the broker's record lacks a topic or a body",
+            Quarantine::Id => "no offset can tell the id that somebody chose for it, or for one before it",
         })
     }
 }
@@ -102,13 +107,13 @@ pub struct Ward {
 }
 
 impl Ward {
-    /// Notes one. A record that is read twice counts twice.
-    pub fn note(&self, why: Quarantine, partition: Partition, offset: Offset) {
+    /// Notes one, and where it stands, in the broker's words or ours. A record that is read twice counts twice.
+    pub fn note(&self, why: Quarantine, partition: Partition, at: impl fmt::Display) {
         let before = self.count.fetch_add(1, Ordering::Relaxed);
         metrics::counter!("anabranch_quarantined_records_total", "reason" => why.name()).increment(1);
         // Powers of two: a flood of bad records must not become a flood of lines.
         if (before + 1).is_power_of_two() {
-            tracing::warn!(partition, %offset, so_far = before + 1, "a record is delivered to nobody: {why}");
+            tracing::warn!(partition, %at, so_far = before + 1, "a record is delivered to nobody: {why}");
         }
     }
 

@@ -3,7 +3,7 @@
 //! * [`Options`] say where and how; [`open`] makes an honest log of it.
 //! * `id`: stream ids as offsets. `entry`: what stands in an entry, ours or anybody's. `script`: what the server does in one
 //!   step, and the note that it keeps of what was forgotten.
-//! * `beyond`: what becomes of a stream with an id that no offset tells.
+//! * `beyond`: what becomes of a stream with an id beyond the last offset.
 //! * `writer` appends, `reader` consumes and fetches (how much at a time: `portion`), `tend` forgets, each on connections of its own: a blocked one must not
 //!   hold up the others.
 //! * `transient` follows channels of Pub/Sub, beside the log.

@@ -14,3 +14,4 @@ mod outages;
 mod partitions;
 mod relay;
 mod transient;
+mod untold;

@@ -1,6 +1,6 @@
-//! Entries that no offset tells, and what they stop.
+//! Entries beyond the last offset, and what they stop.
 //!
-//! Somebody has chosen an id beyond the range of offsets (see [`id`](super::id)). From then on the server itself gives only
+//! Somebody has chosen an id beyond the range of offsets (see [`id`](super::id)), in the year 2109 or later. From then on the server itself gives only
 //! higher ones, so nothing that is appended can be delivered to anybody. What stands before is delivered and read as ever;
 //! appends are refused as soon as it is known, and the tail says what an operator has to do. Nothing is deleted here: who
 //! chose the id may want what it holds.
@@ -47,7 +47,7 @@ impl Beyond {
 }
 
 impl Shared {
-    /// Notes an entry that no offset tells; answers with what an operator has to know.
+    /// Notes an entry beyond the last offset; answers with what an operator has to know.
     pub(super) fn beyond(&self, partition: Partition, id: EntryId) -> String {
         let first = self.beyond.note(partition, id);
         let stream = self.keys.get(usize::from(partition)).map_or("", |keys| &keys.stream);

@@ -19,7 +19,7 @@ use super::id::EntryId;
 use crate::log::ingest::{self, Arrival, Quarantine, Ward};
 use crate::log::source::Delivery;
 use crate::log::{NewRecord, fingerprint};
-use anabranch_protocol::cursor::{Offset, Partition, Position};
+use anabranch_protocol::cursor::{Partition, Position};
 use anabranch_protocol::envelope::Envelope;
 use bytes::Bytes;
 use redis::{Cmd, Value};
@@ -32,11 +32,13 @@ const GATEWAY: &[u8] = b"anabranch";
 /// The command that appends a record.
 pub(super) fn append(stream: &str, record: &NewRecord) -> Cmd {
     let mut command = redis::cmd("XADD");
-    command.arg(stream).arg("*");
-    command.arg("topic").arg(record.topic.as_str());
-    command.arg("envelope").arg(&record.envelope[..]);
-    command.arg("by").arg(GATEWAY);
+    command.arg(stream).arg("*").arg(&fields(record));
     command
+}
+
+/// What stands in a record's entry: names and values in turn.
+pub(super) fn fields(record: &NewRecord) -> [&[u8]; 6] {
+    [b"topic", record.topic.as_str().as_bytes(), b"envelope", &record.envelope, b"by", GATEWAY]
 }
 
 /// An entry as the server tells it.
@@ -75,10 +77,10 @@ impl Entry {
         BODIES.iter().find_map(|name| self.field(name))
     }
 
-    /// Where it stands, with its fingerprint if it is a message.
+    /// Where it stands, with its fingerprint if it is a message; of one that no offset tells, what it reaches.
     pub(super) fn position(&self, partition: Partition) -> Option<Position> {
-        let offset = self.id.offset()?;
-        let fingerprint = self.record(partition, offset).ok().and_then(|record| record.position.fingerprint);
+        let offset = self.id.reaches()?;
+        let fingerprint = self.record(partition).ok().and_then(|record| record.position.fingerprint);
         Some(Position { partition, offset, fingerprint })
     }
 
@@ -88,21 +90,22 @@ impl Entry {
             && self.body().map(|body| fingerprint(body)) == position.fingerprint
     }
 
-    /// What a consumer is given; `ward` counts what is no message. `None` if the id is beyond what offsets can tell.
+    /// What a consumer is given; `ward` counts what is no message, or has no offset. `None` if the id is beyond them all.
     pub(super) fn delivery(self, partition: Partition, ward: Option<&Ward>) -> Option<Delivery> {
-        let offset = self.id.offset()?;
-        Some(match self.record(partition, offset) {
+        let offset = self.id.reaches()?;
+        Some(match self.record(partition) {
             Ok(record) => Delivery::Record(record),
             Err(why) => {
                 if let Some(ward) = ward {
-                    ward.note(why, partition, offset);
+                    ward.note(why, partition, self.id);
                 }
                 Delivery::Blank(offset)
             }
         })
     }
 
-    fn record(&self, partition: Partition, offset: Offset) -> Result<crate::log::Record, Quarantine> {
+    fn record(&self, partition: Partition) -> Result<crate::log::Record, Quarantine> {
+        let offset = self.id.offset().ok_or(Quarantine::Id)?;
         let body = self.body().ok_or(Quarantine::Shape)?;
         let topic = match self.field(b"topic") {
             Some(topic) => Cow::Borrowed(std::str::from_utf8(topic).map_err(|_| Quarantine::Topic)?),

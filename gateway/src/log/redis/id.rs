@@ -9,8 +9,9 @@
 //!
 //! 42 bits of milliseconds last until the year 2109. 22 bits of sequence are 4,194,304 entries in one millisecond: far
 //! more than Redis can take in one, but ids stay at the last millisecond while the server's clock is set back, so the
-//! sequence must bear some minutes of writing. An id beyond either is refused, never wrapped; what it stops is in
-//! [`beyond`](super::beyond).
+//! sequence must bear some minutes of writing. No id is ever wrapped. One with a larger sequence is passed over: what
+//! follows in its millisecond has one, too, so it counts as a blank at that millisecond's last offset
+//! ([`reaches`](EntryId::reaches)). One beyond the last of all stops the log, see [`beyond`](super::beyond).
 
 use anabranch_protocol::cursor::Offset;
 use std::fmt;
@@ -28,10 +29,26 @@ pub(super) struct EntryId {
 }
 
 impl EntryId {
-    /// The offset, unless the id lies beyond what offsets can tell.
+    /// The offset, if one tells the id.
     pub(super) fn offset(self) -> Option<Offset> {
         let fits = self.ms <= MAX_MS && self.sequence <= MAX_SEQUENCE;
         fits.then_some(Offset(self.ms << SEQUENCE_BITS | self.sequence))
+    }
+
+    /// The largest offset that lies not behind the id: its own, or the last of its millisecond. No entry that comes later
+    /// can get one up to it. `None` if the id is beyond the last offset.
+    pub(super) fn reaches(self) -> Option<Offset> {
+        EntryId { sequence: self.sequence.min(MAX_SEQUENCE), ..self }.offset().filter(|_| !self.is_beyond())
+    }
+
+    /// Whether no offset tells the id, nor any after it.
+    pub(super) fn is_beyond(self) -> bool {
+        self > EntryId { ms: MAX_MS, sequence: MAX_SEQUENCE }
+    }
+
+    /// The last id of its millisecond.
+    pub(super) fn last_of_its_ms(self) -> EntryId {
+        EntryId { sequence: u64::MAX, ..self }
     }
 
     /// The id at an offset. Every number is one.
@@ -46,7 +63,7 @@ impl EntryId {
         match id.sequence.checked_sub(1) {
             Some(sequence) => EntryId { sequence, ..id },
             None => match id.ms.checked_sub(1) {
-                Some(ms) => EntryId { ms, sequence: u64::MAX },
+                Some(ms) => EntryId { ms, ..id }.last_of_its_ms(),
                 None => id,
             },
         }
@@ -94,6 +111,18 @@ mod tests {
         assert_eq!(id("4398046511104-0").offset(), None);
         assert_eq!(id("1-4194304").offset(), None);
         assert_eq!(id("18446744073709551615-18446744073709551615").offset(), None);
+    }
+
+    #[test]
+    fn an_id_that_no_offset_tells_reaches_the_last_of_its_millisecond() {
+        let last = |ms| Some(EntryId { ms, sequence: MAX_SEQUENCE }.offset().expect("an offset"));
+        assert_eq!(id("5-7").reaches(), id("5-7").offset());
+        assert_eq!((id("5-4194303").reaches(), id("5-4194304").reaches()), (last(5), last(5)));
+        assert_eq!(id("4398046511102-18446744073709551615").reaches(), last(MAX_MS - 1));
+        assert_eq!(id("4398046511103-4194303").reaches(), last(MAX_MS));
+        for beyond in ["4398046511103-4194304", "4398046511104-0"] {
+            assert!(id(beyond).is_beyond() && id(beyond).reaches().is_none(), "{beyond}");
+        }
     }
 
     #[test]

@@ -24,12 +24,18 @@ use tokio::time::sleep;
 const BLOCK: Duration = Duration::from_secs(2);
 /// How much longer its answer may take before the connection counts as dead.
 const GRACE: Duration = Duration::from_secs(2);
+/// So many entries of one millisecond that no offset tells, in a row, and the consumer leaves out the rest of them, uncounted:
+/// good records behind them have waited long enough.
+const FLOOD: usize = 10_000;
+
 struct Consumer {
     shared: Arc<Shared>,
     partition: Partition,
     connection: Connection,
-    /// The last entry delivered, or what stands before the first.
+    /// The last entry delivered or passed over, or what stands before the first.
     after: EntryId,
+    /// How many entries in a row, the last ones, brought nothing.
+    barren: usize,
     portion: Portion,
     most: usize,
     /// Kept when something else is said meanwhile: an `XREAD` that was sent is answered.
@@ -37,7 +43,7 @@ struct Consumer {
     writing: watch::Receiver<Vec<Health>>,
     /// What was last said about writing.
     said: Health,
-    /// What stands at `after`, or has stood there, is followed by an id that no offset tells.
+    /// What stands at `after`, or has stood there, is followed by an id beyond the last offset.
     stuck: bool,
     ended: bool,
 }
@@ -56,6 +62,7 @@ pub(super) async fn consume(
         partition,
         connection,
         after: EntryId::before(from),
+        barren: 0,
         portion: Portion::first(shared.sizes.known(partition), ANSWER_BYTES),
         most,
         reading: None,
@@ -157,10 +164,10 @@ impl Consumer {
             _ => return Err(strange()),
         };
         // Counted here alone: what is fetched beside the tail has come by it, or will.
-        let page = Page::read(self.partition, entries, Some(&self.shared.ward))?;
-        if let Some(last) = page.last {
-            self.after = last;
-        }
+        let page = Page::read(self.partition, self.after, entries, Some(&self.shared.ward))?;
+        let barren = page.deliveries.is_empty() && page.last.offset().is_none();
+        self.barren = if barren { self.barren + page.entries } else { 0 };
+        self.after = if self.barren < FLOOD { page.last } else { page.last.last_of_its_ms() };
         if let Some(id) = page.beyond {
             let why = self.shared.beyond(self.partition, id);
             tracing::warn!("{why}");
@@ -173,23 +180,30 @@ impl Consumer {
 }
 
 /// What one answer brought.
-#[derive(Default)]
 struct Page {
     /// Each with the bytes that it takes of a budget.
     deliveries: Vec<(Delivery, usize)>,
     /// How many entries came, and roughly how much memory they took.
     entries: usize,
     bytes: usize,
-    /// The last that an offset tells.
-    last: Option<EntryId>,
-    /// What comes after it, if no offset tells that.
+    /// The last that is not beyond, or what the page came after.
+    last: EntryId,
+    /// What comes after it, if that is beyond the last offset.
     beyond: Option<EntryId>,
 }
 
 impl Page {
-    fn read(partition: Partition, entries: Value, ward: Option<&Ward>) -> Result<Page, SourceError> {
+    /// Reads what came after an id. Entries that no offset tells make one blank for each millisecond, or none where a
+    /// record has its last offset.
+    fn read(
+        partition: Partition,
+        after: EntryId,
+        entries: Value,
+        ward: Option<&Ward>,
+    ) -> Result<Page, SourceError> {
         let Value::Array(entries) = entries else { return Err(strange()) };
-        let mut page = Page { entries: entries.len(), ..Page::default() };
+        let mut page =
+            Page { deliveries: Vec::new(), entries: entries.len(), bytes: 0, last: after, beyond: None };
         for entry in entries {
             let entry = Entry::read(entry).ok_or_else(strange)?;
             let (id, size) = (entry.id, entry.size());
@@ -205,15 +219,17 @@ impl Page {
                 Delivery::Record(record) => record.envelope.len(),
                 Delivery::Blank(_) => size,
             };
-            page.deliveries.push((delivery, size));
-            page.last = Some(id);
+            if page.last.reaches() != Some(delivery.offset()) {
+                page.deliveries.push((delivery, size));
+            }
+            page.last = id;
         }
         Ok(page)
     }
 }
 
-/// Reads what is there from an offset on, page by page, as far as the budget allows. The end is where an id is that no offset
-/// tells, if one is.
+/// Reads what is there from an offset on, page by page, as far as the budget allows. The end is where an id is that is beyond
+/// the last offset, if one is.
 pub(super) async fn fetch(
     shared: Arc<Shared>,
     partition: Partition,
@@ -222,17 +238,17 @@ pub(super) async fn fetch(
 ) -> Result<Fetched, SourceError> {
     let index = usize::from(partition);
     let mut fetched = Fetched::default();
-    let mut start = EntryId::at(from).to_string();
+    let mut after = EntryId::before(from);
     let most = budget.records.max(1);
     let mut portion = Portion::first(shared.sizes.known(partition), budget.bytes);
     let mut bytes = 0;
     loop {
         let asked = portion.count().min(most - fetched.deliveries.len());
         let mut command = redis::cmd("XRANGE");
-        command.arg(&shared.keys[index].stream).arg(&start).arg("+").arg("COUNT").arg(asked);
+        command.arg(&shared.keys[index].stream).arg(format!("({after}")).arg("+").arg("COUNT").arg(asked);
         let answer = shared.links[index].ask(command).await;
         let answer = answer.map_err(|error| trouble::source_error(&error))?;
-        let page = Page::read(partition, answer, None)?;
+        let page = Page::read(partition, after, answer, None)?;
         shared.sizes.learn(partition, page.entries, page.bytes);
         for (delivery, size) in page.deliveries {
             bytes += size;
@@ -248,9 +264,9 @@ pub(super) async fn fetch(
         if fetched.deliveries.len() >= most || bytes >= budget.bytes {
             return Ok(fetched);
         }
-        if let Some(last) = page.last {
-            start = format!("({last}");
-        }
+        // What follows an entry that no offset tells, in its millisecond, is told by none either.
+        let told = page.last.offset().is_some();
+        after = if told { page.last } else { page.last.last_of_its_ms() };
         portion.learn(page.entries, page.bytes, budget.bytes - bytes);
     }
 }

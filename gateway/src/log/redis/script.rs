@@ -8,9 +8,10 @@
 //! Sent whole with `EVAL` each time, not by hash: a few hundred bytes more for each batch, and nothing to load again after a
 //! failover.
 
-use super::entry::{Entry, text};
+use super::entry::{self, Entry, text};
 use super::id::{self, EntryId};
 use super::options::Keys;
+use crate::log::NewRecord;
 use anabranch_protocol::cursor::{Offset, Partition};
 use redis::{Cmd, Value};
 
@@ -28,10 +29,9 @@ local newest = false
 if ARGV[1] == '1' and info['last-entry'] then
   newest = info['last-entry']
   local ms, sequence = string.match(newest[1], '^(%d+)-(%d+)$')
-  if tonumber(ms) > tonumber(ARGV[3]) then
+  local over = tonumber(ms) - tonumber(ARGV[3])
+  if over > 0 or over == 0 and tonumber(sequence) > tonumber(ARGV[4]) then
     newest = redis.call('XREVRANGE', KEYS[1], ARGV[3] .. '-' .. ARGV[4], '-', 'COUNT', 1)[1] or false
-  elseif tonumber(sequence) > tonumber(ARGV[4]) then
-    newest = redis.call('XREVRANGE', KEYS[1], ms .. '-' .. ARGV[4], '-', 'COUNT', 1)[1] or false
   end
 end
 return {info['length'], info['entries-added'] or -1, info['last-generated-id'], first and first[1] or '',
@@ -106,6 +106,22 @@ for i = 1, #list, 2 do info[list[i]] = list[i + 1] end
 redis.call('HSET', KEYS[2], 'forgotten', entries[dropped][1], 'removed', info['entries-added'] - info['length'])
 return dropped";
 
+/// Appends an entry, with an id in the next millisecond where the server's own would be one that no offset tells.
+const STEP: &str = "\
+local id = '*'
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  local info = {}
+  local list = redis.call('XINFO', 'STREAM', KEYS[1])
+  for i = 1, #list, 2 do info[list[i]] = list[i + 1] end
+  local ms, sequence = string.match(info['last-generated-id'], '^(%d+)-(%d+)$')
+  local now = redis.call('TIME')
+  local stays = tonumber(ms) >= now[1] * 1000 + math.floor(now[2] / 1000)
+  if stays and tonumber(sequence) >= tonumber(ARGV[2]) and tonumber(ms) < tonumber(ARGV[1]) then
+    id = string.format('%.0f-*', tonumber(ms) + 1)
+  end
+end
+return redis.call('XADD', KEYS[1], id, unpack(ARGV, 3))";
+
 /// How many entries one run of [`tend`] drops at most. Redis does nothing else meanwhile.
 pub(super) const PAGE: u64 = 100;
 
@@ -135,6 +151,13 @@ pub(super) fn claim(keys: &Keys, partitions: Partition) -> Cmd {
     command
 }
 
+/// Asks that a record be appended where an offset tells it, whatever the id before it is.
+pub(super) fn step(keys: &Keys, record: &NewRecord) -> Cmd {
+    let mut command = eval(STEP, &[&keys.stream]);
+    command.arg(id::MAX_MS).arg(id::MAX_SEQUENCE).arg(&entry::fields(record));
+    command
+}
+
 /// Asks for the log's name.
 pub(super) fn name(keys: &Keys, void: &str, fresh: &str, partitions: Partition) -> Cmd {
     let mut command = eval(NAME, &[&keys.beside]);
@@ -159,7 +182,7 @@ pub(super) struct Look {
     first: Option<EntryId>,
     /// The note: the last entry that was forgotten, and how many were removed by then.
     note: Option<(EntryId, u64)>,
-    /// The newest entry that an offset tells, if it was asked for.
+    /// The newest entry that is not beyond all offsets, if it was asked for.
     pub newest: Option<Entry>,
     /// The entry that was looked for.
     pub found: Option<Entry>,
@@ -185,20 +208,21 @@ impl Look {
         Some(Look { length, added, last, first, note: forgotten.zip(removed), newest, found })
     }
 
-    /// See [`Source::earliest`](crate::log::source::Source::earliest). `None` if an id is beyond what offsets can tell.
+    /// See [`Source::earliest`](crate::log::source::Source::earliest). `None` if an id is beyond all offsets.
     pub(super) fn earliest(&self) -> Option<Offset> {
         let removed = self.added.saturating_sub(self.length);
         if removed == 0 {
             return Some(Offset(1));
         }
-        let after = |id: EntryId| id.offset().map(|offset| Offset(offset.0.saturating_add(1)));
+        let after = |id: EntryId| id.reaches().map(|offset| Offset(offset.0.saturating_add(1)));
         match (self.note, self.first, self.last) {
             (Some((forgotten, count)), first, _)
                 if count == removed && first.is_none_or(|f| f > forgotten) =>
             {
                 after(forgotten)
             }
-            (_, Some(first), _) => first.offset(),
+            // Of one that no offset tells nothing can be missed: the bound lies behind it.
+            (_, Some(first), _) => first.offset().or_else(|| after(first)),
             (_, None, Some(last)) => after(last),
             (_, None, None) => Some(Offset(1)),
         }
@@ -212,7 +236,7 @@ impl Look {
 
     /// The newest offset that was ever given; the last there is if the ids are beyond all offsets.
     pub(super) fn last(&self) -> Offset {
-        self.last.map_or(Offset(0), |last| last.offset().unwrap_or(Offset(u64::MAX)))
+        self.last.map_or(Offset(0), |last| last.reaches().unwrap_or(Offset(u64::MAX)))
     }
 
     /// The first entry.
@@ -220,9 +244,9 @@ impl Look {
         self.first
     }
 
-    /// The newest id that was given, if no offset tells it: the server gives only higher ones.
+    /// The newest id that was given, if it is beyond all offsets: the server gives only higher ones.
     pub(super) fn beyond(&self) -> Option<EntryId> {
-        self.last.filter(|last| last.offset().is_none())
+        self.last.filter(|last| last.is_beyond())
     }
 }
 

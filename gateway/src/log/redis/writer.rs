@@ -8,6 +8,11 @@
 //!
 //! A bunch is not sent before the one ahead is answered: after a lost connection no append can overtake another. A look
 //! at the stream goes through the same queue when it must see exactly the appends that were called before it.
+//!
+//! An id that no offset tells ([`id`](super::id)) makes the server give more of them as long as its clock stays in that
+//! millisecond, which somebody may have chosen far ahead. What was appended so is delivered to nobody: it is appended once
+//! more, by a script that steps into the next millisecond, and from then on the server's own ids are good again, for everybody.
+//! The first entry is left where it is; to delete it would spoil the note of what was forgotten.
 
 use super::Shared;
 use super::entry;
@@ -56,7 +61,9 @@ impl Writer {
     pub(super) fn start(shared: Arc<Shared>, partition: Partition) -> Writer {
         let (queue, items) = mpsc::channel(QUEUE);
         let waiting = Arc::new(AtomicUsize::new(0));
-        let task = Task { shared, partition, connection: None, failed: None, waiting: waiting.clone() };
+        let waits = waiting.clone();
+        let task =
+            Task { shared, partition, connection: None, failed: None, waiting: waits, stepping: false };
         tokio::spawn(task.run(items));
         Writer { queue, waiting }
     }
@@ -101,6 +108,8 @@ struct Task {
     /// The last attempt to connect, if it failed.
     failed: Option<(Instant, Arc<RedisError>)>,
     waiting: Arc<AtomicUsize>,
+    /// The server gave an id that no offset tells: what is sent next steps out of its millisecond.
+    stepping: bool,
 }
 
 impl Task {
@@ -133,7 +142,8 @@ impl Task {
         }
     }
 
-    /// Sends a bunch. Gives back looks that met a broken connection: they can be asked again.
+    /// Sends a bunch. Gives back what is to be sent again: looks that met a broken connection, or appends whose entries no
+    /// offset tells, and the looks behind them.
     async fn send(&mut self, bunch: Vec<Item>) -> Vec<Item> {
         match self.connect().await {
             Err(error) => {
@@ -147,7 +157,8 @@ impl Task {
                 if bunch.is_empty() {
                     return Vec::new();
                 }
-                let answers = exchange(&self.shared, self.partition, connection, &bunch).await;
+                let step = std::mem::take(&mut self.stepping);
+                let answers = exchange(&self.shared, self.partition, connection, &bunch, step).await;
                 self.hand_out(bunch, answers)
             }
         }
@@ -203,19 +214,27 @@ impl Task {
     }
 
     fn hand_out(&mut self, bunch: Vec<Item>, answers: RedisResult<Vec<RedisResult<Value>>>) -> Vec<Item> {
-        let mut answers = match answers {
-            Ok(answers) => answers.into_iter(),
+        let answers = match answers {
+            Ok(answers) => answers,
             Err(error) => {
                 self.give_up(&error);
                 let dropped = error.is_connection_dropped();
                 return bunch.into_iter().filter_map(|item| item.fail(&error, dropped)).collect();
             }
         };
-        let replicas = self.replicas_behind(answers.as_slice(), bunch.len());
-        let mut health = None;
-        for item in bunch {
+        let replicas = self.replicas_behind(&answers, bunch.len());
+        let told = bunch.iter().zip(&answers).rposition(|(item, answer)| item.is_append() && is_told(answer));
+        let (mut health, mut again) = (None, Vec::new());
+        let mut answers = answers.into_iter();
+        for (index, item) in bunch.into_iter().enumerate() {
             let answer = answers.next().unwrap_or(Ok(Value::Nil));
+            let last = told.is_none_or(|told| told < index);
             match item {
+                item @ Item::Append(..) if last && is_untold(&answer) => {
+                    self.stepping = true;
+                    again.push(item);
+                }
+                item @ Item::Look(_) if !again.is_empty() => again.push(item),
                 Item::Append(record, confirm) => {
                     let result = match answer {
                         Ok(id) => appended(&self.shared, self.partition, &record, id).and_then(|position| {
@@ -250,7 +269,7 @@ impl Task {
         if let Some(health) = health {
             self.shared.writing(self.partition, health);
         }
-        Vec::new()
+        again
     }
 
     /// With option `wait`: what to say if too few replicas have the bunch.
@@ -280,11 +299,13 @@ async fn exchange(
     partition: Partition,
     mut connection: Connection,
     bunch: &[Item],
+    step: bool,
 ) -> RedisResult<Vec<RedisResult<Value>>> {
     let keys = &shared.keys[usize::from(partition)];
     let mut commands: Vec<Cmd> = Vec::with_capacity(bunch.len() + 1);
     for item in bunch {
         commands.push(match item {
+            Item::Append(record, _) if step => script::step(keys, record),
             Item::Append(record, _) => entry::append(&keys.stream, record),
             Item::Look(_) => script::look(keys, true, None),
         });
@@ -303,12 +324,32 @@ fn appended(
     record: &NewRecord,
     id: Value,
 ) -> Result<Position, AppendError> {
-    let id: EntryId = entry::text(id)
-        .and_then(|id| id.parse().ok())
-        .ok_or_else(|| AppendError::Unknown("Redis gave no id".into()))?;
-    // It stands where nobody can read it, and is among what the operator has to delete: not stored.
-    let offset = id.offset().ok_or_else(|| AppendError::Blocked(shared.beyond(partition, id)))?;
+    let id = read(id).ok_or_else(|| AppendError::Unknown("Redis gave no id".into()))?;
+    // Where no offset tells it, it stands where nobody can read it: not stored.
+    let offset = id.offset().ok_or_else(|| {
+        AppendError::Blocked(match id.is_beyond() {
+            // Among what the operator has to delete.
+            true => shared.beyond(partition, id),
+            // Sent again it would come behind what was appended after it.
+            false => format!("no offset can tell the id that the server gave it ({id}); publish it again"),
+        })
+    })?;
     Ok(Position { partition, offset, fingerprint: Some(fingerprint(&record.envelope)) })
+}
+
+fn read(id: Value) -> Option<EntryId> {
+    entry::text(id)?.parse().ok()
+}
+
+/// Whether an append stands where an offset tells it.
+fn is_told(answer: &RedisResult<Value>) -> bool {
+    answer.as_ref().is_ok_and(|id| read(id.clone()).is_some_and(|id| id.offset().is_some()))
+}
+
+/// Whether an append stands where no offset tells it, though offsets go on behind it.
+fn is_untold(answer: &RedisResult<Value>) -> bool {
+    let untold = |id: EntryId| id.offset().is_none() && !id.is_beyond();
+    answer.as_ref().is_ok_and(|id| read(id.clone()).is_some_and(untold))
 }
 
 fn dropped() -> RedisError {
@@ -323,7 +364,11 @@ impl Item {
         }
     }
 
-    /// Nothing was sent.
+    fn is_append(&self) -> bool {
+        matches!(self, Item::Append(..))
+    }
+
+    /// Nothing was sent, or nothing that anybody can read.
     fn refuse(self, error: &RedisError) {
         match self {
             Item::Append(_, confirm) => {
