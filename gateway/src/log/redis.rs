@@ -28,6 +28,8 @@ mod transient;
 mod trouble;
 mod writer;
 
+#[cfg(any(test, feature = "testing"))]
+pub use open::die_before_naming;
 pub use open::open;
 pub use options::Options;
 pub use trouble::ACL;

@@ -76,8 +76,6 @@ struct Shared<S> {
 #[derive(Clone, Copy, Debug)]
 struct History {
     id: LogId,
-    /// The one before.
-    void: Option<LogId>,
     why: ResetReason,
     closed: bool,
 }
@@ -85,7 +83,7 @@ struct History {
 impl<S: Source> Verified<S> {
     /// `id` is the history that the source shows now.
     pub fn new(source: Arc<S>, id: LogId, patience: Patience) -> Verified<S> {
-        let history = History { id, void: None, why: ResetReason::Recreated, closed: false };
+        let history = History { id, why: ResetReason::Recreated, closed: false };
         let shared = Shared {
             source,
             patience,
@@ -127,7 +125,7 @@ impl<S: Source> Shared<S> {
         if self.history().id != void {
             return Ok(());
         }
-        let id = within(self.source.rename(void, why)).await?;
+        let id = self.fresh(void, why).await?;
         self.follow(void, id, why);
         Ok(())
     }
@@ -137,7 +135,8 @@ impl<S: Source> Shared<S> {
         self.history.send_if_modified(|history| {
             let first = history.id == void && id != void;
             if first {
-                *history = History { id, void: Some(void), why, ..*history };
+                self.name.end(void);
+                *history = History { id, why, ..*history };
             }
             first
         });

@@ -3,7 +3,7 @@
 
 use crate::kit::{Other, open, open_with, options, own, server};
 use anabranch_gateway::log::conformance::{Follower, append, record_of};
-use anabranch_gateway::log::redis::Options;
+use anabranch_gateway::log::redis::{Options, die_before_naming};
 use anabranch_gateway::log::verified::Patience;
 use anabranch_gateway::log::{Log, ResetReason, Start, TailEvent};
 use futures_util::StreamExt;
@@ -99,6 +99,54 @@ async fn a_deletion_that_nobody_saw_is_another_history() {
     let log = open(&options).await;
     assert_ne!(log.id(), before);
     assert_eq!(open(&options).await.id(), log.id(), "and all nodes agree on it");
+}
+
+/// The same, and the first node that comes afterwards dies when it has made the stream anew and not yet renamed the log.
+#[tokio::test]
+async fn a_deletion_that_only_a_dead_node_saw_is_another_history() {
+    let Some(server) = server() else { return };
+    let options = Options { partitions: 2, ..options(&server) };
+    let before = open(&options).await.id();
+    assert_eq!(open(&options).await.id(), before, "nothing has happened");
+    let other = Other::connect(server.port()).await;
+    for partition in [1, 0] {
+        let named = open(&options).await.id();
+        other.run::<i64>(&["DEL", &format!("{}:{partition}", options.stream)]).await;
+        for _ in 0..2 {
+            die_before_naming(options.clone()).await.expect("made");
+        }
+        let log = open(&options).await;
+        assert_ne!(log.id(), named, "partition {partition} was deleted");
+        assert_eq!(open(&options).await.id(), log.id(), "once");
+        die_before_naming(options.clone()).await.expect("nothing to make");
+        assert_eq!(open(&options).await.id(), log.id(), "whoever dies and made nothing has changed nothing");
+    }
+}
+
+/// Two renamings, and a replica that has seen neither takes over: the first name is void all the same.
+#[tokio::test]
+async fn a_name_that_ended_long_ago_does_not_come_back() {
+    let Some((server, _folder)) = own(&[]) else { return };
+    let options = options(&server);
+    let (log, other) = (open(&options).await, Other::connect(server.port()).await);
+    let mut follower = Follower::start(&log, Start::Earliest);
+    let mut names = vec![log.id()];
+    for n in 1..3 {
+        append(&log, 0..10).await;
+        follower.until_records(10).await;
+        other.run::<i64>(&["DEL", &options.stream]).await;
+        follower.until(|follower| follower.resets.len() == n).await;
+        names.push(log.id());
+    }
+    append(&log, 0..10).await;
+    follower.until_records(10).await;
+    let beside = format!("{{{}}}:anabranch", options.stream);
+    let lost = names[0].to_string();
+    assert_eq!(other.run::<i64>(&["HSET", &beside, "id", &lost]).await, 0, "there was a name");
+    other.run::<i64>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
+    follower.until(|follower| follower.resets.len() == 3).await;
+    assert!(!names.contains(&log.id()), "the next name is a new one");
+    assert_eq!(other.run::<String>(&["HGET", &beside, "id"]).await, log.id().to_string());
 }
 
 /// Another stream is renamed to ours: the ids go on, the records are others.

@@ -1,7 +1,8 @@
 //! Opening: the streams are there, and all nodes call the log by one name.
 //!
 //! The name stands beside partition 0 and is given last, so whoever finds it finds every stream too. A stream that is
-//! missing although the log has a name was deleted while no gateway looked: another history.
+//! missing although the log has a name was deleted while no gateway looked: another history. Whoever makes it notes beside it
+//! which name is void, so that a node that dies before it gives another leaves that to the next.
 //!
 //! How many partitions there are is noted first, where nodes with any number look: with different numbers each would write
 //! where the other does not read.
@@ -37,7 +38,7 @@ pub async fn open(options: Options, patience: Patience) -> Result<Verified<Redis
 async fn name(shared: &Shared) -> RedisResult<LogId> {
     claim(shared).await?;
     let known = current(shared).await?;
-    let whole = make(shared).await?;
+    let whole = make(shared, known).await?;
     match known {
         Some(id) if whole => Ok(id),
         Some(void) => {
@@ -51,7 +52,7 @@ async fn name(shared: &Shared) -> RedisResult<LogId> {
 /// A new name after `void`; the same for all who ask.
 pub(super) async fn rename(shared: &Shared, void: LogId) -> RedisResult<LogId> {
     claim(shared).await?;
-    make(shared).await?;
+    make(shared, Some(void)).await?;
     give(shared, &void.to_string()).await
 }
 
@@ -89,11 +90,20 @@ pub(super) async fn current(shared: &Shared) -> RedisResult<Option<LogId>> {
     }
 }
 
-/// Makes what is missing of the streams; says whether nothing was.
-async fn make(shared: &Shared) -> RedisResult<bool> {
+/// What a node does that opens the log and dies before it names it.
+#[cfg(any(test, feature = "testing"))]
+pub async fn die_before_naming(options: Options) -> Result<(), OpenError> {
+    let shared = Shared::new(options);
+    let dying = async { make(&shared, current(&shared).await?).await };
+    dying.await.map(drop).map_err(|error| OpenError::from(&error))
+}
+
+/// Makes what is missing of the streams; says whether nothing was, nor had been since the log got its name.
+async fn make(shared: &Shared, known: Option<LogId>) -> RedisResult<bool> {
+    let known = known.map(|id| id.to_string()).unwrap_or_default();
     let mut whole = true;
     for (keys, link) in shared.keys.iter().zip(&shared.links).rev() {
-        whole &= link.ask(script::make(keys)).await? == Value::Int(1);
+        whole &= link.ask(script::make(keys, &known)).await? == Value::Int(1);
     }
     Ok(whole)
 }

@@ -37,7 +37,8 @@ end
 return {info['length'], info['entries-added'] or -1, info['last-generated-id'], first and first[1] or '',
   note[1] or '', note[2] or '', newest, found}";
 
-/// Makes a stream if there is none, and says whether it was there and was ours.
+/// Makes a stream if there is none, and says whether it was there and was ours. If it was not, what was known as the log's
+/// name is void, which is noted: whoever comes before the log has another name makes nothing and learns it all the same.
 const MAKE: &str = "\
 local there = redis.call('EXISTS', KEYS[1])
 local ours = redis.call('HGET', KEYS[2], 'made')
@@ -48,8 +49,11 @@ if there == 0 then
 else
   redis.call('XLEN', KEYS[1])
 end
-if not ours then redis.call('HSET', KEYS[2], 'made', '1') end
-return (there == 1 and ours) and 1 or 0";
+if there == 1 and ours then
+  return redis.call('HGET', KEYS[2], 'void') == ARGV[1] and 0 or 1
+end
+redis.call('HSET', KEYS[2], 'made', '1', 'void', ARGV[1])
+return 0";
 
 /// Notes how many partitions the log has, if nobody has; answers with what is noted. A log that was named before this was
 /// noted has one, if its name stands here.
@@ -139,9 +143,11 @@ pub(super) fn look(keys: &Keys, newest: bool, find: Option<EntryId>) -> Cmd {
     command
 }
 
-/// Asks that the stream be there; the answer is 1 if it was, and a gateway had seen it.
-pub(super) fn make(keys: &Keys) -> Cmd {
-    eval(MAKE, &[&keys.stream, &keys.beside])
+/// Asks that the stream be there; the answer is 1 if it was, and a gateway had seen it, under the log's name as it is `known`.
+pub(super) fn make(keys: &Keys, known: &str) -> Cmd {
+    let mut command = eval(MAKE, &[&keys.stream, &keys.beside]);
+    command.arg(known);
+    command
 }
 
 /// Asks how many partitions the log has, or says so.

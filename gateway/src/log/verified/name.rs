@@ -10,6 +10,7 @@ use crate::log::source::{Source, SourceError};
 use anabranch_protocol::cursor::LogId;
 use futures_util::FutureExt;
 use futures_util::future::{self, BoxFuture};
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -25,13 +26,21 @@ pub(super) const EVERY: Duration = Duration::from_secs(10);
 /// is busy, while deliveries go on.
 pub(super) const UNANSWERED: u32 = 3;
 
+/// How many names that have ended are remembered, the newest. A failover brings back one that a replica still had: it lags by
+/// seconds, in which nothing ends so often.
+const ENDED: usize = 64;
+
+/// So often a name is asked for in place of one that has ended. Whoever answers with ended ones alone gives none.
+const ATTEMPTS: usize = 3;
+
 /// Whoever waits for the answer brings it on, so a tail that is not polled holds up no other.
 type Answer = future::Shared<BoxFuture<'static, Result<Option<LogId>, SourceError>>>;
 
-/// The last question.
+/// The last question, and the names that this node has seen end.
 #[derive(Default)]
 pub(super) struct Name {
     last: Mutex<Option<Question>>,
+    ended: Mutex<VecDeque<LogId>>,
 }
 
 #[derive(Clone)]
@@ -45,6 +54,19 @@ struct Question {
 impl Name {
     fn lock(&self) -> MutexGuard<'_, Option<Question>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that the history of this name has ended.
+    pub(super) fn end(&self, void: LogId) {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        if ended.len() == ENDED {
+            ended.pop_front();
+        }
+        ended.push_back(void);
+    }
+
+    fn has_ended(&self, name: LogId) -> bool {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).contains(&name)
     }
 }
 
@@ -87,15 +109,26 @@ impl<S: Source> Shared<S> {
             Some(name) if name == under => Ok(()),
             // A failover has lost the new name, or a replica has not got it yet. What has ended does not come back: under its
             // old name, cursors of two histories would look alike.
-            Some(name) if Some(name) == history.void => {
-                let id = within(self.source.rename(name, ResetReason::Renamed)).await;
-                let id = id.map_err(Doubt::Void)?;
+            Some(name) if self.name.has_ended(name) => {
+                let id = self.fresh(name, ResetReason::Renamed).await.map_err(Doubt::Void)?;
                 self.follow(under, id, ResetReason::Renamed);
                 Ok(())
             }
             Some(_) => self.reset(under, ResetReason::Renamed).await.map_err(Doubt::Void),
             None => self.reset(under, ResetReason::Recreated).await.map_err(Doubt::Void),
         }
+    }
+
+    /// The broker's name for the history after `void`, one that this node has not seen end.
+    pub(super) async fn fresh(&self, mut void: LogId, why: ResetReason) -> Result<LogId, SourceError> {
+        for _ in 0..ATTEMPTS {
+            let id = within(self.source.rename(void, why)).await?;
+            if !self.name.has_ended(id) {
+                return Ok(id);
+            }
+            void = id;
+        }
+        Err(SourceError::Unreachable("the broker calls the history by names that have ended".into()))
     }
 
     /// Waits until the name is to be asked for again, and does so; of many tails that wait, one asks.

@@ -128,6 +128,36 @@ async fn a_name_that_has_ended_does_not_come_back() {
     assert_eq!(log.id(), log.beside().id());
 }
 
+/// Two renamings, and a replica that has seen neither: the oldest name is void as well, whether the node asks for the name
+/// or gives another.
+#[tokio::test(start_paused = true)]
+async fn a_name_that_ended_long_ago_does_not_come_back() {
+    for ends in [false, true] {
+        let log = MemoryLog::new(Options::default());
+        let lies = log.lies();
+        let mut follower = Follower::start(&*log, Start::Earliest);
+        let mut names = vec![log.id()];
+        for n in 1..4 {
+            append(&*log, 0..10).await;
+            follower.until_records(10).await;
+            lies.recreate(Vec::new());
+            follower.until(|follower| follower.resets.len() == n).await;
+            names.push(log.id());
+        }
+        append(&*log, 0..10).await;
+        follower.until_records(10).await;
+        lies.name(Some(names[0]));
+        if ends {
+            lies.recreate(Vec::new());
+        } else {
+            lies.disconnect();
+        }
+        follower.until(|follower| follower.resets.len() == 4).await;
+        assert!(!names.contains(&log.id()), "the next name is a new one");
+        assert_eq!(log.id(), log.beside().id());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_broker_that_does_not_tell_the_name_is_not_believed_for_ever() {
     let log = MemoryLog::new(Options::default());
