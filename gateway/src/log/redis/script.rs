@@ -119,7 +119,8 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
   for i = 1, #list, 2 do info[list[i]] = list[i + 1] end
   local ms, sequence = string.match(info['last-generated-id'], '^(%d+)-(%d+)$')
   local now = redis.call('TIME')
-  local stays = tonumber(ms) >= now[1] * 1000 + math.floor(now[2] / 1000)
+  -- The clock by which ids are given may stand a little behind this one.
+  local stays = tonumber(ms) + 1000 >= now[1] * 1000 + math.floor(now[2] / 1000)
   if stays and tonumber(sequence) >= tonumber(ARGV[2]) and tonumber(ms) < tonumber(ARGV[1]) then
     id = string.format('%.0f-*', tonumber(ms) + 1)
   end
