@@ -75,7 +75,10 @@ async fn between_good_records_it_is_passed_over() {
     assert!(next[0].offset > untold.offset);
     follower.until_records(6).await;
     undisturbed(&follower);
-    assert_eq!(stage.log.passed_over().quarantined, 2);
+    // An append in the same millisecond leaves an entry there, too.
+    let there = stage.other.run::<u64>(&["XLEN", &stage.options.stream]).await;
+    assert!(there >= 8);
+    assert_eq!(stage.log.passed_over().quarantined, there - 6);
     assert_eq!(everything(&stage.log, 0).await, follower.records);
     // One by one, and from each place there is.
     let mut after = Offset(0);
