@@ -5,7 +5,7 @@ use crate::kit::{Other, everything, open, options, own, server};
 use anabranch_gateway::log::conformance::{Follower, append, record};
 use anabranch_gateway::log::redis::{Options, RedisSource};
 use anabranch_gateway::log::verified::Verified;
-use anabranch_gateway::log::{Budget, GapReason, Log, ReadError, Start, TailEvent};
+use anabranch_gateway::log::{AppendError, Budget, GapReason, Log, ReadError, Start, TailEvent};
 use anabranch_protocol::cursor::{Offset, Position};
 
 const ALL: Budget = Budget { records: usize::MAX, bytes: usize::MAX };
@@ -49,6 +49,15 @@ impl Stage {
         self.other.run::<()>(&["EVAL", ADD, "1", &self.options.stream, &ms, &count]).await;
     }
 
+    /// Appends one by one: of several that are on their way together, those before the end of such a millisecond are refused.
+    async fn append_singly(&self, numbers: std::ops::Range<u64>) -> Vec<Position> {
+        let mut positions = Vec::new();
+        for n in numbers {
+            positions.push(self.log.append(record(n)).await.expect("confirmed"));
+        }
+        positions
+    }
+
     fn follow(&self, from: Start) -> Follower {
         Follower::start(&self.log, from)
     }
@@ -71,7 +80,7 @@ async fn between_good_records_it_is_passed_over() {
     let first = append(&stage.log, 0..3).await[2];
     let untold = stage.choose(ms(&first), 5_000_000).await;
     stage.choose(ms(&first), u64::MAX - 1).await;
-    let next = append(&stage.log, 3..6).await;
+    let next = stage.append_singly(3..6).await;
     assert!(next[0].offset > untold.offset);
     follower.until_records(6).await;
     undisturbed(&follower);
@@ -129,7 +138,7 @@ async fn at_the_start_nobody_misses_it() {
     let Some(stage) = Stage::set().await else { return };
     let first = append(&stage.log, 0..1).await[0];
     let untold = stage.choose(ms(&first), 5_000_000).await;
-    let [.., last] = append(&stage.log, 1..3).await[..] else { panic!("two records") };
+    let [.., last] = stage.append_singly(1..3).await[..] else { panic!("two records") };
     // Nobody notes what goes, so the first entry tells the bound.
     let id = format!("{}-{}", ms(&first), first.offset.0 & LARGEST);
     stage.other.run::<i64>(&["XDEL", &stage.options.stream, &id]).await;
@@ -236,6 +245,34 @@ async fn appends_step_out_of_a_millisecond_ahead() {
     let numbers = follower.records[..200].iter().map(|record| record.key);
     assert!(numbers.eq((0..200).map(|n| record(n).key)), "in the order of the appends");
     assert!(last.offset > bunch[198].offset);
+}
+
+/// The server's ids leave the millisecond while several appends are on their way. One that cannot be read and cannot be put
+/// before the next any more is refused, and that is true.
+#[tokio::test]
+async fn an_append_that_cannot_keep_its_place_is_refused() {
+    let Some(stage) = Stage::set().await else { return };
+    let mut follower = stage.follow(Start::Earliest);
+    let first = append(&stage.log, 0..1).await[0];
+    stage.choose(ms(&first) + 3_600_000, u64::MAX - 5).await;
+    let confirms: Vec<_> = (1..100).map(|n| stage.log.append(record(n))).collect();
+    let (mut stored, mut refused) = (vec![0], Vec::new());
+    for (n, confirm) in (1..).zip(confirms) {
+        match confirm.await {
+            Ok(_) => stored.push(n),
+            Err(AppendError::Blocked(why)) if why.contains("publish it again") => refused.push(n),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(refused.len() <= 5, "{refused:?}");
+    for n in &refused {
+        stage.log.append(record(*n)).await.expect("confirmed");
+    }
+    let numbers = [stored, refused].concat();
+    follower.until_records(numbers.len()).await;
+    undisturbed(&follower);
+    let keys = numbers.into_iter().map(|n| record(n).key);
+    assert!(follower.records.iter().map(|record| record.key).eq(keys), "each once, in order");
 }
 
 /// The last millisecond of all: there is none to step into.
