@@ -10,6 +10,11 @@
 //!   first caller starts it, it stays, and [`shared::stop`] ends it. Tests keep apart by names of their own (virtual
 //!   hosts, exchanges, queues, keys), and do nothing to it that others would notice.
 //!
+//! # Servers of another version
+//!
+//! The programs are those of the system, or those in the folders that `ANABRANCH_RABBITMQ_BIN` and `ANABRANCH_REDIS_BIN`
+//! name ([`installation`]).
+//!
 //! # Where a server cannot be had
 //!
 //! Every start returns [`Unavailable`], which says in one line what is missing and how to get it. A test passes it to
@@ -18,6 +23,7 @@
 //! file to the tests by `ANABRANCH_NOT_RUN`, where they write the line too, and counts those tests as not run instead of
 //! passed. A server that is installed and does not start is a failure everywhere.
 
+pub mod installation;
 mod ports;
 mod process;
 pub mod rabbitmq;

@@ -4,6 +4,7 @@ mod control;
 mod files;
 mod greeting;
 
+use crate::installation::{self, Installation};
 use crate::ports;
 use crate::process::{self, Process};
 use crate::server::Server;
@@ -116,6 +117,12 @@ impl RabbitMq {
         let ports = Ports { amqp, mqtt, epmd: port("epmd")?, distribution: port("distribution")? };
         let folder = folder.to_path_buf();
         Some(RabbitMq { folder, ports, foreign: None, server, epmd, detached: true })
+    }
+
+    /// It was started from the programs that the environment names now.
+    pub(crate) fn is_wanted(&self) -> bool {
+        let installation = State::read(&self.folder).and_then(|state| state.get::<String>("installation"));
+        installation.unwrap_or_default() == installation::name(Installation::RabbitMq)
     }
 
     /// For AMQP clients: the virtual host `/`.
@@ -253,6 +260,7 @@ impl RabbitMq {
         let state = state.set("epmd_process", self.epmd.to_text());
         let Ports { amqp, mqtt, epmd, distribution } = self.ports;
         let state = state.set("amqp", amqp).set("mqtt", mqtt).set("epmd", epmd);
+        let state = state.set("installation", installation::name(Installation::RabbitMq));
         let written = state.set("distribution", distribution).write(&self.folder);
         written.map_err(|error| Unavailable::failed(error.to_string()))
     }

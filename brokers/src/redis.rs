@@ -5,6 +5,7 @@ mod files;
 
 pub use cluster::RedisCluster;
 
+use crate::installation::{self, Installation};
 use crate::ports;
 use crate::process::{self, Process};
 use crate::rabbitmq::port_in;
@@ -93,6 +94,12 @@ impl Redis {
         Some(Redis { folder, port, tls, foreign: None, server: Server::attached(server), detached: true })
     }
 
+    /// It was started from the programs that the environment names now.
+    pub(crate) fn is_wanted(&self) -> bool {
+        let installation = State::read(&self.folder).and_then(|state| state.get::<String>("installation"));
+        installation.unwrap_or_default() == installation::name(Installation::Redis)
+    }
+
     /// For Redis clients.
     pub fn url(&self) -> String {
         let scheme = if self.tls { "rediss" } else { "redis" };
@@ -126,7 +133,7 @@ impl Redis {
 
     /// Runs `redis-cli`, and returns what it printed, without the last line break. An error reply is an error here.
     pub fn cli(&self, args: &[&str]) -> Result<String, Unavailable> {
-        let mut command = Command::new("redis-cli");
+        let mut command = Command::new(program("redis-cli")?);
         // -e: an error reply ends with a status that tells.
         command.args(["-e", "-u"]).arg(self.url());
         if self.tls {
@@ -173,11 +180,12 @@ impl Redis {
             return Err(Unavailable::failed("this server is somebody else's"));
         }
         self.kill()?;
-        let mut command = process::command("redis-server", self.detached);
+        let mut command = process::command(program("redis-server")?, self.detached);
         command.arg(self.folder.join("redis.conf")).current_dir(&self.folder);
         self.server.start(&mut command, &files::log(&self.folder))?;
         // At once: whoever looks next can end it if this process does not live to see it ready.
         let state = State::default().set("port", self.port).set("tls", self.tls);
+        let state = state.set("installation", installation::name(Installation::Redis));
         let written = state.set("server", self.server.to_text()).write(&self.folder);
         written.map_err(|error| Unavailable::failed(error.to_string()))?;
         self.wait_ready(START).map_err(|error| error.with_log(files::log(&self.folder)))
@@ -233,10 +241,15 @@ impl Drop for Redis {
 }
 
 fn installed() -> Result<(), Unavailable> {
-    let mut command = Command::new("redis-server");
+    let mut command = Command::new(program("redis-server")?);
     command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     match command.status() {
         Ok(_) => Ok(()),
         Err(_) => Err(Unavailable::Missing { program: "Redis", get: "sudo apt-get install redis-server" }),
     }
+}
+
+/// The path, or the name, of one of Redis' programs.
+fn program(name: &str) -> Result<PathBuf, Unavailable> {
+    Ok(installation::program(Installation::Redis, name)?.unwrap_or_else(|| name.into()))
 }

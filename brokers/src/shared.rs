@@ -17,7 +17,7 @@ pub fn rabbitmq() -> Result<RabbitMq, Unavailable> {
     }
     let _lock = lock("rabbitmq")?;
     if let Some(server) = RabbitMq::attach(&folder("rabbitmq")) {
-        if server.is_alive() && server.is_ready() {
+        if server.is_alive() && server.is_ready() && server.is_wanted() {
             return Ok(server);
         }
         server.stop()?;
@@ -32,7 +32,7 @@ pub fn redis() -> Result<Redis, Unavailable> {
     }
     let _lock = lock("redis")?;
     if let Some(server) = Redis::attach(&folder("redis")) {
-        if server.is_alive() && server.is_ready() {
+        if server.is_alive() && server.is_ready() && server.is_wanted() {
             return Ok(server);
         }
         server.stop()?;

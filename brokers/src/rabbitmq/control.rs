@@ -2,6 +2,7 @@
 
 use super::Ports;
 use super::files;
+use crate::installation::{self, Installation};
 use crate::process;
 use crate::server::Server;
 use crate::unavailable::Unavailable;
@@ -21,8 +22,16 @@ pub(super) fn installed() -> Result<(), Unavailable> {
 
 /// The path of one of RabbitMQ's programs.
 pub(super) fn program(name: &str) -> Result<PathBuf, Unavailable> {
+    if let Some(path) = installation::program(Installation::RabbitMq, name)? {
+        return Ok(path);
+    }
     let found = FOLDERS.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.is_file());
     found.ok_or(Unavailable::Missing { program: "RabbitMQ", get: "sudo apt-get install rabbitmq-server" })
+}
+
+/// The path, or the name, of one of Erlang's programs.
+fn erlang(name: &str) -> Result<PathBuf, Unavailable> {
+    Ok(installation::program(Installation::RabbitMq, name)?.unwrap_or_else(|| name.into()))
 }
 
 /// Points a program at this server, and keeps it from the system's.
@@ -62,13 +71,13 @@ pub(super) fn start_epmd(
     ports: Ports,
     detached: bool,
 ) -> Result<(), Unavailable> {
-    let mut command = process::command("epmd", detached);
+    let mut command = process::command(erlang("epmd")?, detached);
     command.args(["-address", "127.0.0.1", "-port"]).arg(ports.epmd.to_string());
     epmd.start(&mut command, &files::output(folder))
 }
 
 pub(super) fn eval(folder: &Path, ports: Ports, expressions: &str) -> Result<String, Unavailable> {
-    let mut command = Command::new("erl_call");
+    let mut command = Command::new(erlang("erl_call")?);
     environment(&mut command, folder, ports);
     command.args(["-r", "-n", NODE, "-timeout", "30", "-fetch_stdout", "-no_result_term", "-e"]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

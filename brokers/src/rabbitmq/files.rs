@@ -28,6 +28,7 @@ pub(super) fn prepare(options: &RabbitMqOptions, ports: Ports) -> std::io::Resul
     Ok(folder)
 }
 
+/// Anonymous devices are the user guest by themselves, in every version; the option that says so has had two names.
 fn config(options: &RabbitMqOptions, ports: Ports) -> String {
     let Ports { amqp, mqtt, .. } = ports;
     let more: String = options.config.iter().map(|line| format!("{line}\n")).collect();
@@ -38,8 +39,6 @@ fn config(options: &RabbitMqOptions, ports: Ports) -> String {
          mqtt.exchange = iotsphere\n\
          mqtt.vhost = /\n\
          mqtt.allow_anonymous = true\n\
-         mqtt.default_user = guest\n\
-         mqtt.default_pass = guest\n\
          disk_free_limit.absolute = 50MB\n\
          vm_memory_high_watermark.relative = 0.6\n\
          log.file = rabbit.log\n\

@@ -46,7 +46,7 @@ impl RedisCluster {
     }
 
     fn join(&self) -> Result<(), Unavailable> {
-        let mut command = Command::new("redis-cli");
+        let mut command = Command::new(super::program("redis-cli")?);
         command.args(["--cluster", "create"]);
         command.args(self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port())));
         let output = command.args(["--cluster-replicas", "0", "--cluster-yes"]).stdin(Stdio::null()).output();

@@ -11,7 +11,7 @@ const PREFIX: &str = "ANABRANCH_";
 
 /// Variables that are no settings: of the log lines, of the other commands and of this name's other programs, which run in
 /// the same shells.
-const OTHERS: [&str; 13] = [
+const OTHERS: [&str; 15] = [
     "ANABRANCH_LOG_LEVEL",
     "ANABRANCH_LOG_FORMAT",
     "ANABRANCH_URL",
@@ -24,7 +24,9 @@ const OTHERS: [&str; 13] = [
     "ANABRANCH_MQTT_PORT",
     "ANABRANCH_NOT_RUN",
     "ANABRANCH_RABBITMQ",
+    "ANABRANCH_RABBITMQ_BIN",
     "ANABRANCH_REDIS",
+    "ANABRANCH_REDIS_BIN",
 ];
 
 /// The settings of all sources. A section asks for its keys, and thereby says which keys there are.

@@ -3,6 +3,7 @@
 
 use crate::progress::Log;
 use crate::{tool, workspace};
+use anabranch_brokers::installation::{self, Installation};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -37,11 +38,13 @@ pub fn chromium(log: &Log) -> Result<()> {
 
 /// RabbitMQ, Redis and an MQTT client. Where they cannot be installed, the tests that need them say so.
 pub fn brokers(log: &Log) {
-    let rabbitmq = Path::new("/usr/lib/rabbitmq/bin/rabbitmq-server").exists()
+    let elsewhere = |which| installation::folder(which).is_some();
+    let rabbitmq = elsewhere(Installation::RabbitMq)
+        || Path::new("/usr/lib/rabbitmq/bin/rabbitmq-server").exists()
         || Path::new("/opt/rabbitmq/sbin/rabbitmq-server").exists();
     let wanted = [
         (rabbitmq, "rabbitmq-server"),
-        (on_path("redis-server").is_some(), "redis-server"),
+        (elsewhere(Installation::Redis) || on_path("redis-server").is_some(), "redis-server"),
         (on_path("mosquitto_pub").is_some(), "mosquitto-clients"),
     ];
     let missing: Vec<&str> = wanted.iter().filter(|(there, _)| !there).map(|(_, package)| *package).collect();
