@@ -24,6 +24,8 @@ if [ ! -e "$root/usr/sbin/policy-rc.d" ]; then
     printf '#!/bin/sh\nexit 101\n' > "$root/usr/sbin/policy-rc.d"
     chmod 755 "$root/usr/sbin/policy-rc.d"
 fi
+# RabbitMQ asks for localhost by name.
+cp /etc/hosts "$root/etc/hosts"
 for shared in /proc /tmp "$workspace"; do
     mkdir -p "$root$shared"
     mountpoint -q "$root$shared" || mount --bind "$shared" "$root$shared"

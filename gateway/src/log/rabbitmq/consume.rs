@@ -8,8 +8,8 @@ use super::topology;
 use crate::log::Health;
 use crate::log::source::{Consumption, Delivery, Pace, SourceError, SourceEvent};
 use anabranch_protocol::cursor::{Offset, Partition};
-use futures_util::future::FutureExt;
-use futures_util::stream::{StreamExt, unfold};
+use futures_util::future::{FutureExt, ready};
+use futures_util::stream::{StreamExt, once, unfold};
 use lapin::message::Delivery as Raw;
 use lapin::options::BasicAckOptions;
 use lapin::{Acker, Connection};
@@ -25,6 +25,10 @@ const BYTES: usize = 256 * 1024;
 /// The longest that a record stays without acknowledgement once it was handed on. The broker goes silent, without an
 /// error, towards a consumer that acknowledges nothing.
 const ACKNOWLEDGE: Duration = Duration::from_millis(100);
+
+/// How often a consumer is attached that dies before the broker's word comes that it is: whether it comes is a race with the
+/// record that kills. A broker that is ill for a moment does the same, and no record is given up for that.
+const ATTEMPTS: usize = 3;
 
 struct Consumer {
     shared: Arc<Shared>,
@@ -48,19 +52,23 @@ pub(super) async fn start(
     from: Offset,
     pace: Pace,
 ) -> Result<Consumption, SourceError> {
-    let consumer = match open(&shared, partition, from, pace).await {
-        Err(Fault::Gone) => {
-            shared.sight(partition).forget();
-            topology::establish(&shared).await?;
-            open(&shared, partition, from, pace).await
+    let mut consumer = open(&shared, partition, from, pace).await;
+    for _ in 1..ATTEMPTS {
+        match consumer {
+            Err(Fault::Gone) => {
+                shared.sight(partition).forget();
+                topology::establish(&shared).await?;
+            }
+            Err(Fault::Killed(_)) => {}
+            _ => break,
         }
-        other => other,
+        consumer = open(&shared, partition, from, pace).await;
+    }
+    let consumer = match consumer {
+        // As if it had begun and been killed then.
+        Err(Fault::Killed(text)) => return Ok(once(ready(Err(SourceError::Killed(text)))).boxed()),
+        consumer => consumer?,
     };
-    // Killed before it began: that is no record's fault.
-    let consumer = consumer.map_err(|fault| match fault {
-        Fault::Killed(text) => SourceError::Unreachable(text),
-        other => SourceError::from(other),
-    })?;
     let next = |mut consumer: Consumer| async move { consumer.next().await.map(|event| (event, consumer)) };
     Ok(unfold(consumer, next).boxed())
 }

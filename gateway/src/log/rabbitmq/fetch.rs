@@ -74,10 +74,13 @@ async fn attempt(
     };
     let stream = shared.stream(partition);
     let attached = attach(lane.connection(), stream, Place::At(theirs(from)), prefetch).await;
-    let mut attached = attached.map_err(|fault| match fault {
-        Fault::Killed(text) => SourceError::Unreachable(text),
-        other => SourceError::from(other),
-    })?;
+    let mut attached = match attached {
+        Err(Fault::Killed(_)) => {
+            page.fetched.killed = true;
+            return Ok(page.fetched);
+        }
+        attached => attached?,
+    };
     let mut reading = Reading::new(shared.clone(), partition, Purpose::Replay);
     let mut unacknowledged = 0;
     let mut silences = 0;

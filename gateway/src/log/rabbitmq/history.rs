@@ -69,8 +69,8 @@ async fn look(shared: &Shared, patience: Duration) -> Result<Option<Chain>, Faul
     let queue = shared.options.history();
     let lane = shared.questions.take().await?;
     let newest = stream::newest(lane.connection(), &queue, patience).await?;
-    let Some(newest) = newest.last() else { return Ok(None) };
-    let last = stream::offset(newest)?;
+    let Some(newest) = newest else { return Ok(None) };
+    let last = stream::offset(&newest)?;
     lane.give_back();
     if let Some(known) = &*shared.history.last.lock().await
         && (known.offset, &known.body) == (last, &newest.data)

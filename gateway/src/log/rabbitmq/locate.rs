@@ -30,12 +30,14 @@ pub(super) async fn locate(
     for earlier in EARLIER {
         let lane = shared.lanes.take().await?;
         let place = Place::Time(seconds.saturating_sub(earlier));
-        let mut attached = attach(lane.connection(), shared.stream(partition), place, 1).await?;
-        match attached.next(PATIENCE).await {
+        let first = async {
+            let mut attached = attach(lane.connection(), shared.stream(partition), place, 1).await?;
+            attached.next(PATIENCE).await
+        };
+        match first.await {
             // A publisher's own word for a time does not count here, however old: only the broker's does.
             Ok(Some(first)) => {
                 let first = ours(stream::offset(&first)?).max(Offset(1));
-                drop(attached);
                 lane.give_back();
                 return Ok(Offset(first.0 - 1).min(newest));
             }

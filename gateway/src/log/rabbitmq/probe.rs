@@ -151,10 +151,10 @@ async fn latest(shared: &Arc<Shared>, partition: Partition) -> Result<Newest, So
             // It cannot be read; but there is an end behind it as soon as something else is the end.
             Err(Fault::Killed(_)) => drop(lane),
             Err(fault) => return Err(fault.into()),
-            Ok(chunk) if chunk.is_empty() => drop(lane),
-            Ok(chunk) => {
+            Ok(None) => drop(lane),
+            Ok(Some(newest)) => {
                 lane.give_back();
-                return Ok(judge(shared, partition, chunk)?);
+                return Ok(judge(shared, partition, newest)?);
             }
         }
         blank::append(shared, partition).await?;
@@ -162,17 +162,14 @@ async fn latest(shared: &Arc<Shared>, partition: Partition) -> Result<Newest, So
     Err(silent(shared, partition))
 }
 
-/// The end of the newest chunk. A quarantined record there has a place too, only without a fingerprint.
+/// What the newest entry is. A quarantined record has a place too, only without a fingerprint.
 fn judge(
     shared: &Arc<Shared>,
     partition: Partition,
-    mut chunk: Vec<lapin::message::Delivery>,
+    newest: lapin::message::Delivery,
 ) -> Result<Newest, Fault> {
-    let Some(last) = chunk.pop() else {
-        return Err(Fault::Unreachable("the broker delivered nothing".to_owned()));
-    };
-    let offset = ours(stream::offset(&last)?);
-    let position = match Reading::new(shared.clone(), partition, Purpose::Probe).take(last)?.last() {
+    let offset = ours(stream::offset(&newest)?);
+    let position = match Reading::new(shared.clone(), partition, Purpose::Probe).take(newest)?.last() {
         None => None,
         Some(Delivery::Record(record)) => Some(record.position),
         Some(Delivery::Blank(offset)) => Some(Position { partition, offset, fingerprint: None }),

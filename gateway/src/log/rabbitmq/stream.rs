@@ -4,7 +4,7 @@ use super::fault::Fault;
 use futures_util::future::FutureExt;
 use futures_util::stream::StreamExt;
 use lapin::message::Delivery;
-use lapin::options::{BasicConsumeOptions, BasicQosOptions};
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, Consumer};
 use std::time::Duration;
@@ -41,15 +41,24 @@ pub(super) struct Attached {
     prefetch: u16,
 }
 
-/// Attaches a consumer to a stream.
+/// Attaches a consumer to a stream. [`Fault::Killed`] if it died of a record at once: the broker's word that it is attached
+/// may be lost with the connection.
 pub(super) async fn attach(
     connection: &Connection,
     stream: &str,
     place: Place,
     prefetch: u16,
 ) -> Result<Attached, Fault> {
-    let channel = connection.create_channel().await?;
-    channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
+    let prepared = async {
+        let channel = connection.create_channel().await?;
+        channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
+        Ok(channel)
+    };
+    // Killed by whatever it was used for before.
+    let channel = prepared.await.map_err(|error: lapin::Error| match Fault::from(error) {
+        Fault::Killed(text) => Fault::Unreachable(text),
+        other => other,
+    })?;
     let mut arguments = FieldTable::default();
     arguments.insert("x-stream-offset".into(), place.value());
     let consume = channel.basic_consume(stream.into(), "".into(), BasicConsumeOptions::default(), arguments);
@@ -58,17 +67,18 @@ pub(super) async fn attach(
 }
 
 impl Attached {
-    /// What has arrived when everything that the broker has sent so far has.
+    /// The last of what has arrived when everything that the broker has sent so far has, and how many they were.
     ///
-    /// A channel of the broker reads a whole chunk in one step and answers methods in between, so the answer to any
-    /// method stands behind the last record of a chunk of which the first record was seen.
-    pub(super) async fn rest(&mut self) -> Result<Vec<Delivery>, Fault> {
+    /// A channel of the broker sends all that it has and may in one step, and answers methods in between, so the answer to
+    /// any method stands behind the last record that could be read when the first was sent.
+    async fn rest(&mut self) -> Result<(Option<Delivery>, usize), Fault> {
         self.channel.basic_qos(self.prefetch, BasicQosOptions::default()).await?;
-        let mut rest = Vec::new();
+        let (mut last, mut count) = (None, 0);
         while let Some(next) = self.consumer.next().now_or_never() {
-            rest.push(next.ok_or(Fault::Gone)??);
+            last = Some(next.ok_or(Fault::Gone)??);
+            count += 1;
         }
-        Ok(rest)
+        Ok((last, count))
     }
 
     /// The next record, if one comes in time.
@@ -81,17 +91,28 @@ impl Attached {
     }
 }
 
-/// The newest chunk, as far as it had been written when this was called, and perhaps more. Empty if nothing came in time.
+/// The newest record, as far as it had been written when this was called, or a newer one. `None` if nothing came in time.
+///
+/// The newest chunk is read from its beginning. 3.10 sends a chunk as a whole whatever the prefetch; 4.0 and later stop in the
+/// midst of it, so the prefetch is the greatest there is, and what exhausts it all the same is acknowledged.
 pub(super) async fn newest(
     connection: &Connection,
     stream: &str,
     patience: Duration,
-) -> Result<Vec<Delivery>, Fault> {
-    let mut attached = attach(connection, stream, Place::Last, 1).await?;
-    let Some(first) = attached.next(patience).await? else { return Ok(Vec::new()) };
-    let mut chunk = vec![first];
-    chunk.extend(attached.rest().await?);
-    Ok(chunk)
+) -> Result<Option<Delivery>, Fault> {
+    let mut attached = attach(connection, stream, Place::Last, u16::MAX).await?;
+    let Some(mut newest) = attached.next(patience).await? else { return Ok(None) };
+    let mut unacknowledged = 1;
+    loop {
+        let (last, count) = attached.rest().await?;
+        newest = last.unwrap_or(newest);
+        unacknowledged += count;
+        if unacknowledged < usize::from(u16::MAX) {
+            return Ok(Some(newest));
+        }
+        newest.acker.ack(BasicAckOptions { multiple: true }).await?;
+        unacknowledged = 0;
+    }
 }
 
 /// The broker's offset of a delivery.
