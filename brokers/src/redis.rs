@@ -46,7 +46,8 @@ impl RedisOptions {
     }
 }
 
-/// A Redis on 127.0.0.1 that keeps what it is told in an append-only file, synced every second.
+/// A Redis on 127.0.0.1 that keeps what it is told in an append-only file, written before each answer: a kill
+/// loses nothing.
 ///
 /// One that was started here ends when this is dropped; one that [`crate::shared`] found goes on.
 #[derive(Debug)]

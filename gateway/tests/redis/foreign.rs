@@ -161,7 +161,9 @@ async fn an_id_beyond_all_offsets_stops_what_follows_and_nothing_else() {
     for (id, _) in &entries {
         other.run::<i64>(&["XDEL", &options.stream, id]).await;
     }
-    other.run::<String>(&["XSETID", &options.stream, &left]).await;
+    let count = other.run::<u64>(&["XLEN", &options.stream]).await.to_string();
+    let words = ["XSETID", &options.stream, &left, "ENTRIESADDED", &count, "MAXDELETEDID", &left];
+    other.run::<String>(&words).await;
     follower.until(|follower| follower.health.last() == Some(&Health::Connected)).await;
     append(&log, 20..21).await;
     append(&node2, 21..22).await;

@@ -60,7 +60,9 @@ fn code(error: &RedisError) -> &str {
         Some("ERR") if error.to_string().contains("refused to switch database") => "SELECT",
         Some("ERR") => {
             let detail = error.detail().unwrap_or_default();
-            if detail.contains("Script killed") || detail.contains("can't run this command") {
+            // The words of Redis 7, and of Redis 8 and Valkey 8.
+            let forbidden = ["Script killed", "can't run this command", "ACL failure in script"];
+            if forbidden.into_iter().any(|words| detail.contains(words)) {
                 return "NOPERM";
             }
             INSIDE.into_iter().find(|code| detail.starts_with(code)).unwrap_or("ERR")
