@@ -54,8 +54,8 @@ impl Shared {
         format!(
             "the stream {stream} has an entry {first}, beyond what an offset can tell (4398046511103-4194303): somebody \
              chose that id, and nothing behind it can be delivered. Delete it and what follows (XRANGE {stream} {first} + \
-             lists them, XDEL), then XSETID {stream} LAST ENTRIESADDED COUNT MAXDELETEDID LAST, with the id of the last \
-             entry that is left and XLEN's count"
+             lists them, XDEL), then give the id of the last entry that is left to XSETID {stream}; where the server \
+             refuses that, see the documentation of Redis as the log"
         )
     }
 
