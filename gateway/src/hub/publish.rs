@@ -17,7 +17,10 @@ use anabranch_protocol::cursor::{Partition, Position};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
+use tokio::runtime::Handle;
 use witness::{Question, Stands, Witness};
 
 /// How many recent messages are remembered. At 2,000 messages/s, about a minute; about 10 MB.
@@ -98,13 +101,11 @@ impl Publisher {
                 .boxed()
                 .shared();
                 window.known.insert(key, Known::Appending(appending.clone()));
-                // A publisher that hangs up drops its future, and the window must hear of the end all the same.
-                drop(tokio::spawn(appending.clone()));
                 (appending, false)
             }
         };
         drop(window);
-        appending.map(move |result| result.map(|position| (position, duplicate))).boxed()
+        Awaited(Some(appending)).map(move |result| result.map(|position| (position, duplicate))).boxed()
     }
 
     /// An append that began in this epoch has ended.
@@ -160,6 +161,31 @@ impl Publisher {
 
     fn lock(&self) -> MutexGuard<'_, Window> {
         self.window.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// An append, seen from one of the publishers that wait for it. One that hangs up leaves the append to the runtime, because
+/// the window must hear of its end all the same. Handing every append over cost 0.3 µs of each message.
+struct Awaited(Option<Appending>);
+
+impl Future for Awaited {
+    type Output = Result<Position, AppendError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(appending) = &mut self.0 else { return Poll::Pending };
+        let result = std::task::ready!(appending.poll_unpin(cx));
+        self.0 = None;
+        Poll::Ready(result)
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        if let Some(appending) = self.0.take()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            drop(runtime.spawn(appending));
+        }
     }
 }
 
