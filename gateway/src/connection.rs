@@ -108,7 +108,7 @@ impl Connection {
                 Some(first) => ring.cursor_before(first),
                 None => ring.head().clone(),
             },
-            Delivery::Behind(behind) => behind.cursor(),
+            Delivery::Behind(behind) => behind.cursor(ring),
         }
     }
 
@@ -132,11 +132,11 @@ impl Connection {
         }
     }
 
-    /// The first sequence of the ring that it still needs, if it is live.
+    /// The first sequence of the ring that it still needs.
     pub fn needs(&self) -> Option<Sequence> {
         match &self.delivery {
             Delivery::Live(due) => due.first(),
-            Delivery::Behind(_) => None,
+            Delivery::Behind(behind) => behind.needs(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! How a connection reads that is not at the head: catching up, resuming and being slow are the same thing.
 //!
-//! It holds a cursor and at most one block (a page of the log, or a piece of the ring), never a queue.
+//! It holds a cursor and at most one page (a block of the log, or ranges of the ring), never a queue.
 
 use super::due::Due;
 use super::subscriptions::Subscriptions;
@@ -8,6 +8,10 @@ use crate::hub::block::{Block, Kind};
 use crate::hub::ring::{Lookup, Ring, Sequence};
 use anabranch_protocol::cursor::{Cursor, Position};
 use std::sync::Arc;
+
+/// Frames of the ring looked at for one page, at most: half a millisecond with a few filters.
+/// Few in tests, so that their races meet its end.
+const LOOKED_AT: u64 = if cfg!(test) { 16 } else { 4096 };
 
 /// A connection's reading place.
 pub struct Behind {
@@ -28,13 +32,18 @@ enum Source {
     Reading(Position),
 }
 
+/// What is to be sent before the cursor moves on.
 struct Page {
-    block: Arc<Block>,
-    /// Frames to be sent, by their index in the block.
     due: Due,
-    /// Where the connection stands after this page.
-    end: Cursor,
-    then: Source,
+    of: Of,
+}
+
+/// What a page's ranges count, and where the connection stands after it.
+enum Of {
+    /// Sequences of the ring, across its blocks, which are small where little is published at a time.
+    Ring { end: Sequence },
+    /// Frames of a block that was read from the log.
+    Log { block: Arc<Block>, end: Cursor },
 }
 
 /// What a connection behind is to do next.
@@ -46,6 +55,8 @@ pub enum Next {
     Read(Position),
     /// Wait for the read.
     Wait,
+    /// Go on in another turn: nothing was wanted of much that was looked at.
+    Rest,
     /// It stands at the head: live.
     Join,
 }
@@ -58,45 +69,51 @@ impl Behind {
     }
 
     /// Where the connection stands. What is due of the page is not included.
-    pub fn cursor(&self) -> Cursor {
+    pub fn cursor(&self, ring: &Ring) -> Cursor {
+        let mut cursor = self.cursor.clone();
         match &self.page {
-            None => self.cursor.clone(),
-            Some(page) => {
-                let mut cursor = self.cursor.clone();
-                if let Some(next) = page.due.first() {
-                    cursor.advance_to(&page.block.cursor_before(next as usize));
-                }
-                cursor
+            None => {}
+            Some(Page { due, of: Of::Ring { end } }) => {
+                cursor.advance_to(&ring.cursor_before(due.first().unwrap_or(*end)));
             }
+            Some(Page { due, of: Of::Log { block, end } }) => match due.first() {
+                Some(next) => cursor.advance_to(&block.cursor_before(next as usize)),
+                None => cursor.advance_to(end),
+            },
+        }
+        cursor
+    }
+
+    /// The first sequence of the ring that the page still needs.
+    pub fn needs(&self) -> Option<Sequence> {
+        match &self.page {
+            Some(Page { due, of: Of::Ring { end } }) => Some(due.first().unwrap_or(*end)),
+            _ => None,
         }
     }
 
     /// Goes on as far as it can without a write or a read.
     pub fn next(&mut self, ring: &Ring, wanted: &Subscriptions) -> Next {
         loop {
-            if let Some(page) = &self.page {
-                if !page.due.is_empty() {
-                    return Next::Write;
-                }
-                if let Some(page) = self.page.take() {
-                    self.cursor.advance_to(&page.end);
-                    self.source = page.then;
-                }
+            if self.page.as_ref().is_some_and(|page| !page.due.is_empty()) {
+                return Next::Write;
             }
+            self.turn_page(ring);
             match self.source {
                 Source::Reading(_) => return Next::Wait,
-                Source::Ring(at) if at >= ring.next() => {
-                    return Next::Join;
-                }
-                Source::Ring(at) => match ring.block(at) {
-                    Some((block, first)) => {
-                        let after = first + block.len() as u64;
-                        let end = block.cursor_before(block.len());
-                        self.take(Arc::clone(block), (at - first) as usize, end, Source::Ring(after), wanted);
+                Source::Ring(at) if at >= ring.next() => return Next::Join,
+                Source::Ring(at) if at >= ring.oldest() => {
+                    if !self.take_from_ring(at, ring, wanted) {
+                        self.turn_page(ring);
+                        return if self.source == Source::Ring(ring.next()) {
+                            Next::Join
+                        } else {
+                            Next::Rest
+                        };
                     }
-                    // Evicted since: back to the log.
-                    None => self.source = Source::Log,
-                },
+                }
+                // Evicted since: back to the log.
+                Source::Ring(_) => self.source = Source::Log,
                 Source::Log => match source_of(&self.cursor, ring) {
                     Source::Log => {
                         let after = self.first_short_of(ring);
@@ -106,6 +123,18 @@ impl Behind {
                     found => self.source = found,
                 },
             }
+        }
+    }
+
+    /// The page was written: goes on behind it.
+    fn turn_page(&mut self, ring: &Ring) {
+        match self.page.take().map(|page| page.of) {
+            None => {}
+            Some(Of::Ring { end }) => {
+                self.cursor.advance_to(&ring.cursor_before(end));
+                self.source = Source::Ring(end);
+            }
+            Some(Of::Log { end, .. }) => self.cursor.advance_to(&end),
         }
     }
 
@@ -123,9 +152,20 @@ impl Behind {
 
     /// A page of the log has come: frames of one partition, and how far they cover it.
     pub fn page(&mut self, block: Arc<Block>, covered: Position, wanted: &Subscriptions) {
+        let mut due = Due::default();
         let mut end = self.cursor.clone();
         end.advance(covered);
-        self.take(block, 0, end, Source::Log, wanted);
+        for frame in 0..block.len() {
+            let at = frame as u64;
+            if self.wants(&block, frame, wanted) && !due.extend(at, at + 1) {
+                // Too many pieces for one page: the rest of the block is read again.
+                end = self.cursor.clone();
+                end.advance_to(&block.cursor_before(frame));
+                break;
+            }
+        }
+        self.page = Some(Page { due, of: Of::Log { block, end } });
+        self.source = Source::Log;
     }
 
     /// The read has told of a loss instead: go on behind it. The client was told.
@@ -144,35 +184,39 @@ impl Behind {
         self.source == Source::Reading(after)
     }
 
-    fn take(&mut self, block: Arc<Block>, from: usize, end: Cursor, then: Source, wanted: &Subscriptions) {
+    /// Makes a page of what the ring holds from a sequence on. Says whether anything of it is wanted.
+    fn take_from_ring(&mut self, from: Sequence, ring: &Ring, wanted: &Subscriptions) -> bool {
         let mut due = Due::default();
-        let mut end = end;
-        let mut then = then;
-        for frame in from..block.len() {
-            let position = block.position(frame);
-            if self.cursor.includes(position) {
-                continue;
-            }
-            if block.kind() == Kind::Messages && !wanted.want(block.topic(frame), position) {
-                continue;
-            }
-            if !due.extend(frame as u64, frame as u64 + 1) {
-                // Too many pieces for one page: the rest of the block is the next one.
-                end = self.cursor.clone();
-                end.advance_to(&block.cursor_before(frame));
-                if let Source::Ring(after) = then {
-                    then = Source::Ring(after - (block.len() - frame) as u64);
+        let mut end = from;
+        'page: for (block, first) in ring.blocks_from(from) {
+            let skipped = from.saturating_sub(first) as usize;
+            for frame in skipped..block.len() {
+                let at = first + frame as u64;
+                let full =
+                    at - from >= LOOKED_AT || (self.wants(block, frame, wanted) && !due.extend(at, at + 1));
+                if full {
+                    break 'page;
                 }
-                break;
+                end = at + 1;
             }
         }
-        self.page = Some(Page { block, due, end, then });
+        let any = !due.is_empty();
+        self.page = Some(Page { due, of: Of::Ring { end } });
+        any
     }
 
-    /// The frames to be written, in order: the block and ranges of its frames.
-    pub fn due(&self) -> Option<(&Arc<Block>, impl Iterator<Item = (usize, usize)>)> {
-        let page = self.page.as_ref()?;
-        Some((&page.block, page.due.ranges().map(|(from, to)| (from as usize, to as usize))))
+    fn wants(&self, block: &Block, frame: usize, wanted: &Subscriptions) -> bool {
+        let position = block.position(frame);
+        !self.cursor.includes(position)
+            && (block.kind() != Kind::Messages || wanted.want(block.topic(frame), position))
+    }
+
+    /// The ranges to be written: of the ring, or of the block that comes with them.
+    pub fn due(&self) -> Option<(&Due, Option<&Block>)> {
+        self.page.as_ref().map(|page| match &page.of {
+            Of::Ring { .. } => (&page.due, None),
+            Of::Log { block, .. } => (&page.due, Some(&**block)),
+        })
     }
 
     /// So many frames of the page were written.

@@ -120,26 +120,24 @@ impl Connection {
 impl Delivery {
     /// Hands out what is due as pieces of blocks, in order, until the visitor has enough.
     fn pieces<'r>(&'r self, ring: &'r Ring, mut visit: impl FnMut(Piece<'r>) -> bool) {
-        match self {
-            Delivery::Live(due) => {
-                for (mut from, to) in due.ranges() {
-                    while from < to {
-                        let Some(piece) = ring.piece(from, to) else { return };
-                        if !visit(piece) {
-                            return;
-                        }
-                        from += piece.frames() as u64;
-                    }
+        let (due, block) = match self {
+            Delivery::Live(due) => (due, None),
+            Delivery::Behind(behind) => match behind.due() {
+                Some(due) => due,
+                None => return,
+            },
+        };
+        for (mut from, to) in due.ranges() {
+            while from < to {
+                let piece = match block {
+                    Some(block) => Some(block.piece(from as usize, to as usize)),
+                    None => ring.piece(from, to),
+                };
+                let Some(piece) = piece else { return };
+                if !visit(piece) {
+                    return;
                 }
-            }
-            Delivery::Behind(behind) => {
-                if let Some((block, ranges)) = behind.due() {
-                    for (from, to) in ranges {
-                        if !visit(block.piece(from, to)) {
-                            return;
-                        }
-                    }
-                }
+                from += piece.frames() as u64;
             }
         }
     }

@@ -131,6 +131,12 @@ impl Ring {
         (sequence < slot.first + slot.block.len() as u64).then_some((&slot.block, slot.first))
     }
 
+    /// The blocks from the one that holds a sequence on, each with its first sequence. None if that was evicted.
+    pub fn blocks_from(&self, from: Sequence) -> impl Iterator<Item = (&Arc<Block>, Sequence)> {
+        let at = self.blocks.partition_point(|slot| slot.first <= from).checked_sub(1);
+        self.blocks.range(at.unwrap_or(self.blocks.len())..).map(|slot| (&slot.block, slot.first))
+    }
+
     /// Frames from `from` on that lie side by side, up to `to` at most: the first piece of what is to be written.
     pub fn piece(&self, from: Sequence, to: Sequence) -> Option<Piece<'_>> {
         if let Some(piece) = self.recent.piece(from, to) {
