@@ -97,6 +97,26 @@ impl Client {
         }
     }
 
+    /// Publishes an envelope, and returns once it is confirmed and, as this client watches its topic, has come.
+    pub async fn publish(&mut self, envelope: &str) -> Result<()> {
+        let publishing = async {
+            self.say(&ClientFrame::Publish { envelope }).await?;
+            let (mut confirmed, mut come) = (false, false);
+            while !(confirmed && come) {
+                let text = self.frame().await?;
+                match ServerFrame::from_json(&text)? {
+                    ServerFrame::Refused(refused) => bail!("refused: {} {}", refused.code, refused.message),
+                    ServerFrame::Published { .. } => confirmed = true,
+                    ServerFrame::Message { .. } => come = true,
+                    _ => {}
+                }
+            }
+            Ok(())
+        };
+        let published = timeout(PATIENCE, publishing).await;
+        published.with_context(|| format!("a message has not come back within {PATIENCE:?}"))?
+    }
+
     /// Answers pings until the connection ends, and returns why.
     pub async fn stay(mut self) -> anyhow::Error {
         // An idle client holds no buffer.

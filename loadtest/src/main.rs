@@ -55,6 +55,8 @@ struct Args {
 enum Scenario {
     /// At which rate RabbitMQ's backlog is read while a memory alarm stops all publishers
     Alarm(scenario::alarm::Args),
+    /// Whether memory stays where it is while clients come, publish and leave
+    Churn(scenario::churn::Args),
     /// What an idle connection with one subscription costs in memory
     Idle(scenario::idle::Args),
     /// Throughput and latency through a real broker
@@ -85,6 +87,7 @@ async fn main() -> anyhow::Result<()> {
     let json = args.json.as_deref();
     let report = match args.scenario {
         Scenario::Alarm(alarm) => scenario::alarm::run(alarm, &program).await?,
+        Scenario::Churn(churn) => scenario::churn::run(churn, &program).await?,
         Scenario::Idle(idle) => scenario::idle::run(idle, &program).await?,
         Scenario::Through(through) => scenario::through::run(through, &program).await?,
         Scenario::FanOut(args) => return compare::alone(Shape::FanOut, args, program, json).await,

@@ -1,6 +1,7 @@
 //! One file for each scenario: it starts its gateway, makes its load, and returns its figures.
 
 pub mod alarm;
+pub mod churn;
 pub mod fan_out;
 pub mod idle;
 pub mod slow;
