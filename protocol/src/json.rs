@@ -3,6 +3,7 @@
 //! Why not a general library: the gateway must not parse payloads, the browser's core must stay under 40 KiB, and both
 //! sides want the same limits (depth, no duplicate fields). `tests/json.rs` holds it against `serde_json`.
 
+mod plain;
 mod scan;
 mod write;
 

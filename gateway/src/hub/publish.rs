@@ -16,6 +16,7 @@ use crate::log::{AppendError, DEADLINE, Log, MessageKey, NewRecord};
 use anabranch_protocol::cursor::{Partition, Position};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -78,18 +79,21 @@ impl Publisher {
     ) -> BoxFuture<'static, Result<(Position, bool), AppendError>> {
         let key = record.key;
         let mut window = self.lock();
-        let (appending, duplicate) = match window.known.get(&key) {
-            Some(Known::Stored(stored)) => {
-                let stored = *stored;
-                drop(window);
-                // Put after this call, and by whichever repeat is polled first.
-                let question = stored.read.map(|_| self.question(stored.position.partition));
-                return Arc::clone(self).repeat(record, stored, question).boxed();
-            }
-            Some(Known::Appending(appending)) => (appending.clone(), true),
-            None => {
+        let epoch = window.epoch;
+        let (appending, duplicate) = match window.known.entry(key) {
+            Entry::Occupied(known) => match known.get() {
+                Known::Appending(appending) => (appending.clone(), true),
+                Known::Stored(stored) => {
+                    let stored = *stored;
+                    drop(window);
+                    // Put after this call, and by whichever repeat is polled first.
+                    let question = stored.read.map(|_| self.question(stored.position.partition));
+                    return Arc::clone(self).repeat(record, stored, question).boxed();
+                }
+            },
+            Entry::Vacant(unknown) => {
                 let append = self.log.append(record);
-                let (this, epoch) = (Arc::clone(self), window.epoch);
+                let this = Arc::clone(self);
                 let appending = async move {
                     let result = match tokio::time::timeout(DEADLINE, append).await {
                         Ok(result) => result,
@@ -100,7 +104,7 @@ impl Publisher {
                 }
                 .boxed()
                 .shared();
-                window.known.insert(key, Known::Appending(appending.clone()));
+                unknown.insert(Known::Appending(appending.clone()));
                 (appending, false)
             }
         };
@@ -199,17 +203,20 @@ impl Window {
             }
         }
         let stored = Stored { position, read: read.then_some(self.losses) };
-        match self.known.get_mut(&key) {
-            Some(Known::Stored(first)) => {
-                let duplicate = is_before(first.position, position);
-                if is_before(position, first.position) || (read && first.position.offset == position.offset) {
-                    *first = stored;
+        match self.known.entry(key) {
+            Entry::Occupied(mut known) => match known.get_mut() {
+                Known::Stored(first) => {
+                    let duplicate = is_before(first.position, position);
+                    if is_before(position, first.position)
+                        || (read && first.position.offset == position.offset)
+                    {
+                        *first = stored;
+                    }
+                    return duplicate;
                 }
-                return duplicate;
-            }
-            Some(Known::Appending(_)) | None => {
-                self.known.insert(key, Known::Stored(stored));
-            }
+                appending @ Known::Appending(_) => *appending = Known::Stored(stored),
+            },
+            Entry::Vacant(unknown) => _ = unknown.insert(Known::Stored(stored)),
         }
         self.order.push_back(key);
         if self.order.len() > WINDOW

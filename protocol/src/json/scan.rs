@@ -1,5 +1,6 @@
 //! A validating scanner over JSON text (RFC 8259): pulls values one by one, never builds a tree.
 
+use super::plain;
 use crate::limits::JSON_DEPTH;
 use std::borrow::Cow;
 use std::fmt;
@@ -242,6 +243,7 @@ impl<'a> Scanner<'a> {
         let bytes = self.text.as_bytes();
         let mut escaped = false;
         loop {
+            self.at += plain::prefix(&bytes[self.at..]);
             match bytes.get(self.at) {
                 Some(b'"') => {
                     self.at += 1;
@@ -262,7 +264,6 @@ impl<'a> Scanner<'a> {
                         _ => return Err(self.error("bad escape in a string")),
                     }
                 }
-                Some(b) if *b >= 0x20 => self.at += 1,
                 Some(_) => return Err(self.error("control character in a string")),
                 None => return Err(self.error("unfinished string")),
             }

@@ -1,36 +1,38 @@
 //! Writes JSON text piece by piece.
 
+use super::plain;
 use std::fmt::{Display, Write};
 
 /// Appends a JSON string, escaped: the shortest JSON text that there is for it.
 pub fn write_string(out: &mut String, text: &str) {
     out.push('"');
-    let mut plain = 0;
-    for (at, byte) in text.bytes().enumerate() {
-        let escape = match byte {
-            b'"' => "\\\"",
-            b'\\' => "\\\\",
-            b'\n' => "\\n",
-            b'\r' => "\\r",
-            b'\t' => "\\t",
-            0x08 => "\\b",
-            0x0c => "\\f",
-            0..=0x1f => "",
-            _ => continue,
-        };
-        out.push_str(text.get(plain..at).unwrap_or_default());
-        plain = at + 1;
-        if escape.is_empty() {
-            const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut rest = text;
+    loop {
+        let (as_it_is, escaped) = rest.split_at(plain::prefix(rest.as_bytes()));
+        out.push_str(as_it_is);
+        let Some(byte) = escaped.bytes().next() else { break };
+        write_escape(out, byte);
+        rest = &escaped[1..];
+    }
+    out.push('"');
+}
+
+fn write_escape(out: &mut String, byte: u8) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    match byte {
+        b'"' => out.push_str("\\\""),
+        b'\\' => out.push_str("\\\\"),
+        b'\n' => out.push_str("\\n"),
+        b'\r' => out.push_str("\\r"),
+        b'\t' => out.push_str("\\t"),
+        0x08 => out.push_str("\\b"),
+        0x0c => out.push_str("\\f"),
+        _ => {
             out.push_str("\\u00");
             out.push(HEX[usize::from(byte >> 4)] as char);
             out.push(HEX[usize::from(byte & 15)] as char);
-        } else {
-            out.push_str(escape);
         }
     }
-    out.push_str(text.get(plain..).unwrap_or_default());
-    out.push('"');
 }
 
 /// Appends one object to a text, field by field. The object is closed by [`end`](ObjectWriter::end).
