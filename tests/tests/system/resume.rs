@@ -3,13 +3,15 @@
 use anabranch_protocol::cursor::Cursor;
 use anabranch_tests::gateway_process::{Gateway, Settings, binary};
 use anabranch_tests::ledger::{Ledger, Witness};
+use anabranch_tests::proxy::ChaosProxy;
 use anabranch_tests::publisher::HttpPublisher;
 use anabranch_tests::raw_client::{Heard, RawClient};
 use anabranch_tests::tokens;
 use anabranch_tests::wait::within;
 use serde_json::{Value, json};
 use std::process::Stdio;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout};
 
 /// What a resume brought: the verdict, and the witness of everything up to `caught_up`, and up to what `ledger` confirmed:
 /// a message may be confirmed before the shard that answers has it, and then comes live.
@@ -131,26 +133,58 @@ async fn another_history_is_a_reset_with_its_reason() {
     assert_eq!((&verdict["outcome"], &verdict["code"]), (&json!("reset"), &json!(4300)), "{verdict}");
 }
 
+/// The command `subscribe --json` through this address, and its output line by line.
+struct Command {
+    lines: Lines<BufReader<ChildStdout>>,
+    _child: Child,
+}
+
+impl Command {
+    fn subscribe(url: &str, filters: &[&str]) -> Command {
+        let mut command = tokio::process::Command::new(binary::path(binary::GATEWAY));
+        command.args(["subscribe", "--json"]).args(filters).kill_on_drop(true).stdout(Stdio::piped());
+        command.env("ANABRANCH_URL", format!("{url}/v1/ws")).env("ANABRANCH_TOKEN", tokens::all("cli"));
+        let mut child = command.spawn().expect("the command");
+        let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+        Command { lines, _child: child }
+    }
+
+    async fn line(&mut self) -> Value {
+        let line = within("a line", self.lines.next_line()).await.expect("its output").expect("it goes on");
+        serde_json::from_str(&line).expect("JSON")
+    }
+}
+
+/// The first filter has missed nothing, and is live again before the others have begun anew.
+#[tokio::test]
+async fn the_command_subscribe_is_live_behind_everything_it_has_missed() {
+    let gateway = Gateway::start().await;
+    let proxy = ChaosProxy::start(gateway.address()).await.expect("a proxy");
+    let filters = ["silent", "t/a", "t/b", "t/c"];
+    let mut command = Command::subscribe(&format!("ws://{}", proxy.address()), &filters);
+    assert_eq!(command.line().await["type"], "live");
+    for _ in 0..5 {
+        proxy.cut_and_refuse();
+        publish(&gateway, &Ledger::new(), 5, 0).await;
+        proxy.heal();
+        for number in 0..20 {
+            let line = command.line().await;
+            assert!(line["envelope"].is_object(), "{number} messages, then {line}");
+        }
+        assert_eq!(command.line().await["type"], "live");
+    }
+}
+
 /// A memory log has another history after each restart. Two filters tell each reset once, and every reset is told.
 #[tokio::test]
 async fn the_command_subscribe_shows_each_of_two_resets_once() {
     let mut gateway = Gateway::with(Settings::default().set("log", "\"memory:\"")).await;
-    let mut command = tokio::process::Command::new(binary::path(binary::GATEWAY));
-    command.args(["subscribe", "--json", "t/a", "t/b"]).kill_on_drop(true).stdout(Stdio::piped());
-    command
-        .env("ANABRANCH_URL", format!("{}/v1/ws", gateway.url()))
-        .env("ANABRANCH_TOKEN", tokens::all("cli"));
-    let mut child = command.spawn().expect("the command");
-    let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
-    let mut line = async || {
-        let line = within("a line", lines.next_line()).await.expect("its output").expect("it goes on");
-        serde_json::from_str::<Value>(&line).expect("JSON")
-    };
-    while line().await["type"] != "live" {}
+    let mut command = Command::subscribe(&gateway.url(), &["t/a", "t/b"]);
+    while command.line().await["type"] != "live" {}
     let mut gaps_until_a_message = async |gateway: &Gateway| {
         let mut gaps = Vec::new();
         loop {
-            let line = line().await;
+            let line = command.line().await;
             if line["type"] == "gap" {
                 gaps.push(line["reason"].clone());
                 publish(gateway, &Ledger::new(), 1, 0).await;

@@ -68,13 +68,21 @@ impl Merged {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Item>> {
         loop {
             let ended = self.fill(context);
-            let Some(event) = self.take_first() else {
-                return if ended { Poll::Ready(None) } else { Poll::Pending };
-            };
-            if let Some(item) = event {
-                return Poll::Ready(Some(item));
+            match self.take_first() {
+                Some(Some(item)) => return Poll::Ready(Some(item)),
+                Some(None) => {}
+                None if ended => return Poll::Ready(None),
+                // Not before: after a reconnect, one filter is live again while another has not yet been seen to begin anew.
+                None if self.becomes_live() => return Poll::Ready(Some(Item::Live)),
+                None => return Poll::Pending,
             }
         }
+    }
+
+    /// Whether every filter is live, and was not all the time since this was last said.
+    fn becomes_live(&mut self) -> bool {
+        let all = self.sources.iter().all(|source| source.live);
+        all && !std::mem::replace(&mut self.live, all)
     }
 
     /// Looks at what comes next, which moves the cursor over what was taken before.
@@ -129,9 +137,7 @@ impl Merged {
             }
             Event::Live => {
                 source.live = true;
-                let all = !self.live && self.sources.iter().all(|source| source.live);
-                self.live |= all;
-                all.then_some(Item::Live)
+                None
             }
             Event::Closed(closed) => Some(Item::Closed(source.filter.clone(), closed)),
             _ => None,
