@@ -2,6 +2,7 @@
 
 mod brokers;
 mod demo;
+mod instructions;
 mod npm;
 mod progress;
 mod sizes;
@@ -36,6 +37,12 @@ enum Command {
     Brokers {
         #[command(subcommand)]
         action: brokers::Action,
+    },
+    /// Count the instructions of the two hottest paths with callgrind, beside what is expected
+    Instructions {
+        /// Expect from now on what is found
+        #[arg(long)]
+        renew: bool,
     },
     /// Check format, lints and file lengths
     Lint,
@@ -83,6 +90,7 @@ fn main() -> ExitCode {
         Command::Wasm => wasm::build_all(),
         Command::Sizes => wasm::build_package().and_then(|()| sizes::check()),
         Command::Brokers { action } => brokers::run(&action),
+        Command::Instructions { renew } => instructions::run(renew),
         Command::Lint => return test::lint(),
         Command::Doc { open } => doc(open),
     };

@@ -3,6 +3,7 @@
 mod browser;
 mod count;
 mod install;
+mod instructions;
 mod lengths;
 mod rooms;
 mod steps;

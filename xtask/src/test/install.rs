@@ -56,6 +56,14 @@ pub fn brokers(log: &Log) {
     }
 }
 
+/// Valgrind, which counts instructions. Where it cannot be installed, that step says so.
+pub fn valgrind(log: &Log) {
+    let there = on_path("valgrind").is_some() || !cfg!(all(target_os = "linux", target_arch = "x86_64"));
+    if !there && let Err(error) = apt(log, &["valgrind"]) {
+        log.line(&format!("{error:#}"));
+    }
+}
+
 /// A Python environment of our own under `target/`, with what is pinned above.
 pub fn venv(log: &Log) -> Result<()> {
     let stamp = venv_dir().join("installed");

@@ -1,7 +1,7 @@
 //! The steps of `cargo xtask test`, in their order: what fails fast comes first.
 
 use super::count::Count;
-use super::{browser, install, lengths, rooms, websocket};
+use super::{browser, install, instructions, lengths, rooms, websocket};
 use crate::progress::Log;
 use crate::{npm, tool, wasm, workspace};
 use anyhow::{Context, Result};
@@ -48,6 +48,12 @@ pub const ALL: &[Step] = &[
     Step { name: "rust", about: "every Rust test", fast: true, run: rust },
     Step { name: "doctests", about: "the examples in the documentation", fast: true, run: doctests },
     Step {
+        name: "instructions",
+        about: "what the two hottest paths cost, counted by callgrind",
+        fast: true,
+        run: |log, _| instructions::check(log),
+    },
+    Step {
         name: "browser client",
         about: "the npm package's tests, golden vectors too",
         fast: true,
@@ -80,6 +86,7 @@ fn tools(log: &Log, fast: bool) -> Result<Told> {
         install::chromium(log)?;
     }
     install::brokers(log);
+    install::valgrind(log);
     install::venv(log)?;
     Ok(Told::Prepared)
 }
