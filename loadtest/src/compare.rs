@@ -21,7 +21,7 @@ pub struct Args {
     #[arg(value_enum)]
     shape: Shape,
 
-    /// Who takes part [default: everyone who is installed]
+    /// Who takes part [default: everyone who is installed, without gateway-2 and gateway-tls]
     #[arg(long, value_enum, value_delimiter = ',')]
     with: Vec<Contestant>,
 

@@ -1,6 +1,7 @@
 //! Servers that carry the same messages, each started for one run, bound to one core.
 
 mod peers;
+mod tls;
 
 use crate::cpu;
 use crate::floor::Mode;
@@ -9,10 +10,12 @@ use crate::swarm::Plan;
 use crate::token::Issuer;
 use crate::wire::{Dialect, Template};
 use anyhow::{Context, Result, bail};
+use rustls::ClientConfig;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use tempfile::TempDir;
 
 /// Who takes part.
@@ -20,6 +23,11 @@ use tempfile::TempDir;
 pub enum Contestant {
     /// This project's gateway, with one shard, on a memory log
     Gateway,
+    /// The same with two shards
+    #[value(name = "gateway-2")]
+    Gateway2,
+    /// The same with one shard, through TLS
+    GatewayTls,
     /// The floor, one write for each subscriber and turn
     Floor,
     /// The floor, one write for each delivery
@@ -40,6 +48,7 @@ pub struct Running {
     pub dialect: Dialect,
     pid: u32,
     issuer: Option<Issuer>,
+    tls: Option<Arc<ClientConfig>>,
     _server: Server,
     _folder: Option<TempDir>,
 }
@@ -68,6 +77,7 @@ pub struct Programs {
 }
 
 impl Contestant {
+    /// Who is compared when nobody is named: the gateway in other clothes only where asked for.
     pub const ALL: [Contestant; 7] = [
         Contestant::Gateway,
         Contestant::Floor,
@@ -81,6 +91,8 @@ impl Contestant {
     pub fn name(self) -> &'static str {
         match self {
             Contestant::Gateway => "gateway",
+            Contestant::Gateway2 => "gateway-2",
+            Contestant::GatewayTls => "gateway-tls",
             Contestant::Floor => "floor",
             Contestant::FloorEach => "floor-each",
             Contestant::Uws => "uws",
@@ -96,7 +108,8 @@ impl Contestant {
             peers::on_path(program).is_none().then(|| format!("no {program} (Debian: {package})"))
         };
         match self {
-            Contestant::Gateway | Contestant::Floor | Contestant::FloorEach => None,
+            Contestant::Gateway | Contestant::Gateway2 | Contestant::GatewayTls => None,
+            Contestant::Floor | Contestant::FloorEach => None,
             Contestant::Uws => match &programs.uws {
                 None => Some("no --uws FOLDER (npm: @trufflesuite/uws-js-unofficial)".into()),
                 Some(_) => needs("node", "nodejs"),
@@ -117,8 +130,18 @@ impl Contestant {
 
     async fn start_here(self, programs: &Programs, connections: usize) -> Result<Running> {
         let (command, folder) = match self {
-            Contestant::Gateway => {
-                let mut settings = vec!["shards=1".to_owned()];
+            Contestant::Gateway | Contestant::Gateway2 | Contestant::GatewayTls => {
+                let shards = if self == Contestant::Gateway2 { 2 } else { 1 };
+                let mut settings = vec![format!("shards={shards}")];
+                let (mut folder, mut tls) = (None, None);
+                if self == Contestant::GatewayTls {
+                    let certificates = tempfile::tempdir()?;
+                    tls = Some(tls::certify(certificates.path())?);
+                    let here = certificates.path().display();
+                    settings.push(format!("tls.certificate={here}/certificate.pem"));
+                    settings.push(format!("tls.key={here}/key.pem"));
+                    folder = Some(certificates);
+                }
                 settings.extend(
                     ["connections", "connections_per_address"]
                         .map(|name| format!("limits.{name}={}", connections + 100)),
@@ -130,8 +153,9 @@ impl Contestant {
                     dialect: Dialect::Anabranch,
                     pid: gateway.pid()?,
                     issuer: Some(gateway.issuer.clone()),
+                    tls,
                     _server: Server::Gateway { _gateway: Box::new(gateway) },
-                    _folder: None,
+                    _folder: folder,
                 });
             }
             Contestant::Floor | Contestant::FloorEach => {
@@ -151,6 +175,7 @@ impl Contestant {
             dialect: Dialect::Anabranch,
             pid: child.id(),
             issuer: None,
+            tls: None,
             _server: Server::Process(child),
             _folder: folder,
         })
@@ -170,7 +195,7 @@ impl Contestant {
         peers::wait_for(address)?;
         let Server::Process(child) = &server else { bail!("not a process") };
         let pid = child.id();
-        Ok(Running { address, dialect, pid, issuer: None, _server: server, _folder: Some(folder) })
+        Ok(Running { address, dialect, pid, issuer: None, tls: None, _server: server, _folder: Some(folder) })
     }
 }
 
@@ -200,6 +225,7 @@ impl Running {
         match self.dialect {
             Dialect::Anabranch => {
                 Plan::anabranch(self.address, &self.token(number, filter, &[]), Some(filter), None)
+                    .through(self.tls.as_ref())
             }
             dialect => {
                 let len = template.len(topic.len());
@@ -211,6 +237,7 @@ impl Running {
     /// A client that comes back with a cursor.
     pub fn resumes(&self, number: usize, filter: &str, cursor: &str) -> Plan {
         Plan::anabranch(self.address, &self.token(number, filter, &[]), Some(filter), Some(cursor))
+            .through(self.tls.as_ref())
     }
 
     /// A client that neither subscribes nor publishes.
@@ -228,6 +255,7 @@ impl Running {
             dialect => Plan::peer(self.address, dialect, 1_000_000 + number, None, "", 0),
         }
         .receives(0, 0)
+        .through(self.tls.as_ref())
     }
 
     fn token(&self, number: usize, read: &str, write: &[&str]) -> String {

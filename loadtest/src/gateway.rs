@@ -60,7 +60,7 @@ impl Gateway {
         let stdin = child.stdin.take().context("its standard input")?;
         let mut lines = BufReader::new(child.stdout.take().context("its standard output")?).lines();
         let line = lines.next_line().await?.unwrap_or_default();
-        let Some((_, rest)) = line.split_once("http://") else {
+        let Some((_, rest)) = line.split_once("://") else {
             bail!("the gateway did not start; it said: {line:?}")
         };
         let address =

@@ -11,6 +11,7 @@ mod plan;
 mod probe;
 mod slow;
 mod storm;
+mod stream;
 mod tally;
 
 pub use load::{Load, Measured, Pace};
@@ -25,6 +26,7 @@ use mio::{Events, Poll, Token};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+use stream::Scratch;
 
 /// Sockets looked at before publishers and probes have their turn: few, so that what waits for the generator is small.
 const EVENTS: usize = 128;
@@ -44,6 +46,7 @@ pub struct Swarm {
     throttled: Vec<usize>,
     throttled_at: Instant,
     buffer: Vec<u8>,
+    scratch: Scratch,
     template: Template,
     began: Instant,
     tally: Tally,
@@ -73,6 +76,7 @@ impl Swarm {
             throttled: Vec::new(),
             throttled_at: Instant::now(),
             buffer: vec![0; 256 * 1024],
+            scratch: Scratch::default(),
             template: Template::new(payload),
             began: Instant::now(),
             tally: Tally::default(),
@@ -148,7 +152,7 @@ impl Swarm {
             }
             let end = self.buffer.len().min(kept.saturating_add(left));
             self.buffer[..kept].copy_from_slice(&connection.partial);
-            let read = match connection.read(&mut self.buffer[kept..end]) {
+            let read = match connection.read(&mut self.buffer[kept..end], &mut self.scratch) {
                 Ok(0) => {
                     self.lost.push(id);
                     return Ok(());

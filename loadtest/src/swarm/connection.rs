@@ -1,17 +1,18 @@
 //! One client's socket.
 
 use super::plan::Plan;
+use super::stream::{Scratch, Stream};
 use super::tally::Tally;
 use crate::wire::{self, Dialect, frame};
 use anyhow::{Result, bail, ensure};
 use mio::net::TcpStream;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::time::Instant;
 
 /// One client.
 pub struct Connection {
     /// `None` while it is cut.
-    pub stream: Option<TcpStream>,
+    pub stream: Option<Stream>,
     stage: Stage,
     /// The beginning of a frame whose rest has not come yet.
     pub partial: Vec<u8>,
@@ -62,9 +63,9 @@ pub struct Heard<'h> {
 }
 
 impl Connection {
-    pub fn new(stream: TcpStream, plan: &Plan) -> Connection {
-        Connection {
-            stream: Some(stream),
+    pub fn new(socket: TcpStream, plan: &Plan) -> Result<Connection> {
+        Ok(Connection {
+            stream: Some(Stream::new(socket, plan.tls.as_ref())?),
             stage: if plan.request.is_empty() { Stage::Plain } else { Stage::Upgrading },
             partial: Vec::new(),
             outbox: plan.request.clone(),
@@ -78,7 +79,7 @@ impl Connection {
             unconfirmed: 0,
             marks: 0,
             cursor: None,
-        }
+        })
     }
 
     /// Whether it is open without a word from the server.
@@ -86,8 +87,8 @@ impl Connection {
         self.stage == Stage::Plain
     }
 
-    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.as_mut().map_or(Err(ErrorKind::WouldBlock.into()), |stream| stream.read(buffer))
+    pub fn read(&mut self, buffer: &mut [u8], scratch: &mut Scratch) -> io::Result<usize> {
+        self.stream.as_mut().map_or(Err(ErrorKind::WouldBlock.into()), |stream| stream.read(buffer, scratch))
     }
 
     /// Writes what is left to write, as far as the socket takes it.
@@ -103,7 +104,7 @@ impl Connection {
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        stream.flush()
     }
 
     /// Takes in all that has come: `partial` and what followed it. Keeps what is not whole.

@@ -41,7 +41,7 @@ impl Swarm {
             self.publishers.push(id);
         }
         let stream = connect(self.server, id, plan.receive_buffer)?;
-        self.connections.push(Connection::new(stream, plan));
+        self.connections.push(Connection::new(stream, plan)?);
         self.opened += usize::from(self.connections[id].is_plain());
         self.begin(id)
     }
@@ -50,7 +50,7 @@ impl Swarm {
         let connection = &mut self.connections[id];
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Some(stream) = &mut connection.stream {
-            self.poll.registry().register(stream, Token(id), interest)?;
+            self.poll.registry().register(stream.source(), Token(id), interest)?;
         }
         Ok(())
     }

@@ -3,8 +3,10 @@
 use crate::wire::{Dialect, frame, mqtt, nats};
 use anabranch_protocol::SUBPROTOCOL;
 use anabranch_protocol::client_frame::{ClientFrame, Hello, StartAt, Subscribe};
+use rustls::ClientConfig;
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// One client: what it says when it is connected, and what it is then to receive.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +23,8 @@ pub struct Plan {
     /// Its latencies count apart, and its socket takes few bytes at a time.
     pub slow: bool,
     pub receive_buffer: Option<usize>,
+    /// Whom it trusts, if it speaks TLS.
+    pub tls: Option<Arc<ClientConfig>>,
 }
 
 impl Plan {
@@ -88,6 +92,11 @@ impl Plan {
             unit: (before, envelope, after),
             ..Plan::default()
         }
+    }
+
+    /// A client that speaks TLS, if there is a configuration.
+    pub fn through(self, tls: Option<&Arc<ClientConfig>>) -> Plan {
+        Plan { tls: tls.cloned(), ..self }
     }
 
     /// The messages that it is to receive: numbers from `first` on, each `stride` after the other.

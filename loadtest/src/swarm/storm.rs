@@ -55,7 +55,7 @@ impl Swarm {
             let old = &mut self.connections[*id];
             let (next, stride) = (old.next, old.stride);
             let place = old.cursor.take();
-            *old = Connection::new(stream, plan);
+            *old = Connection::new(stream, plan)?;
             (old.next, old.stride, old.cursor) = (next, stride, place);
             self.begin(*id)?;
             // Those who are through already speak while others still connect.
