@@ -103,6 +103,14 @@ impl Lies {
         });
     }
 
+    /// No record kills consumers any more.
+    pub fn heal(&self, partition: Partition) {
+        self.broker.change(|state| {
+            let shelf = &mut state.partitions[usize::from(partition)];
+            shelf.records.iter_mut().for_each(|stored| stored.poisoned = false);
+        });
+    }
+
     /// What happens to appends. Those that hang are done, in order, once it works again.
     pub fn publishing(&self, publishing: Publishing) {
         self.broker.change(|state| {

@@ -243,12 +243,16 @@ impl<S: Source> Tail<S> {
         if let Some(offset) = begin.check {
             let one = Budget { records: 1, bytes: 1 };
             let fetched = within(source.fetch(self.partition, offset, one, Pace::Single)).await?;
+            let killed = fetched.killed;
             let found = fetched.deliveries.into_iter().find_map(|delivery| match delivery {
                 Delivery::Record(record) => Some(record.position),
                 Delivery::Blank(_) => None,
             });
             let earliest = within(source.earliest(self.partition)).await?;
-            self.continuity.confirm(found, earliest).map_err(Trouble::Reset)?;
+            // What dies with the record that kills is not to be compared, as what is forgotten is not.
+            if found.is_some() || !killed {
+                self.continuity.confirm(found, earliest).map_err(Trouble::Reset)?;
+            }
         }
         let pace = if self.deaths.careful() { Pace::Single } else { Pace::Full };
         let consuming = within(source.consume(self.partition, begin.from, pace));

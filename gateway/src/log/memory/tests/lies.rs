@@ -198,6 +198,44 @@ async fn a_poisoned_record_is_isolated_and_told() {
     }
 }
 
+/// What the broker sends just before the record that kills dies with it, so the last record can never be read again.
+#[tokio::test(start_paused = true)]
+async fn a_poisoned_record_that_takes_the_one_before_with_it_is_stepped_over() {
+    let (log, lies, _, mut follower) = seen(10).await;
+    lies.poison(0, Offset(10));
+    append(&*log, 10..11).await;
+    lies.poison(0, Offset(11));
+    lies.disconnect();
+    append(&*log, 11..20).await;
+    // Of this clock: it retries for ever otherwise.
+    let done = tokio::time::timeout(Duration::from_secs(600), follower.until_covered(Offset(20))).await;
+    assert!(done.is_ok(), "waits for ever");
+    assert_eq!(follower.gaps, [Gap { after: Offset(10), before: Offset(12), why: GapReason::Poisoned }]);
+    assert_eq!((follower.records.len(), follower.resets.len()), (19, 0));
+}
+
+/// As long as the last record cannot be read either, the broker may be ill: no record is given up over three deaths.
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_recovers_has_poisoned_nothing() {
+    let (log, lies, _, mut follower) = seen(10).await;
+    lies.poison(0, Offset(10));
+    append(&*log, 10..11).await;
+    lies.poison(0, Offset(11));
+    lies.disconnect();
+    // The last record is looked for after each death from the third on.
+    let looks = lies.fetches() + 3;
+    for _ in 0..10_000 {
+        if lies.fetches() >= looks {
+            break;
+        }
+        let _ = tokio::time::timeout(Duration::from_millis(10), follower.step()).await;
+    }
+    lies.heal(0);
+    append(&*log, 11..20).await;
+    follower.until_covered(Offset(20)).await;
+    assert_eq!((follower.records.len(), follower.gaps.len(), follower.resets.len()), (20, 0, 0));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_poisoned_first_record_is_stepped_over() {
     let log = MemoryLog::new(Options::default());
