@@ -248,3 +248,77 @@ fn source_of(cursor: &Cursor, ring: &Ring) -> Source {
     }
     Source::Ring(at)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{MessageKey, Record};
+    use anabranch_protocol::cursor::{LogId, Offset};
+    use anabranch_protocol::filter::Filter;
+    use bytes::Bytes;
+
+    fn at(offset: u64) -> Position {
+        Position { partition: 0, offset: Offset(offset), fingerprint: None }
+    }
+
+    /// Records 1 to 4, of the topics a, b, a, b.
+    fn block() -> Arc<Block> {
+        let record = |offset: u64| Record {
+            position: at(offset),
+            time: 1,
+            topic: if offset % 2 == 1 { "a" } else { "b" }.into(),
+            key: MessageKey::new("t", &offset.to_string()),
+            envelope: Bytes::from_static(b"{}"),
+        };
+        Arc::new(Block::encode(beginning(), &[1, 2, 3, 4].map(record)))
+    }
+
+    fn beginning() -> Cursor {
+        Cursor::beginning(LogId(1))
+    }
+
+    fn wanting(filter: &str) -> Subscriptions {
+        let mut wanted = Subscriptions::default();
+        wanted.add(1, Filter::new(filter).expect("a good filter"));
+        wanted.start(1, &beginning());
+        wanted
+    }
+
+    fn stands(behind: &Behind, ring: &Ring) -> u64 {
+        behind.cursor(ring).position(0).map_or(0, |position| position.offset.0)
+    }
+
+    /// Where it stands decides what is sent once more after it falls back. Clients drop that, so nobody else would notice.
+    #[test]
+    fn it_stands_behind_what_was_written_of_a_page_of_the_log() {
+        let ring = Ring::new(beginning(), 1_000_000);
+        let mut behind = Behind::new(beginning(), &ring, false);
+        behind.page(block(), at(4), &wanting("a"));
+        let mut places = vec![stands(&behind, &ring)];
+        for _ in 0..2 {
+            behind.written(1);
+            places.push(stands(&behind, &ring));
+        }
+        assert_eq!(places, [0, 2, 4], "before 1 and 3, which are due, and at the page's end");
+        behind.page(block(), at(4), &wanting("c"));
+        assert_eq!(stands(&behind, &ring), 4, "nothing was wanted");
+    }
+
+    #[test]
+    fn it_stands_behind_what_was_written_of_the_ring() {
+        let mut ring = Ring::new(beginning(), 1_000_000);
+        ring.push(block());
+        let wanted = wanting("a");
+        let mut behind = Behind::new(beginning(), &ring, false);
+        assert_eq!(behind.next(&ring, &wanted), Next::Write);
+        let mut places = vec![(stands(&behind, &ring), behind.needs())];
+        for _ in 0..2 {
+            behind.written(1);
+            places.push((stands(&behind, &ring), behind.needs()));
+        }
+        let first = ring.oldest();
+        assert_eq!(places, [(0, Some(first)), (2, Some(first + 2)), (4, Some(first + 4))]);
+        assert_eq!(behind.next(&ring, &wanted), Next::Join);
+        assert_eq!((stands(&behind, &ring), behind.needs()), (4, None), "the page is turned");
+    }
+}

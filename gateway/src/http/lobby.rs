@@ -67,3 +67,38 @@ async fn not_yet() -> Response {
     let message = "this node has not reached its log yet; try again, or another node";
     status::refusal(StatusCode::SERVICE_UNAVAILABLE, Code::UPSTREAM_DOWN, message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::registry::Limits;
+    use std::net::SocketAddr;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    async fn get(address: SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: lobby\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer");
+        answer
+    }
+
+    #[tokio::test]
+    async fn the_newest_reason_is_shown_until_the_address_is_free() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let registry = Registry::new(Limits { total: 9, per_address: 9, per_subject: 9 });
+        let lobby = Lobby::open(listener, None, registry, "the first reason".to_owned());
+        assert!(get(address, "/readyz").await.contains("the first reason"));
+        lobby.tell("the second reason".to_owned());
+        let ready = get(address, "/readyz").await;
+        assert!(ready.starts_with("HTTP/1.1 503 ") && ready.contains("the second reason"), "{ready}");
+        assert!(get(address, "/livez").await.starts_with("HTTP/1.1 200 "));
+        let other = get(address, "/v1/publish").await;
+        assert!(other.starts_with("HTTP/1.1 503 ") && !other.contains("reason"), "{other}");
+        lobby.close().await;
+        TcpListener::bind(address).await.expect("the address is free");
+    }
+}

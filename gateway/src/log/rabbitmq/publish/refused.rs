@@ -168,6 +168,7 @@ mod tests {
             "f. topic 'b'",
             "b' in exchange exchange 'x' in vhost '/' refused for user 'u'",
             "b' in exchange",
+            "access to topic 'b",
         ];
         for trap in traps {
             let sorted = sort(parcels(&["b", "a", trap, "b"]), &said(trap), &options()).ok().unwrap();
@@ -193,11 +194,15 @@ mod tests {
         assert_eq!(parts, [vec![0], vec![1, 2, 3], vec![4, 5]], "either may be the one");
     }
 
-    #[test]
-    fn forbidden_keys_are_bounded() {
+    #[tokio::test(start_paused = true)]
+    async fn forbidden_keys_are_bounded_and_forgotten() {
         let mut forbidden = Forbidden::default();
         (0..2 * KEYS).for_each(|n| forbidden.add(n.to_string()));
         assert_eq!(forbidden.keys.len(), KEYS);
         assert!(forbidden.contains("0") && !forbidden.contains("x"));
+        tokio::time::advance(REMEMBERED).await;
+        assert!(!forbidden.contains("0"), "the broker may allow it by now");
+        forbidden.add("x".to_owned());
+        assert!(forbidden.contains("x"), "those make room");
     }
 }
