@@ -51,13 +51,17 @@ pub fn nats(folder: &Path, address: SocketAddr) -> Result<Command> {
     Ok(command)
 }
 
+/// Debian's 2.0.11 ends when it has WebSocket listeners only, hence the second one; and its libwebsockets takes no IPv4 address to
+/// listen on, hence none is given for the first.
 pub fn mosquitto(folder: &Path, address: SocketAddr) -> Result<Command> {
     let file = folder.join("mosquitto.conf");
+    let other = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let text = format!(
-        "listener {} {}\nprotocol websockets\nallow_anonymous true\nmax_queued_messages 0\nset_tcp_nodelay true\n\
-         persistence false\nlog_type error\nuser root\n",
-        address.port(),
-        address.ip()
+        "listener {} {}\nlistener {}\nprotocol websockets\nallow_anonymous true\nmax_queued_messages 0\n\
+         set_tcp_nodelay true\npersistence false\nlog_type error\nuser root\n",
+        other.port(),
+        other.ip(),
+        address.port()
     );
     std::fs::write(&file, text)?;
     let mut command = command("mosquitto");
