@@ -81,6 +81,10 @@ pub enum Action {
     Close(Code),
 }
 
+/// A deadline that is looked at so much later, in milliseconds, says nothing of the client: the process was frozen or starved,
+/// or its machine moved.
+const HELD_UP: Millis = 1_000;
+
 /// Settings of every session of a node.
 #[derive(Clone, Debug)]
 pub struct Rules {
@@ -102,7 +106,9 @@ pub struct Session {
     publishing: u32,
     /// When something was last heard from the client.
     heard: Millis,
-    next_ping: Millis,
+    /// When the last ping was said, or hello; and whether something is still to be heard since. Only then is there another.
+    pinged: Millis,
+    unanswered: bool,
     /// When the token ends: on the monotonic clock, so that a clock set back prolongs nobody's stay.
     token_ends: Millis,
     leaving: bool,
@@ -122,7 +128,8 @@ impl Session {
             subscriptions: Subscriptions::default(),
             publishing: 0,
             heard: now,
-            next_ping: now + rules.ping_interval,
+            pinged: now,
+            unanswered: false,
             token_ends: Millis::MAX,
             leaving: false,
         }
@@ -150,18 +157,25 @@ impl Session {
     pub fn next_tick(&self, rules: &Rules) -> Millis {
         match &self.stage {
             Stage::Greeting(deadline) => *deadline,
-            Stage::Open(_) => self.next_ping.min(self.dead_at(rules)).min(self.token_ends),
+            Stage::Open(_) if self.unanswered => self.dead_at(rules).min(self.token_ends),
+            Stage::Open(_) => self.next_ping(rules).min(self.token_ends),
             Stage::Closed => Millis::MAX,
         }
     }
 
+    fn next_ping(&self, rules: &Rules) -> Millis {
+        self.pinged + rules.ping_interval
+    }
+
+    /// When a ping has been unanswered for too long. Not without one: a process that was frozen owes its clients a ping.
     fn dead_at(&self, rules: &Rules) -> Millis {
-        self.heard + rules.ping_interval + rules.ping_grace
+        self.pinged.max(self.heard + rules.ping_interval) + rules.ping_grace
     }
 
     /// Notes that the client lives: bytes came from it, or it took bytes that had been waiting.
     pub fn heard(&mut self, now: Millis) {
         self.heard = now;
+        self.unanswered = false;
     }
 
     /// A text message came.
@@ -237,7 +251,7 @@ impl Session {
         })));
         self.token_ends = end_of(&principal, moment);
         self.stage = Stage::Open(principal);
-        self.next_ping = moment.now + rules.ping_interval;
+        self.pinged = moment.now;
         let default = hello.cursor.map_or(StartAt::Now, |cursor| StartAt::Cursor(cursor.into_owned().into()));
         // Subscriptions that begin at the same place are found out about together: usually all of them.
         let mut starts: Vec<(StartAt<'static>, Vec<Asked>)> = Vec::new();
@@ -403,16 +417,25 @@ impl Session {
             Stage::Open(_) if moment.now >= self.token_ends => {
                 self.end(Refusal::plain(Code::TOKEN_EXPIRED), do_)
             }
-            Stage::Open(_) if moment.now >= self.dead_at(rules) => {
+            // Who looks so late was held up itself: what the client has said meanwhile may be unread. It is asked anew.
+            Stage::Open(_) if self.unanswered && moment.now >= self.dead_at(rules) + HELD_UP => {
+                self.heard = moment.now;
+                self.ping(moment.now, do_);
+            }
+            Stage::Open(_) if self.unanswered && moment.now >= self.dead_at(rules) => {
                 self.end(Refusal::plain(Code::UNRESPONSIVE), do_)
             }
-            Stage::Open(_) if moment.now >= self.next_ping => {
-                self.next_ping = moment.now + rules.ping_interval;
-                do_.push(Action::SayMark);
-                do_.push(Action::Say(ServerFrame::Ping));
+            Stage::Open(_) if !self.unanswered && moment.now >= self.next_ping(rules) => {
+                self.ping(moment.now, do_)
             }
             _ => {}
         }
+    }
+
+    fn ping(&mut self, now: Millis, do_: &mut Vec<Action>) {
+        (self.pinged, self.unanswered) = (now, true);
+        do_.push(Action::SayMark);
+        do_.push(Action::Say(ServerFrame::Ping));
     }
 
     /// The node ends: the client is told when to come back, and the connection closes once its publishes are confirmed.
@@ -550,3 +573,6 @@ fn owned(start: StartAt<'_>) -> StartAt<'static> {
         StartAt::Cursor(cursor) => StartAt::Cursor(Cow::Owned(cursor.into_owned())),
     }
 }
+
+#[cfg(test)]
+mod tests;

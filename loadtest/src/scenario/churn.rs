@@ -48,8 +48,10 @@ struct Count {
 }
 
 pub async fn run(args: Args, program: &Path) -> Result<Report> {
-    raise_file_limit(AT_ONCE as u64)?;
-    let limits = ["connections", "connections_per_address"].map(|name| format!("limits.{name}={AT_ONCE}"));
+    raise_file_limit(2 * AT_ONCE as u64)?;
+    // Twice, because the gateway may notice later than a client that it has left.
+    let limit = 2 * AT_ONCE;
+    let limits = ["connections", "connections_per_address"].map(|name| format!("limits.{name}={limit}"));
     let settings: Vec<String> =
         SETTINGS.map(str::to_owned).into_iter().chain(limits).chain(args.settings).collect();
     let gateway = Gateway::start(program, &settings).await?;
@@ -58,7 +60,7 @@ pub async fn run(args: Args, program: &Path) -> Result<Report> {
     bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} s, {msg}")?);
 
     let count = Arc::new(Count::default());
-    let places = Arc::new(Semaphore::new(AT_ONCE - 100));
+    let places = Arc::new(Semaphore::new(AT_ONCE));
     let mut arrivals = interval(Duration::from_secs(1) / args.rate);
     arrivals.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let began = Instant::now();
