@@ -8,6 +8,7 @@ use anabranch_gateway::log::open::OpenError;
 use anabranch_gateway::log::rabbitmq::{self, Options, Server};
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// A self-signed certificate for `localhost` and its key, as files.
@@ -38,7 +39,17 @@ async fn amqps_trusts_the_authority_that_is_named_and_no_other() {
 
     let server = Server { tls: true, host: "localhost".to_owned(), port, ..address(&broker) };
     let trusting = |authorities| Options { server: server.clone(), authorities, ..options(&broker) };
-    let log = rabbitmq::open(trusting(Some(certificate_file)), quick()).await.expect("a log");
+    // The broker listens for TLS a moment after it does for AMQP: asked again, as a gateway does.
+    let opening = async {
+        loop {
+            match rabbitmq::open(trusting(Some(certificate_file.clone())), quick()).await {
+                Err(OpenError::Unreachable(_)) => tokio::task::yield_now().await,
+                opened => break opened,
+            }
+        }
+    };
+    let opened = tokio::time::timeout(Duration::from_secs(30), opening).await.expect("the broker listens");
+    let log = opened.expect("a log");
     log.append(record(1)).await.expect("confirmed");
     for authorities in [Some(stranger), None] {
         let why = match rabbitmq::open(trusting(authorities), quick()).await {
