@@ -24,7 +24,7 @@
 //! passed. A server that is installed and does not start is a failure everywhere.
 
 pub mod installation;
-mod ports;
+pub mod ports;
 mod process;
 pub mod rabbitmq;
 pub mod redis;

@@ -9,7 +9,10 @@ const LOWEST: u16 = 10_240;
 
 /// So many different free ports on 127.0.0.1, all below the range from which the system takes the ports of outgoing
 /// connections: one of those could take the port while its server is down.
-pub(crate) fn free<const N: usize>() -> std::io::Result<[u16; N]> {
+///
+/// # Errors
+/// So many are not to be found, in 10,000 tries.
+pub fn free<const N: usize>() -> std::io::Result<[u16; N]> {
     let above = first_ephemeral();
     let room = u64::from(above - LOWEST);
     let random = RandomState::new();

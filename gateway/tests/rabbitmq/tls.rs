@@ -1,12 +1,11 @@
 //! The broker behind TLS.
 
 use crate::kit::{address, options, quick};
-use anabranch_brokers::{RabbitMq as Broker, RabbitMqOptions, not_run};
+use anabranch_brokers::{RabbitMq as Broker, RabbitMqOptions, not_run, ports};
 use anabranch_gateway::log::Log;
 use anabranch_gateway::log::conformance::record;
 use anabranch_gateway::log::open::OpenError;
 use anabranch_gateway::log::rabbitmq::{self, Options, Server};
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -25,7 +24,7 @@ async fn amqps_trusts_the_authority_that_is_named_and_no_other() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (certificate_file, key_file) = certificate(&folder, "broker");
     let (stranger, _) = certificate(&folder, "stranger");
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+    let [port] = ports::free().expect("a port");
     let config = vec![
         format!("listeners.ssl.1 = 127.0.0.1:{port}"),
         format!("ssl_options.certfile = {}", certificate_file.display()),
