@@ -266,12 +266,18 @@ impl<P: Future<Output = ()> + Send + 'static> Start<P> {
 
 /// Binds one listener for each shard to the same address; the kernel spreads the connections.
 pub(crate) fn listen(address: SocketAddr, count: usize) -> io::Result<Vec<std::net::TcpListener>> {
+    let socket = |address| -> io::Result<Socket> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        Ok(socket)
+    };
+    // Sharing is for our own only: a second gateway on the same port must fail. The kernel lets any process of this user share a
+    // port that is shared already, and none that asks for it alone.
+    socket(address)?.bind(&address.into())?;
     let mut address = address;
     let mut listeners = Vec::new();
     for _ in 0..count {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        // Only among our own: with one shard, a second gateway on the same port must fail, not share.
+        let socket = socket(address)?;
         socket.set_reuse_port(count > 1)?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
@@ -281,4 +287,21 @@ pub(crate) fn listen(address: SocketAddr, count: usize) -> io::Result<Vec<std::n
         listeners.push(listener);
     }
     Ok(listeners)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::listen;
+
+    /// Else each would have a share of the clients, and what one stores the others' clients would never see.
+    #[test]
+    fn a_port_has_one_gateway_however_many_shards() {
+        for count in [1, 2, 4] {
+            let listeners = listen(([127, 0, 0, 1], 0).into(), count).expect("a free port");
+            assert_eq!(listeners.len(), count);
+            let address = listeners[0].local_addr().expect("an address");
+            let second = listen(address, count).expect_err("somebody listens there");
+            assert_eq!(second.kind(), std::io::ErrorKind::AddrInUse);
+        }
+    }
 }

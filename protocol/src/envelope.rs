@@ -106,6 +106,13 @@ impl<'a> Envelope<'a> {
         Ok(envelope)
     }
 
+    /// The `messageId` of a text that is no envelope, if it can be read all the same: whoever is refused it must be told which.
+    /// `None` too if it measures more than 1 KiB.
+    pub fn claimed_id(text: &str) -> Option<Cow<'_, str>> {
+        let found = Scanner::new(text).find_string(&["metadata", "messageId"]);
+        found.ok().flatten().filter(|id| id.len() <= 1024)
+    }
+
     fn scan(scanner: &mut Scanner<'a>) -> Result<Envelope<'a>, EnvelopeError> {
         let mut envelope = Envelope::default();
         let (mut metadata, mut payload) = (false, None);

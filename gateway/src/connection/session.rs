@@ -311,7 +311,8 @@ impl Session {
         let parsed = match Envelope::parse(envelope) {
             Ok(parsed) => parsed,
             Err(error) => {
-                return do_.push(refuse(None, Refusal { code: error.code, message: error.message }));
+                let refusal = Refusal { code: error.code, message: error.message };
+                return do_.push(refuse(Envelope::claimed_id(envelope).as_deref(), refusal));
             }
         };
         let id = parsed.message_id.clone();

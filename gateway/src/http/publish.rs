@@ -113,7 +113,7 @@ fn queue(service: &Service, principal: &Principal, text: &str) -> Queued {
         Ok(envelope) => envelope,
         Err(error) => {
             let refusal = Refusal { code: error.code, message: error.message };
-            return Queued::Refused { message_id: None, refusal };
+            return Queued::Refused { message_id: Envelope::claimed_id(text).map(Box::from), refusal };
         }
     };
     let claimed: Option<Box<str>> = envelope.message_id.as_deref().map(Box::from);

@@ -27,7 +27,9 @@ use witness::{Question, Stands, Witness};
 /// How many recent messages are remembered. At 2,000 messages/s, about a minute; about 10 MB.
 pub const WINDOW: usize = 131_072;
 
-type Appending = Shared<BoxFuture<'static, Result<Position, AppendError>>>;
+/// The first copy's position, and whether an earlier try stored it.
+type Appended = Result<(Position, bool), AppendError>;
+type Appending = Shared<BoxFuture<'static, Appended>>;
 
 /// Appends for a whole node.
 pub struct Publisher {
@@ -73,10 +75,7 @@ impl Publisher {
     ///
     /// The record is queued by the call itself, in the order of calls. Cancel safe: the append goes on. Neither holds for a
     /// repeat of what is known: the log is asked first.
-    pub fn publish(
-        self: &Arc<Self>,
-        record: NewRecord,
-    ) -> BoxFuture<'static, Result<(Position, bool), AppendError>> {
+    pub fn publish(self: &Arc<Self>, record: NewRecord) -> BoxFuture<'static, Appended> {
         let key = record.key;
         let mut window = self.lock();
         let epoch = window.epoch;
@@ -99,8 +98,7 @@ impl Publisher {
                         Ok(result) => result,
                         Err(_) => Err(AppendError::Unknown("no confirm within 5 s".into())),
                     };
-                    this.ended(key, epoch, &result);
-                    result
+                    this.ended(key, epoch, result)
                 }
                 .boxed()
                 .shared();
@@ -109,18 +107,26 @@ impl Publisher {
             }
         };
         drop(window);
-        Awaited(Some(appending)).map(move |result| result.map(|position| (position, duplicate))).boxed()
+        let or_earlier = move |(position, again)| (position, again || duplicate);
+        Awaited(Some(appending)).map(move |result| result.map(or_earlier)).boxed()
     }
 
-    /// An append that began in this epoch has ended.
-    fn ended(&self, key: MessageKey, epoch: u64, result: &Result<Position, AppendError>) {
+    /// An append that began in this epoch has ended. What its publishers are to be told.
+    fn ended(&self, key: MessageKey, epoch: u64, result: Result<Position, AppendError>) -> Appended {
         let mut window = self.lock();
         // A confirm of a history that has ended says nothing of this one.
-        if window.epoch == epoch {
-            match result {
-                Ok(position) => drop(window.note(key, *position, false)),
-                Err(_) => window.forget(key),
-            }
+        if window.epoch != epoch {
+            return result.map(|position| (position, false));
+        }
+        if result.is_err() {
+            window.forget(key);
+        }
+        let position = result?;
+        window.note(key, position, false);
+        // An earlier try of which nothing was known may have been stored before this one, and been read meanwhile.
+        match window.known.get(&key) {
+            Some(Known::Stored(first)) if is_before(first.position, position) => Ok((first.position, true)),
+            _ => Ok((position, false)),
         }
     }
 
@@ -130,7 +136,7 @@ impl Publisher {
         record: NewRecord,
         stored: Stored,
         question: Option<Question>,
-    ) -> Result<(Position, bool), AppendError> {
+    ) -> Appended {
         let position = stored.position;
         match self.stands(record.key, stored, question).await {
             Stands::There => Ok((position, true)),
@@ -173,7 +179,7 @@ impl Publisher {
 struct Awaited(Option<Appending>);
 
 impl Future for Awaited {
-    type Output = Result<Position, AppendError>;
+    type Output = Appended;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(appending) = &mut self.0 else { return Poll::Pending };
@@ -385,6 +391,22 @@ mod tests {
         log.lies().publishing(Publishing::Works);
         confirmed.await.expect("confirmed at 1");
         assert!(!publisher.note(record(0).key, at(7)), "the first copy of this history");
+    }
+
+    /// The broker was frozen: it takes a message, nobody hears of it, and the retry is there before the first copy was read.
+    #[tokio::test]
+    async fn a_retry_that_overtakes_the_tail_is_answered_with_the_first_copy() {
+        let log = MemoryLog::new(memory::Options::default());
+        let publisher = Publisher::new(log.clone());
+        log.lies().lose_confirms(1);
+        let first = publisher.publish(record(0)).await;
+        assert!(matches!(first, Err(AppendError::Unknown(_))), "{first:?}");
+        log.lies().publishing(Publishing::Hangs);
+        let retry = publisher.publish(record(0));
+        publisher.note(record(0).key, at(1));
+        log.lies().publishing(Publishing::Works);
+        let (position, duplicate) = retry.await.expect("confirmed");
+        assert_eq!((position.offset, duplicate), (Offset(1), true), "the copy that was delivered");
     }
 
     /// Time is the test's: it goes on once nothing else is to be done.

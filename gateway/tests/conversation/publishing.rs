@@ -58,6 +58,34 @@ async fn a_retry_under_the_same_id_is_stored_once() {
     assert_eq!(messages, 1);
 }
 
+/// Else its publisher waits for an answer that has come already, and sends it again after each reconnect.
+#[tokio::test]
+async fn a_refused_envelope_is_named() {
+    let world = World::start().await;
+    let (mut device, _) = world.hello(&token("device", &[], &["#"]), json!([])).await;
+    let metadata = |more: &str| format!(r#"{{"messageId":"m\u0031","topic":"a"{more}}}"#);
+    let unknown: String = (0..40).map(|n| format!(r#","x{n}":1"#)).collect();
+    let cases = [
+        (4404, format!(r#"{{"metadata":{}}}"#, metadata(""))),
+        (4404, format!(r#"{{"payload":1,"metadata":{},"payload":2}}"#, metadata(""))),
+        (4404, format!(r#"{{"metadata":{},"payload":1,"beside":2}}"#, metadata(""))),
+        (4404, format!(r#"{{"metadata":{},"payload":1}}"#, metadata(r#","messageType":"song""#))),
+        (4404, format!(r#"{{"metadata":{},"payload":1}}"#, metadata(r#","source":null"#))),
+        (4404, format!(r#"{{"metadata":{},"payload":1}}"#, metadata(&unknown))),
+        (4405, format!(r#"{{"payload":"{}","metadata":{}}}"#, "x".repeat(270_000), metadata(""))),
+    ];
+    for (code, envelope) in cases {
+        device.send_text(format!(r#"{{"type":"publish","envelope":{envelope}}}"#)).await;
+        let refused = device.expect("refused").await;
+        assert_eq!(
+            (&refused["code"], &refused["messageId"]),
+            (&json!(code), &json!("m1")),
+            "{envelope:.200}"
+        );
+    }
+    device.publish("a", "good", json!(1)).await;
+}
+
 #[tokio::test]
 async fn http_answers_each_envelope_in_its_place() {
     let world = World::start().await;

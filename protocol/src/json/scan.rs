@@ -118,6 +118,19 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// The string at a path of keys; `None` if there is no such key. What follows it is not looked at.
+    pub fn find_string(&mut self, path: &[&str]) -> Scan<Option<Cow<'a, str>>> {
+        let Some((wanted, inner)) = path.split_first() else { return self.string().map(Some) };
+        self.enter_object()?;
+        while let Some(key) = self.next_key()? {
+            if key == *wanted {
+                return self.find_string(inner);
+            }
+            self.raw()?;
+        }
+        Ok(None)
+    }
+
     /// A string with its escapes resolved; borrowed when it has none.
     pub fn string(&mut self) -> Scan<Cow<'a, str>> {
         let (start, escaped) = self.skip_string()?;

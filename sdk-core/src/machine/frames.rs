@@ -10,7 +10,7 @@ use crate::resume::AfterRefusal;
 use anabranch_protocol::client_frame::ClientFrame;
 use anabranch_protocol::code::{Code, Remedy};
 use anabranch_protocol::cursor::Position;
-use anabranch_protocol::json::{JsonError, Scanner};
+use anabranch_protocol::json::Scanner;
 use anabranch_protocol::server_frame::{Refused, ServerFrame, Welcome};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -116,7 +116,7 @@ impl Machine {
 
     fn message(&mut self, position: Position, envelope: &str) {
         self.subscriptions.count();
-        let Ok(topic) = topic_of(envelope) else { return };
+        let Some(topic) = topic_of(envelope) else { return };
         let subscriptions = self.subscriptions.message(&topic, position);
         if !subscriptions.is_empty() {
             let envelope: Arc<str> = envelope.into();
@@ -126,7 +126,7 @@ impl Machine {
     }
 
     fn transient(&mut self, envelope: &str) {
-        let Ok(topic) = topic_of(envelope) else { return };
+        let Some(topic) = topic_of(envelope) else { return };
         let subscriptions = self.subscriptions.watching(&topic);
         if !subscriptions.is_empty() {
             self.effects.push_back(Effect::Transient { subscriptions, envelope: envelope.into() });
@@ -199,22 +199,7 @@ impl Machine {
     }
 }
 
-/// The topic in an envelope's metadata. Only the metadata is looked at.
-pub(crate) fn topic_of(envelope: &str) -> Result<Cow<'_, str>, JsonError> {
-    let mut scanner = Scanner::new(envelope);
-    scanner.enter_object()?;
-    while let Some(key) = scanner.next_key()? {
-        if key != "metadata" {
-            scanner.raw()?;
-            continue;
-        }
-        scanner.enter_object()?;
-        while let Some(key) = scanner.next_key()? {
-            if key == "topic" {
-                return scanner.string();
-            }
-            scanner.raw()?;
-        }
-    }
-    Err(scanner.error("no topic in the metadata"))
+/// The topic in an envelope's metadata. Nothing behind it is looked at.
+pub(crate) fn topic_of(envelope: &str) -> Option<Cow<'_, str>> {
+    Scanner::new(envelope).find_string(&["metadata", "topic"]).ok().flatten()
 }
