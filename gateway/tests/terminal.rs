@@ -205,6 +205,39 @@ async fn a_later_run_goes_on_where_the_first_stopped() {
     assert_eq!(payloads, (0..300).collect::<Vec<u64>>(), "once and in order");
 }
 
+/// Some filters have much, one has nothing: it does not hold the others' cursor back.
+#[tokio::test]
+async fn a_later_run_of_several_filters_goes_on_where_the_first_stopped() {
+    let gateway = Gateway::start(&[]).await;
+    for round in 0..3 {
+        for topic in ["n/x", "n/y", "m/z"] {
+            let numbers: String = (0..20).map(|n| format!("{}\n", 20 * round + n)).collect();
+            let output = gateway.publish_lines(topic, &numbers).await;
+            assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        }
+    }
+    let mut start = vec!["--from".to_owned(), "earliest".to_owned()];
+    let mut seen: Vec<(String, u64)> = Vec::new();
+    for count in [1, 7, 50, 30, 1, 2, 60, 29] {
+        let count = count.to_string();
+        let mut args = vec!["subscribe", "--json", "--count", &count];
+        args.extend(start.iter().map(String::as_str));
+        args.extend(["quiet/x", "n/+", "m/z"]);
+        let output = gateway.run(&args).await;
+        for line in json_lines(&output).iter().filter(|line| line["type"] == "message") {
+            let topic = line["envelope"]["metadata"]["topic"].as_str().unwrap().to_owned();
+            seen.push((topic, line["envelope"]["payload"].as_u64().unwrap()));
+        }
+        start = vec!["--cursor".to_owned(), cursor(&output)];
+    }
+    let published = (0..3).flat_map(|round| {
+        ["n/x", "n/y", "m/z"]
+            .into_iter()
+            .flat_map(move |topic| (0..20).map(move |n| (topic.to_owned(), 20 * round + n)))
+    });
+    assert_eq!(seen, published.collect::<Vec<_>>(), "once and in order");
+}
+
 #[tokio::test]
 async fn what_the_log_has_forgotten_is_told_before_the_next_message() {
     // Both must forget: a ring that still has a message delivers it.

@@ -3,6 +3,7 @@
 use anabranch::{
     Client, Closed, Cursor, Event, Gap, Message, Start, SubscribeError, Subscription, Transient,
 };
+use anabranch_protocol::cursor::{Offset, Position};
 use anabranch_protocol::filter::Filter;
 use futures_util::StreamExt;
 use std::pin::Pin;
@@ -34,6 +35,8 @@ struct Source {
     /// The next event, which is not shown yet: the subscription's cursor stands before it.
     head: Option<Event>,
     live: bool,
+    /// How often the gateway has agreed to deliver it: once on each connection.
+    answers: u32,
     /// Whether the last gap that was shown came through this filter too.
     knows_gap: bool,
 }
@@ -43,7 +46,14 @@ impl Merged {
     pub(super) fn open(client: &Client, filters: &[Filter], start: &Start) -> Result<Merged, SubscribeError> {
         let open = |filter: &Filter| -> Result<Source, SubscribeError> {
             let events = client.subscribe(filter.as_str()).from(start.clone()).open()?;
-            Ok(Source { filter: filter.clone(), events, head: None, live: false, knows_gap: false })
+            Ok(Source {
+                filter: filter.clone(),
+                events,
+                head: None,
+                live: false,
+                answers: 0,
+                knows_gap: false,
+            })
         };
         let sources = without_covered(filters).into_iter().map(open).collect::<Result<Vec<Source>, _>>()?;
         Ok(Merged { sources, last_gap: None, live: false })
@@ -132,6 +142,7 @@ impl Merged {
             }
             Event::Subscribed(_) => {
                 source.live = false;
+                source.answers += 1;
                 self.live = false;
                 None
             }
@@ -156,11 +167,17 @@ impl Merged {
             }
             whole.advance_to(cursor);
         }
-        // A connection delivers in the order of the log: whatever is behind the furthest was none of the other filters'
-        // business, unless they are still catching up or have something to show.
+        // A connection delivers in the order of the log, to all filters that were answered on it: what is behind the furthest was
+        // none of the other filters' business, or stands in their queues. Only on the first connection is it known that all are
+        // answered on the same; after it, who still catches up counts from its own place.
+        let together = self.sources.iter().all(|source| source.answers == 1);
         for (source, cursor) in self.sources.iter().zip(&cursors) {
-            if !source.live || source.head.is_some() {
-                whole.retreat_to(cursor);
+            match &source.head {
+                Some(Event::Message(next)) if together || source.live => {
+                    step_back_before(&mut whole, next.position())
+                }
+                None if together || source.live => {}
+                _ => whole.retreat_to(cursor),
             }
         }
         Some(whole)
@@ -188,6 +205,14 @@ impl Source {
             }
         }
         false
+    }
+}
+
+/// A message is not shown yet: the cursor must not cover it.
+fn step_back_before(cursor: &mut Cursor, next: Position) {
+    let offset = Offset(next.offset.0.saturating_sub(1));
+    if cursor.position(next.partition).is_some_and(|covered| covered.offset > offset) {
+        cursor.set(Position { offset, fingerprint: None, ..next });
     }
 }
 
