@@ -81,7 +81,10 @@ impl Pair {
             }
             Err(ReadError::Forgotten { oldest }) => {
                 assert_eq!(oldest, self.log.bounds(0).await.expect("bounds").oldest);
-                assert!(at < self.forgotten().await, "step {step}: number {at} is not forgotten");
+                // Where a broker has places without a record, nobody knows what the forgotten ones before the oldest held.
+                let forgotten = self.forgotten().await;
+                let hole = at == forgotten && oldest.0 > here.0 + 1;
+                assert!(at < forgotten || hole, "step {step}: number {at} is not forgotten");
             }
             Err(other) => panic!("step {step}: {other}"),
         }
