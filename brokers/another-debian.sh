@@ -7,7 +7,8 @@
 #
 #   ANABRANCH_RABBITMQ_BIN=FOLDER/rabbitmq ANABRANCH_REDIS_BIN=FOLDER/valkey (or FOLDER/redis) cargo xtask test
 #
-# The workspace and /tmp are mounted there, so that all paths mean the same; `umount -R` FOLDER/root/* before you delete it.
+# The workspace and the folder of temporary files are mounted there, so that all paths mean the same; `umount -R` FOLDER/root/*
+# before you delete it.
 set -eu
 suite=$1
 workspace=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -26,7 +27,7 @@ if [ ! -e "$root/usr/sbin/policy-rc.d" ]; then
 fi
 # RabbitMQ asks for localhost by name.
 cp /etc/hosts "$root/etc/hosts"
-for shared in /proc /tmp "$workspace"; do
+for shared in /proc "${TMPDIR:-/tmp}" "$workspace"; do
     mkdir -p "$root$shared"
     mountpoint -q "$root$shared" || mount --bind "$shared" "$root$shared"
 done

@@ -1,6 +1,7 @@
 //! Figures as a table for people or as JSON for machines.
 
 use anyhow::{Context, Result};
+use indicatif::HumanCount;
 use serde::Serialize;
 use std::path::Path;
 
@@ -33,7 +34,7 @@ impl Report {
     }
 
     fn table(&self) -> String {
-        let cell = |value: &u64| grouped(*value);
+        let cell = |value: &u64| HumanCount(*value).to_string();
         let rows: Vec<Vec<String>> = self.rows.iter().map(|row| row.iter().map(cell).collect()).collect();
         let widths: Vec<usize> = (0..self.columns.len())
             .map(|at| rows.iter().map(|row| row[at].len()).chain([self.columns[at].len()]).max().unwrap_or(0))
@@ -49,10 +50,10 @@ impl Report {
         }
         text.push('\n');
         for figure in &self.figures {
-            text += &format!("{}: {} {}", figure.name, grouped(figure.value), figure.unit);
+            text += &format!("{}: {} {}", figure.name, HumanCount(figure.value), figure.unit);
             if let Some(budget) = figure.budget {
                 let verdict = if figure.value <= budget { "within" } else { "OVER" };
-                text += &format!(" ({verdict} the budget of {})", grouped(budget));
+                text += &format!(" ({verdict} the budget of {})", HumanCount(budget));
             }
             text.push('\n');
         }
@@ -90,19 +91,6 @@ pub fn columns(rows: &[Vec<String>]) -> String {
         });
         text += cells.collect::<Vec<_>>().join("  ").trim_end();
         text.push('\n');
-    }
-    text
-}
-
-/// Digits in groups of three.
-pub fn grouped(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
     }
     text
 }

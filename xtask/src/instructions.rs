@@ -11,6 +11,7 @@ pub use expected::{Expected, Verdict};
 use crate::progress::Log;
 use crate::{tool, workspace};
 use anyhow::{Context, Result, bail};
+use indicatif::HumanCount;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -31,7 +32,7 @@ pub fn run(renew: bool) -> Result<()> {
             Some((known, expected)) => {
                 println!("{}", Verdict::new(path, expected, count).describe(known, &compiler))
             }
-            None => println!("{path}: {} instructions, nothing is expected yet", expected::grouped(count)),
+            None => println!("{path}: {} instructions, nothing is expected yet", HumanCount(count)),
         }
         found.counts.push((path.to_owned(), count));
     }

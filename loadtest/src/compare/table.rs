@@ -3,8 +3,9 @@
 use super::Comparison;
 use super::run::Run;
 use crate::contestant::Contestant;
-use crate::report::{columns, grouped};
+use crate::report::columns;
 use crate::swarm::Measured;
+use indicatif::HumanCount;
 
 /// Finds a phase in a run.
 type Pick = fn(&Run) -> Option<&Measured>;
@@ -52,7 +53,7 @@ pub fn table(comparison: &Comparison, contestants: &[Contestant], quiet_rate: f6
             .map(|run| run.bytes_per_connection as f64)
             .collect();
         if !of.is_empty() {
-            rows.push(vec![contestant.name().to_owned(), grouped(median(of) as u64)]);
+            rows.push(vec![contestant.name().to_owned(), HumanCount(median(of) as u64).to_string()]);
         }
     }
     text += &columns(&rows);
@@ -103,8 +104,8 @@ fn row(name: &str, runs: &[(&Run, &Measured)], comparison: &Comparison, pick: Pi
         (Some(low), Some(high)) => format!("{low:.2}-{high:.2}"),
         _ => "-".to_owned(),
     };
-    let micros = |value: fn(&Measured) -> f64| grouped(of(value) as u64);
-    let sum = |value: fn(&Measured) -> u64| grouped(runs.iter().map(|(_, m)| value(m)).sum());
+    let micros = |value: fn(&Measured) -> f64| HumanCount(of(value) as u64).to_string();
+    let sum = |value: fn(&Measured) -> u64| HumanCount(runs.iter().map(|(_, m)| value(m)).sum()).to_string();
     // At a rate, it waits awake for the next message: only a maximum can be the generator's.
     let bound = runs.iter().any(|(run, m)| std::ptr::eq(*m, &run.saturated) && m.is_generator_bound());
     vec![

@@ -3,6 +3,7 @@
 use super::profile;
 use crate::workspace;
 use anyhow::{Context, Result};
+use indicatif::HumanCount;
 use std::fs;
 use std::path::PathBuf;
 
@@ -88,8 +89,8 @@ impl<'p> Verdict<'p> {
         let mut text = format!(
             "{}: {} instructions, {} expected: {more:+.1} %",
             self.path,
-            grouped(self.found),
-            grouped(self.expected)
+            HumanCount(self.found),
+            HumanCount(self.expected)
         );
         let renew = "cargo xtask instructions --renew, and say why in the commit";
         if more > TOLERANCE {
@@ -112,19 +113,6 @@ impl<'p> Verdict<'p> {
         }
         text
     }
-}
-
-/// A number with its thousands apart.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]

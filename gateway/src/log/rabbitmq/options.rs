@@ -54,6 +54,15 @@ pub struct Server {
     pub password: Secret,
 }
 
+#[cfg(test)]
+impl Server {
+    /// For tests that ask nobody.
+    pub(super) fn nowhere() -> Server {
+        let (host, vhost, user) = ("h".into(), "/".into(), "u".into());
+        Server { tls: false, host, port: 1, vhost, user, password: Secret::new("p") }
+    }
+}
+
 /// The nodes' canaries. A node whose canaries do not come back is never ready.
 const CANARIES: &str = "$anabranch.#";
 

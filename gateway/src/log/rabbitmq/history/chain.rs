@@ -115,7 +115,6 @@ impl Chain {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Secret;
     use crate::log::rabbitmq::options::Server;
 
     fn chain(links: &[(u64, u64)]) -> Chain {
@@ -158,15 +157,7 @@ mod tests {
     fn what_an_earlier_version_began_is_made_and_divided_as_the_next_node_says() {
         let mut chain = chain(&[(0, 10)]);
         assert!(chain.was_made());
-        let server = Server {
-            tls: false,
-            host: "h".into(),
-            port: 1,
-            vhost: "/".into(),
-            user: "u".into(),
-            password: Secret::new("p"),
-        };
-        let one = Options::at(server);
+        let one = Options::at(Server::nowhere());
         let three = Options { partitions: 3, ..one.clone() };
         assert_eq!(chain.agreed(&three), Ok(Some(LogId(10))));
         chain.add(br#"{"made":"a","partitions":3,"time":2}"#);
