@@ -9,7 +9,7 @@ use super::mark::{self, Mark};
 use super::probe::Probes;
 use super::shared::Shared;
 use super::{echo_reader, key, topology};
-use crate::log::{AppendError, Health};
+use crate::log::{AppendError, DEADLINE, Health};
 use bytes::Bytes;
 use doubt::Doubts;
 use futures_util::future::{BoxFuture, FutureExt};
@@ -60,6 +60,7 @@ pub(super) async fn run(shared: Arc<Shared>, probes: Vec<Arc<Probes>>, mut order
         confirms: FuturesUnordered::new(),
         published: 0,
         unconfirmed: BTreeMap::new(),
+        alone: None,
         forbidden: Forbidden::default(),
         doubts: Doubts::default(),
         failure: None,
@@ -133,6 +134,8 @@ struct Publisher {
     published: u64,
     /// What the broker has neither confirmed nor refused, by its number among these.
     unconfirmed: BTreeMap<u64, Parcel>,
+    /// The one record that is on its way, if its refusal could not be read.
+    alone: Option<Parcel>,
     forbidden: Forbidden,
     doubts: Doubts,
     failure: Option<Failure>,
@@ -163,7 +166,36 @@ impl Publisher {
         &self.shared.echoes
     }
 
+    /// Publishes a record. One whose refusal could not be read has the connection to itself, so that it is known by that.
     async fn publish(&mut self, parcel: Parcel) {
+        if !refused::would_be_cut_within(&parcel.key, &self.shared.options) {
+            return self.hand_over(parcel).await;
+        }
+        self.settle().await;
+        self.alone = Some(parcel.clone());
+        self.hand_over(parcel).await;
+        self.settle().await;
+        self.alone = None;
+    }
+
+    /// Waits until the broker has answered for everything, or is given up.
+    async fn settle(&mut self) {
+        let settling = async {
+            while !self.unconfirmed.is_empty() {
+                tokio::select! {
+                    biased;
+                    event = next_event(&mut self.link) => self.event(event),
+                    Some((nth, outcome)) = self.confirms.next() => Box::pin(self.confirm(nth, outcome)).await,
+                    else => break,
+                }
+            }
+        };
+        if timeout(DEADLINE, settling).await.is_err() {
+            self.lost("no confirm within 5 s");
+        }
+    }
+
+    async fn hand_over(&mut self, parcel: Parcel) {
         let sequence = parcel.mark.sequence;
         if let Health::Blocked(why) = &*self.shared.health.borrow() {
             return self.echoes().failed(sequence, AppendError::Blocked(why.clone()));
@@ -252,7 +284,12 @@ impl Publisher {
             }
             // A channel's error comes here too; the records that it concerns hear of it themselves.
             Some(Event::Error(error)) if refused::words(&error).is_some() && self.is_connected() => {}
-            Some(Event::Error(error)) => self.lost(&error.to_string()),
+            Some(Event::Error(error)) => {
+                if refused::is_unreadable(&error) {
+                    self.refused_unreadably();
+                }
+                self.lost(&error.to_string());
+            }
             Some(_) => {}
             None => self.lost("it was closed"),
         }
@@ -263,7 +300,7 @@ impl Publisher {
         if let Some(words) = words {
             return self.refused(&words).await;
         }
-        let Some(Parcel { mark, key, .. }) = self.unconfirmed.remove(&nth) else { return };
+        let Some(Parcel { mark, key, body }) = self.unconfirmed.remove(&nth) else { return };
         match outcome {
             Ok(Confirmation::Ack(None)) => self.echoes().confirmed(mark.sequence),
             Ok(Confirmation::Ack(Some(_)))
@@ -275,6 +312,11 @@ impl Publisher {
             Ok(Confirmation::Nack(_) | Confirmation::NotRequested) => {
                 let why = "RabbitMQ could not say that it stored the record".to_owned();
                 self.echoes().failed(mark.sequence, AppendError::Unknown(why));
+            }
+            Err(error) if refused::is_unreadable(&error) && self.is_alone(&key) => {
+                self.unconfirmed.insert(nth, Parcel { mark, key, body });
+                self.refused_unreadably();
+                self.lost(&error.to_string());
             }
             Err(error) => {
                 let why = format!("the connection to RabbitMQ was lost: {error}");
@@ -323,6 +365,20 @@ impl Publisher {
                 let why = if all.len() == 1 { AppendError::Blocked(why) } else { AppendError::Unknown(why) };
                 all.iter().for_each(|parcel| self.echoes().failed(parcel.mark.sequence, why.clone()));
             }
+        }
+    }
+
+    fn is_alone(&self, key: &str) -> bool {
+        self.alone.as_ref().is_some_and(|alone| alone.key == key)
+    }
+
+    /// The broker has said something that cannot be read. If one record alone was on its way, the words were about that.
+    fn refused_unreadably(&mut self) {
+        if let Some(Parcel { mark, key, .. }) = self.alone.take() {
+            tracing::warn!("RabbitMQ's permissions forbid a publish, in words that cannot be read");
+            self.unconfirmed.retain(|_, parcel| parcel.mark.sequence != mark.sequence);
+            self.echoes().failed(mark.sequence, forbidden());
+            self.forbidden.add(key);
         }
     }
 

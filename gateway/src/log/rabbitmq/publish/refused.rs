@@ -80,6 +80,29 @@ fn names(words: &str, key: &str, options: &Options) -> bool {
     })
 }
 
+/// Whether the broker, if it forbids this key, cuts its words within one of the key's characters. Strings are UTF-8 to the client
+/// library, which gives the whole connection up over such words: they never arrive.
+pub(super) fn would_be_cut_within(key: &str, options: &Options) -> bool {
+    let (exchange, server) = (&options.exchange, &options.server);
+    // The verb and, in 3.10, the doubled word move the key and what is behind it: whether words are cut at all depends on all of
+    // it, where they are cut on what stands before the key alone.
+    ["write access to topic '", "access to topic '"].iter().any(|before| {
+        let before = format!("ACCESS_REFUSED - {before}");
+        let behind = "' in exchange exchange '' in vhost '' refused for user ''".len();
+        let all = before.len() + key.len() + behind + exchange.len() + server.vhost.len() + server.user.len();
+        let cut = LONGEST - "...".len();
+        all > LONGEST
+            && cut > before.len()
+            && cut < before.len() + key.len()
+            && !key.is_char_boundary(cut - before.len())
+    })
+}
+
+/// Whether the connection was given up over words that nobody can read.
+pub(super) fn is_unreadable(error: &lapin::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ParsingError(_))
+}
+
 /// Whether the words are about one topic, and not about the exchange.
 pub(super) fn is_about_a_topic(words: &str) -> bool {
     words.contains(TOPIC)
