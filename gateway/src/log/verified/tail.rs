@@ -94,7 +94,8 @@ struct Tail<S> {
 /// After so many deaths at one place it no longer matters that the record before it cannot be read again.
 const HOPELESS: u32 = 8;
 
-/// So many records taken one by one without a death: the killer was not a record.
+/// So many records are taken one by one without a death before many are taken at once again: either the killer was no record, or
+/// it was passed, and often another follows, which costs a third of the first.
 const CAREFUL_RECORDS: usize = 1000;
 
 /// How often consumers were killed without progress.
@@ -102,8 +103,7 @@ const CAREFUL_RECORDS: usize = 1000;
 struct Deaths {
     count: u32,
     at: Option<Offset>,
-    stepped_over: bool,
-    /// Deliveries since records are taken one by one.
+    /// Deliveries since the last death.
     survived: usize,
 }
 
@@ -276,7 +276,6 @@ impl<S: Source> Tail<S> {
         self.stalled_since = None;
         self.deaths.survived += deliveries.len();
         let mut earliest = None;
-        let before = self.continuity.covered();
         loop {
             let Judgement { events, then } = self.continuity.judge(&mut deliveries, earliest);
             self.out.extend(events);
@@ -299,8 +298,7 @@ impl<S: Source> Tail<S> {
         if std::mem::take(&mut self.doubt) {
             self.health(Health::Connected);
         }
-        let passed = self.deaths.stepped_over && self.continuity.covered() > before;
-        if self.deaths.careful() && (passed || self.deaths.survived >= CAREFUL_RECORDS) {
+        if self.deaths.careful() && self.deaths.survived >= CAREFUL_RECORDS {
             self.deaths = Deaths::default();
             self.consumption = None; // The next one takes many at once again.
         }
@@ -338,24 +336,30 @@ impl<S: Source> Tail<S> {
 
     async fn lost(&mut self, error: SourceError) {
         match &error {
-            SourceError::Killed(_) => self.killed().await,
+            SourceError::Killed(_) if self.killed().await => {
+                // No attempt that failed: the next begins at once, behind the record.
+                self.consumption = None;
+                self.since = Instant::now();
+                return;
+            }
             SourceError::Gone => self.gone = true,
-            SourceError::Unreachable(_) | SourceError::NoPartition(_) => {}
+            SourceError::Killed(_) | SourceError::Unreachable(_) | SourceError::NoPartition(_) => {}
         }
         self.retry(error.to_string());
     }
 
     /// The broker ended the consumer over a record. Two deaths at the same place: take one record at a time. A third:
-    /// the record after the last one is the culprit, unless the last one cannot be read either.
-    async fn killed(&mut self) {
+    /// the record after the last one is the culprit, unless the last one cannot be read either. Says whether it was stepped over.
+    async fn killed(&mut self) -> bool {
         let covered = self.continuity.covered();
         if self.deaths.count == 0 || self.deaths.at != covered {
             let count = if self.deaths.careful() { 2 } else { 0 };
-            self.deaths = Deaths { count, at: covered, ..self.deaths };
+            self.deaths = Deaths { count, at: covered, survived: 0 };
         }
         self.deaths.count += 1;
+        self.deaths.survived = 0;
         if self.deaths.count < 3 {
-            return;
+            return false;
         }
         if let Some(anchor) = self.continuity.anchor() {
             let one = Budget { records: 1, bytes: 1 };
@@ -368,7 +372,7 @@ impl<S: Source> Tail<S> {
                 None => fetched.killed && hopeless,
             });
             if !readable {
-                return; // The broker is ill, not the record.
+                return false; // The broker is ill, not the record.
             }
         }
         let gap = self.continuity.step_over();
@@ -376,7 +380,7 @@ impl<S: Source> Tail<S> {
         metrics::counter!("anabranch_poisoned_records_total").increment(1);
         tracing::warn!(offset = gap.after.0 + 1, "stepped over a record that kills every consumer");
         self.out.push_back(TailEvent::Gap(gap));
-        self.deaths.stepped_over = true;
+        true
     }
 
     /// Gives up this consumption; the next turn begins another.
