@@ -24,6 +24,7 @@ pub use subscriptions::Asked;
 
 use crate::hub::registry::{Admission, Seat};
 use crate::hub::ring::{Ring, Sequence};
+use crate::shard::lines::Places;
 use crate::socket::Socket;
 use crate::socket::header::{Opcode, write_close, write_frame};
 use crate::socket::inbound::Inbound;
@@ -53,8 +54,8 @@ pub struct Connection {
     private_sent: usize,
     /// Message frames handed to the socket.
     delivered: u64,
-    /// Whether the shard's list of connections to write to holds this one.
-    pub touched: bool,
+    /// In which of the shard's lines of connections to write to it stands.
+    pub places: Places,
     /// Whether the socket is full; it wakes the shard when it is not.
     pub full: bool,
     /// Whether a full socket woke the shard, and nothing has been written since.
@@ -89,7 +90,7 @@ impl Connection {
             private: Vec::new(),
             private_sent: 0,
             delivered: 0,
-            touched: false,
+            places: Places::default(),
             full: false,
             drained: false,
             deaf: false,

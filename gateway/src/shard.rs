@@ -1,13 +1,15 @@
 //! One thread's connections: a loop that reads what came in, then writes what is due, itself.
 //!
 //! A turn: take the hub's blocks, what sockets sent, what futures have ended, what the clock says; hand each matching
-//! range to its connections; then write to every connection that was touched, all that is due in one vectored write.
+//! range to its connections; then write to every connection that has something due, all of it in one vectored write.
 //! No task, no channel, no wake-up and no copy for a delivery: that is where the others spend their time. A turn that
-//! has much to write is sliced ([`SLICE`]), so that reads, pings and other topics wait a few milliseconds at most.
+//! has much to read, hand out or write is sliced ([`INTAKE`], [`SLICE`]), and whoever waits for little does not stand
+//! behind thousands ([`lines`]), so that reads, pings and other topics wait a few milliseconds at most.
 //!
 //! A connection never leaves its shard, so nothing here is locked except the two mailboxes.
 
 mod actions;
+pub mod lines;
 #[cfg(test)]
 mod race;
 mod reading;
@@ -35,6 +37,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use lines::{Line, Lines};
 use slab::Slab;
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -46,7 +49,9 @@ use waker::Ready;
 
 /// How long the loop writes before it looks at its inputs again. A sweep over 10,000 sockets takes about 45 ms.
 const SLICE: Duration = Duration::from_millis(2);
-/// Connections written to between two looks at the clock: 0.1 ms of small writes, 2 ms of the largest.
+/// How long the loop attends to each of its inputs in one turn: blocks, sockets, futures. What is left waits for the next.
+const INTAKE: Duration = Duration::from_millis(1);
+/// Connections of each line written to between two looks at the clock: 0.1 ms of small writes, 2 ms of the largest.
 const UNTIMED: usize = 16;
 /// How long a close may wait for a full socket, in milliseconds.
 const CLOSE_MS: Millis = 2_000;
@@ -116,7 +121,7 @@ pub struct Shard {
     interest: Interest,
     connections: Slab<Connection>,
     next_serial: u64,
-    touched: VecDeque<ConnectionId>,
+    lines: Lines,
     work: FuturesUnordered<Work>,
     /// Whether there is work that has not been polled yet, so that nothing would wake us for it.
     new_work: bool,
@@ -126,9 +131,11 @@ pub struct Shard {
     upstream: Option<Arc<str>>,
     draining: Option<Arc<crate::drain::Slots>>,
     figures: crate::metrics::Deliveries,
+    /// What was taken out of the mailboxes, and has not been attended to.
+    backlog: VecDeque<ShardEvent>,
+    woken: Vec<ConnectionId>,
     // Reused from turn to turn.
     events: Vec<ShardEvent>,
-    woken: Vec<ConnectionId>,
     actions: Vec<Action>,
 }
 
@@ -144,7 +151,7 @@ impl Shard {
             interest: Interest::new(),
             connections: Slab::new(),
             next_serial: 0,
-            touched: VecDeque::new(),
+            lines: Lines::default(),
             work: FuturesUnordered::new(),
             new_work: false,
             timers: Timers::new(node.clock),
@@ -152,8 +159,9 @@ impl Shard {
             upstream: None,
             draining: None,
             figures: crate::metrics::Deliveries::default(),
-            events: Vec::new(),
+            backlog: VecDeque::new(),
             woken: Vec::new(),
+            events: Vec::new(),
             actions: Vec::new(),
             node,
         };
@@ -168,18 +176,12 @@ impl Shard {
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let now = self.node.clock.now();
-        self.take_events(cx, now);
-        self.take_ready(cx, now);
-        self.new_work = false;
-        while let Poll::Ready(Some((id, serial, completion))) = Pin::new(&mut self.work).poll_next_unpin(cx) {
-            if self.connections.get(id as usize).is_some_and(|c| c.serial == serial) {
-                self.complete(id, completion, now);
-            }
-        }
+        self.take_arrivals(cx, now);
+        let saw_all = [self.take_events(cx, now), self.take_ready(cx, now), self.take_work(cx, now)];
         self.tick(cx, now);
         self.evict();
         self.write_slice(now);
-        if !self.touched.is_empty() || self.new_work {
+        if saw_all.contains(&false) || self.new_work || !self.lines.is_empty() {
             cx.waker().wake_by_ref();
         }
         match &self.draining {
@@ -188,13 +190,17 @@ impl Shard {
         }
     }
 
-    /// Writes to those that were touched, for a while.
+    /// Writes to those that stand in line, for a while.
     fn write_slice(&mut self, now: Millis) {
         let began = Instant::now();
-        for count in 1.. {
-            let Some(id) = self.touched.pop_front() else { return };
-            self.write(id, now);
-            if count % UNTIMED == 0 && began.elapsed() >= SLICE {
+        loop {
+            for line in [Line::Short, Line::Long] {
+                for _ in 0..UNTIMED {
+                    let Some(id) = self.lines.next(line) else { break };
+                    self.write(id, line, now);
+                }
+            }
+            if self.lines.is_empty() || began.elapsed() >= SLICE {
                 return;
             }
         }
@@ -205,21 +211,46 @@ impl Shard {
         self.new_work = true;
     }
 
-    fn take_events(&mut self, cx: &mut Context<'_>, now: Millis) {
-        let mut events = std::mem::take(&mut self.events);
-        // Polled until empty, so that the waker is registered.
-        while self.mailbox.poll_take(cx, &mut events).is_ready() {
-            for event in events.drain(..) {
-                self.event(event, now);
-            }
-        }
-        self.events = events;
+    fn take_arrivals(&mut self, cx: &mut Context<'_>, now: Millis) {
         let mut arrivals = Vec::new();
+        // Polled until empty, so that the waker is registered; here as below.
         while self.arrivals.poll_take(cx, &mut arrivals).is_ready() {
             for arrival in arrivals.drain(..) {
                 self.connect(arrival, now);
             }
         }
+    }
+
+    /// Takes what the hub has, for a while. Says whether that was all: if not, nothing wakes us for the rest.
+    fn take_events(&mut self, cx: &mut Context<'_>, now: Millis) -> bool {
+        let began = Instant::now();
+        loop {
+            while let Some(event) = self.backlog.pop_front() {
+                self.event(event, now);
+                if began.elapsed() >= INTAKE {
+                    return false;
+                }
+            }
+            if self.mailbox.poll_take(cx, &mut self.events).is_pending() {
+                return true;
+            }
+            self.backlog.extend(self.events.drain(..));
+        }
+    }
+
+    /// Takes what futures have ended with, for a while. Says whether that was all.
+    fn take_work(&mut self, cx: &mut Context<'_>, now: Millis) -> bool {
+        let began = Instant::now();
+        self.new_work = false;
+        while let Poll::Ready(Some((id, serial, completion))) = Pin::new(&mut self.work).poll_next_unpin(cx) {
+            if self.connections.get(id as usize).is_some_and(|c| c.serial == serial) {
+                self.complete(id, completion, now);
+            }
+            if began.elapsed() >= INTAKE {
+                return false;
+            }
+        }
+        true
     }
 
     fn event(&mut self, event: ShardEvent, now: Millis) {
@@ -242,7 +273,7 @@ impl Shard {
                             outcome,
                         });
                     }
-                    self.touch(id);
+                    self.stand(Line::Long, id);
                 }
             }
             ShardEvent::Upstream { up, message } => {
@@ -251,7 +282,7 @@ impl Shard {
                     if self.connections[id as usize].session.is_open() {
                         self.connections[id as usize]
                             .say(&ServerFrame::Upstream { up, message: (&*message).into() });
-                        self.touch(id);
+                        self.stand(Line::Long, id);
                     }
                 }
             }
@@ -301,11 +332,13 @@ impl Shard {
             let topic = block.topic(from);
             let same = (from + 1..block.len()).take_while(|&frame| block.topic(frame) == topic).count();
             let to = from + 1 + same;
-            for &id in self.interest.matching(topic) {
+            let watchers = self.interest.matching(topic);
+            let line = Line::of(watchers.len());
+            for &id in watchers {
                 let connection = &mut self.connections[id as usize];
                 let news = connection.offer(first + from as u64, first + to as u64, &self.ring);
-                if news && !connection.full && !std::mem::replace(&mut connection.touched, true) {
-                    self.touched.push_back(id);
+                if news && !connection.full {
+                    self.lines.join(line, id, &mut connection.places);
                 }
             }
             from = to;
@@ -315,12 +348,14 @@ impl Shard {
     /// Gives a message that is not kept to those who care and have room for it now.
     fn pass(&mut self, passing: &Passing) {
         let mut missed = 0;
-        for &id in self.interest.matching(&passing.topic) {
+        let watchers = self.interest.matching(&passing.topic);
+        let line = Line::of(watchers.len());
+        for &id in watchers {
             let connection = &mut self.connections[id as usize];
-            if !connection.pass(&passing.frame) {
+            if connection.pass(&passing.frame) {
+                self.lines.join(line, id, &mut connection.places);
+            } else {
                 missed += 1;
-            } else if !std::mem::replace(&mut connection.touched, true) {
-                self.touched.push_back(id);
             }
         }
         if missed > 0 {
@@ -331,15 +366,20 @@ impl Shard {
     fn offer(&mut self, id: ConnectionId, from: u64, to: u64) {
         let connection = &mut self.connections[id as usize];
         if !connection.session.subscriptions().is_empty() && connection.offer(from, to, &self.ring) {
-            self.touch(id);
+            self.stand(Line::Long, id);
         }
     }
 
-    /// Puts a connection on the list of those to be written to, once. A full socket wakes us when it is not.
+    /// A connection has something for its client alone: puts it in line.
     fn touch(&mut self, id: ConnectionId) {
+        self.stand(Line::Short, id);
+    }
+
+    /// Puts a connection in line, once. A full socket wakes us when it is not.
+    fn stand(&mut self, line: Line, id: ConnectionId) {
         let connection = &mut self.connections[id as usize];
-        if !connection.full && !std::mem::replace(&mut connection.touched, true) {
-            self.touched.push_back(id);
+        if !connection.full {
+            self.lines.join(line, id, &mut connection.places);
         }
     }
 
@@ -355,9 +395,9 @@ impl Shard {
     }
 
     /// Writes what is due to one connection, and lets it catch up as far as it goes.
-    fn write(&mut self, id: ConnectionId, now: Millis) {
+    fn write(&mut self, id: ConnectionId, line: Line, now: Millis) {
         let Some(connection) = self.connections.get_mut(id as usize) else { return };
-        connection.touched = false;
+        connection.places.leave(line);
         let delivered = connection.delivered();
         let mut bytes = 0;
         let outcome = loop {
@@ -399,7 +439,7 @@ impl Shard {
                     self.read(id, now);
                 }
             }
-            Wrote::Some => self.touch(id),
+            Wrote::Some => self.stand(Line::Long, id),
             Wrote::Full => connection.full = true,
             Wrote::Failed(error) => {
                 tracing::debug!(id, %error, "the socket is dead");
@@ -478,7 +518,7 @@ impl Shard {
                 return;
             }
         }
-        self.touch(id);
+        self.stand(Line::Long, id);
     }
 }
 

@@ -6,7 +6,7 @@ mod tls;
 use crate::cpu;
 use crate::floor::Mode;
 use crate::gateway::Gateway;
-use crate::swarm::Plan;
+use crate::swarm::{Plan, Probers};
 use crate::token::Issuer;
 use crate::wire::{Dialect, Template};
 use anyhow::{Context, Result, bail};
@@ -240,9 +240,15 @@ impl Running {
             .through(self.tls.as_ref())
     }
 
-    /// A client that neither subscribes nor publishes.
-    pub fn listener(&self) -> Plan {
-        Plan { publishes: false, ..self.publisher(1_000_000) }
+    /// Clients that ask while others are served: whether it listens, and how long messages of a topic of theirs take. None
+    /// where the probers do not know its protocol.
+    pub fn probers(&self) -> Option<Result<Probers>> {
+        const TOPIC: &str = "load/probers/own";
+        (self.dialect == Dialect::Anabranch && self.tls.is_none()).then(|| {
+            let token = self.token(3_000_000, TOPIC, &["load/#"]);
+            let own = Plan::anabranch(self.address, &token, Some(TOPIC), None);
+            Probers::start(self.address, &self.publisher(1_000_000), &own, TOPIC)
+        })
     }
 
     /// A client that publishes.

@@ -16,6 +16,7 @@ mod tally;
 
 pub use load::{Load, Measured, Pace};
 pub use plan::Plan;
+pub use probe::{Probed, Probers, Waits};
 pub use storm::Storm;
 pub use tally::Tally;
 
@@ -28,7 +29,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use stream::Scratch;
 
-/// Sockets looked at before publishers and probes have their turn: few, so that what waits for the generator is small.
+/// Sockets looked at before publishers have their turn: few, so that what waits for the generator is small.
 const EVENTS: usize = 128;
 /// How often a reader with a throttle may read.
 const THROTTLE_STEP: Duration = Duration::from_millis(50);
@@ -56,8 +57,6 @@ pub struct Swarm {
     /// The number of the next message, and of how many deliveries all that were published make.
     next: u64,
     owed: u64,
-    /// Who asks whether the server still listens.
-    prober: Option<probe::Prober>,
     /// Messages that nobody watches, and publishes that wait for their confirm.
     fillers: u64,
     unconfirmed: u64,
@@ -84,7 +83,6 @@ impl Swarm {
             lost: Vec::new(),
             next: 0,
             owed: 0,
-            prober: None,
             fillers: 0,
             unconfirmed: 0,
         })
@@ -103,7 +101,6 @@ impl Swarm {
     /// Waits for sockets at most so long, and does what they ask for.
     fn turn(&mut self, timeout: Duration) -> Result<()> {
         let timeout = if self.throttled.is_empty() { timeout } else { timeout.min(THROTTLE_STEP) };
-        let timeout = timeout.min(self.probe()?);
         match self.poll.poll(&mut self.events, Some(timeout)) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             other => other?,

@@ -1,44 +1,45 @@
 //! What sockets send, and what the clock says.
 
-use super::{CLOSE_MS, Shard, moment};
+use super::lines::Line;
+use super::{CLOSE_MS, INTAKE, Shard, moment};
 use crate::connection::session::{Millis, Refusal};
 use crate::hub::interest::ConnectionId;
 use crate::socket::inbound::Message;
 use anabranch_protocol::code::Code;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
-/// Bytes read from one connection in a turn, at most.
-const TURN_BYTES: usize = 256 * 1024;
+/// Bytes read from one connection in a turn, at most: what is a millisecond's work if they are small messages.
+const TURN_BYTES: usize = 64 * 1024;
 
 impl Shard {
-    /// Looks at every socket that has become readable or writable.
-    pub(super) fn take_ready(&mut self, cx: &mut Context<'_>, now: Millis) {
-        let mut woken = std::mem::take(&mut self.woken);
+    /// Looks at the sockets that have become readable or writable, for a while. Says whether those were all.
+    pub(super) fn take_ready(&mut self, cx: &mut Context<'_>, now: Millis) -> bool {
+        let began = Instant::now();
         // Twice at most: a socket that is always readable must not keep the turn from its end.
         for _ in 0..2 {
-            if self.ready.poll_take(cx, &mut woken).is_pending() {
-                break;
-            }
-            woken.sort_unstable();
-            woken.dedup();
-            for id in woken.drain(..) {
-                if let Some(connection) = self.connections.get_mut(id as usize) {
-                    if std::mem::take(&mut connection.full) {
-                        connection.drained = true;
-                        self.touch(id);
-                    }
-                    self.read(id, now);
+            while let Some(id) = self.woken.pop() {
+                self.look_at(id, now);
+                if began.elapsed() >= INTAKE {
+                    return false;
                 }
             }
-        }
-        // Registers for what comes later, or is woken at once by what has come since.
-        if self.ready.poll_take(cx, &mut woken).is_ready() {
-            for id in woken.drain(..) {
-                self.ready.push(id);
+            if self.ready.poll_take(cx, &mut self.woken).is_pending() {
+                return true;
             }
-            cx.waker().wake_by_ref();
+            self.woken.sort_unstable();
+            self.woken.dedup();
         }
-        self.woken = woken;
+        false
+    }
+
+    fn look_at(&mut self, id: ConnectionId, now: Millis) {
+        let Some(connection) = self.connections.get_mut(id as usize) else { return };
+        if std::mem::take(&mut connection.full) {
+            connection.drained = true;
+            self.stand(Line::Long, id);
+        }
+        self.read(id, now);
     }
 
     /// Reads what a socket has.

@@ -2,9 +2,8 @@
 
 use crate::contestant::{Contestant, Programs};
 use crate::cpu;
-use crate::scenario::fan_out::Scenario;
-use crate::swarm::{Load, Measured, Pace, Swarm};
-use crate::wire::Dialect;
+use crate::scenario::fan_out::{Scenario, Shape};
+use crate::swarm::{Load, Measured, Pace, Probed, Swarm};
 use anyhow::Result;
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -29,6 +28,9 @@ pub struct Run {
     pub quiet: Option<Measured>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub half: Option<Measured>,
+    /// How long others wait meanwhile, saturated and at the quiet rate: measured apart, because asking costs CPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub others: Option<[Probed; 2]>,
 }
 
 /// Starts a contestant, connects everyone, and measures: saturated, and with a `half_rate` the two other phases.
@@ -52,9 +54,6 @@ pub async fn one(
         }
     })?;
     let after = cpu::resident_bytes(server.pid())?;
-    if server.dialect == Dialect::Anabranch {
-        swarm.open_prober(&server.listener())?;
-    }
     let mut phase = |what: &str, pace, deliveries_per_second: f64| {
         let load = Load {
             pace,
@@ -84,6 +83,18 @@ pub async fn one(
             half = Some(phase("half of saturation", Pace::Rate(rate), rate * fan)?);
         }
     }
+    let mut others = None;
+    if half_rate.is_some() && scenario.shape == Shape::Wide {
+        let paces = [Pace::Window(scenario.window), Pace::Rate(scenario.rate)];
+        let mut probed = Vec::new();
+        for pace in paces {
+            let Some(probers) = server.probers() else { break };
+            let probers = probers?;
+            phase("the others, meanwhile", pace, 1e6)?;
+            probed.push(probers.finish()?);
+        }
+        others = probed.try_into().ok();
+    }
     let bytes_per_connection = after.saturating_sub(before) / swarm.len().max(1) as u64;
-    Ok(Run { contestant: name, round, bytes_per_connection, saturated, quiet, half })
+    Ok(Run { contestant: name, round, bytes_per_connection, saturated, quiet, half, others })
 }

@@ -4,7 +4,7 @@ use super::Comparison;
 use super::run::Run;
 use crate::contestant::Contestant;
 use crate::report::columns;
-use crate::swarm::Measured;
+use crate::swarm::{Measured, Probed, Waits};
 use indicatif::HumanCount;
 
 /// Finds a phase in a run.
@@ -44,6 +44,7 @@ pub fn table(comparison: &Comparison, contestants: &[Contestant], quiet_rate: f6
         text += &columns(&rows);
         text.push('\n');
     }
+    text += &others(comparison, contestants, quiet_rate);
     let mut rows = vec![vec!["memory".to_owned(), "RSS per connection".to_owned()]];
     for contestant in contestants {
         let of: Vec<f64> = comparison
@@ -63,6 +64,42 @@ pub fn table(comparison: &Comparison, contestants: &[Contestant], quiet_rate: f6
     text
 }
 
+/// How long those wait who have nothing to do with the load: medians of the rounds' p99, and the largest of all.
+fn others(comparison: &Comparison, contestants: &[Contestant], quiet_rate: f64) -> String {
+    let phases = ["meanwhile, saturated".to_owned(), format!("meanwhile, {quiet_rate:.0}/s")];
+    let columns_of = ["asked", "ping p99 µs", "max", "probe p99", "max", "own topic p99", "max"];
+    let mut text = String::new();
+    let mut undisturbed = true;
+    for (phase, name) in phases.into_iter().enumerate() {
+        let mut rows = vec![std::iter::once(name).chain(columns_of.map(str::to_owned)).collect()];
+        for contestant in contestants {
+            let of_it = comparison.runs.iter().filter(|run| run.contestant == contestant.name());
+            let probed: Vec<Probed> = of_it.filter_map(|run| Some(run.others.as_ref()?[phase])).collect();
+            if probed.is_empty() {
+                continue;
+            }
+            undisturbed &= probed.iter().all(|one| one.undisturbed);
+            let asked = probed.iter().map(|one| one.ping.count).sum::<usize>();
+            let mut row = vec![contestant.name().to_owned(), HumanCount(asked as u64).to_string()];
+            let kinds: [fn(&Probed) -> Waits; 3] = [|p| p.ping, |p| p.probe, |p| p.message];
+            for kind in kinds {
+                let p99 = median(probed.iter().map(|one| kind(one).p99 as f64).collect());
+                let max = probed.iter().map(|one| kind(one).max).max().unwrap_or_default();
+                row.extend([p99 as u64, max].map(|micros| HumanCount(micros).to_string()));
+            }
+            rows.push(row);
+        }
+        if rows.len() > 1 {
+            text += &columns(&rows);
+            text.push('\n');
+        }
+    }
+    if !undisturbed {
+        text += "The probers had no priority over the generator: part of what they waited is its own.\n\n";
+    }
+    text
+}
+
 fn headings(phase: &str, rate: f64) -> Vec<String> {
     let name = if rate > 0.0 { format!("{phase}, {rate:.0}/s") } else { phase.to_owned() };
     let rest = [
@@ -77,8 +114,6 @@ fn headings(phase: &str, rate: f64) -> Vec<String> {
         "x",
         "p99.9 µs",
         "max µs",
-        "probe p99",
-        "max",
         "server %",
         "gen. %",
         "lost",
@@ -121,8 +156,6 @@ fn row(name: &str, runs: &[(&Run, &Measured)], comparison: &Comparison, pick: Pi
         ratio(|m| m.p99 as f64),
         micros(|m| m.p999 as f64),
         micros(|m| m.max as f64),
-        micros(|m| m.probe_p99 as f64),
-        micros(|m| m.probe_max as f64),
         format!("{:.0}", of(|m| m.server_busy) * 100.0),
         format!("{:.0}{}", of(|m| m.generator_busy) * 100.0, if bound { " bottleneck" } else { "" }),
         sum(|m| m.lost),

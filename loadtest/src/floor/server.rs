@@ -152,8 +152,10 @@ impl Server {
         }
         while let Some((opcode, start, end)) = frame::unmasked(&mut bytes[taken..]) {
             let (head, tail) = (taken + start, taken + end);
-            if opcode == 1 {
-                self.heard(id, &bytes[head..tail]);
+            match opcode {
+                1 => self.heard(id, &bytes[head..tail]),
+                9 => self.say(id, 10, &bytes[head..tail]),
+                _ => {}
             }
             taken = tail;
         }
@@ -169,16 +171,16 @@ impl Server {
                 let key = filter.strip_suffix(b"+").unwrap_or(filter);
                 self.subscribers.entry(key.to_vec()).or_default().push(id as u32);
             }
-            self.say(id, br#"{"type":"welcome"}"#);
-            self.say(id, br#"{"type":"caught_up"}"#);
+            self.say(id, 1, br#"{"type":"welcome"}"#);
+            self.say(id, 1, br#"{"type":"caught_up"}"#);
         } else if text == br#"{"type":"probe"}"# {
-            self.say(id, br#"{"type":"mark"}"#);
+            self.say(id, 1, br#"{"type":"mark"}"#);
         }
     }
 
-    fn say(&mut self, id: usize, text: &[u8]) {
+    fn say(&mut self, id: usize, opcode: u8, text: &[u8]) {
         let own = &mut self.connections[id].own;
-        frame::header(own, 1, text.len());
+        frame::header(own, opcode, text.len());
         own.extend_from_slice(text);
         self.touch(id);
     }

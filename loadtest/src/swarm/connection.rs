@@ -31,8 +31,6 @@ pub struct Connection {
     pub slow: bool,
     /// Publishes that wait for their confirm, where there is one.
     pub unconfirmed: u32,
-    /// Answers to probes.
-    pub marks: u64,
     /// Where it stands in the log, if that is kept.
     pub cursor: Option<Box<Place>>,
 }
@@ -77,7 +75,6 @@ impl Connection {
             throttle: None,
             slow: plan.slow,
             unconfirmed: 0,
-            marks: 0,
             cursor: None,
         })
     }
@@ -216,7 +213,6 @@ impl Connection {
                 }
                 self.open(heard);
             }
-            b"mark" => self.marks += 1,
             b"published" => {
                 self.unconfirmed = self.unconfirmed.saturating_sub(1);
                 heard.tally.published += 1;

@@ -60,10 +60,6 @@ pub struct Measured {
     pub lost: u64,
     pub doubled: u64,
     pub gaps: u64,
-    /// How long a client beside the others waited for an answer to its `probe`, in microseconds.
-    pub probe_p50: u64,
-    pub probe_p99: u64,
-    pub probe_max: u64,
     /// How late the generator itself was with a publish, at worst, in microseconds.
     pub late: u64,
 }
@@ -94,7 +90,6 @@ impl Swarm {
                 // Losses count from the beginning, times from here.
                 let Tally { lost, doubled, gaps, .. } = self.tally;
                 self.tally = Tally { lost, doubled, gaps, ..Tally::new(load.sample) };
-                self.take_probes();
                 measuring = Some(Start::now(load.server, self.next)?);
                 late = 0;
             }
@@ -163,8 +158,6 @@ impl Swarm {
         measured.late = late;
         [measured.p50, measured.p99, measured.p999, measured.max] =
             self.tally.latencies.percentiles([50_000, 99_000, 99_900, 100_000]);
-        [measured.probe_p50, measured.probe_p99, measured.probe_max] =
-            self.take_probes().percentiles([50_000, 99_000, 100_000]);
         measured.samples = self.tally.latencies.count();
         Ok(measured)
     }
