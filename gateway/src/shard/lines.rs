@@ -58,3 +58,32 @@ impl Places {
         self.0[line as usize] = false;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_stands_once_in_each_line_until_its_turn() {
+        let mut lines = Lines::default();
+        let mut many: Vec<Places> = (0..1000).map(|_| Places::default()).collect();
+        for (id, places) in many.iter_mut().enumerate() {
+            lines.join(Line::of(1000), id as ConnectionId, places);
+        }
+        for _ in 0..2 {
+            lines.join(Line::of(1), 7, &mut many[7]);
+            lines.join(Line::Long, 7, &mut many[7]);
+        }
+        assert_eq!(
+            (lines.next(Line::Short), lines.next(Line::Short)),
+            (Some(7), None),
+            "before the thousand"
+        );
+        many[7].leave(Line::Short);
+        lines.join(Line::Short, 7, &mut many[7]);
+        assert_eq!(lines.next(Line::Short), Some(7), "again, although it stands in the other line");
+        let long: Vec<ConnectionId> = std::iter::from_fn(|| lines.next(Line::Long)).collect();
+        assert_eq!(long, (0..1000).collect::<Vec<_>>());
+        assert!(lines.is_empty());
+    }
+}
