@@ -154,6 +154,7 @@ impl Driver {
                 told => self.delivery.take(&mut locked, told),
             }
         }
+        self.delivery.show();
         shared.tell_state(&locked);
         locked.machine.next_timer().map(|mono| shared.instant(mono))
     }

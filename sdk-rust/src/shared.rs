@@ -127,6 +127,7 @@ impl Shared {
         drop(locked);
         for (_, queue) in queues {
             queue.push(Event::Closed(Closed::Client));
+            queue.show();
         }
         self.ended.send_replace(true);
     }

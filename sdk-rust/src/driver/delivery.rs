@@ -24,11 +24,13 @@ pub(crate) struct Delivery {
     since: Option<Instant>,
     /// Subscriptions whose delivery the gateway was told to stop.
     parked: Vec<(SubscriptionId, Arc<Queue>)>,
+    /// Queues with something that their apps do not see yet.
+    hidden: Vec<Arc<Queue>>,
 }
 
 impl Delivery {
     pub(crate) fn new(shared: Arc<Shared>) -> Delivery {
-        Delivery { shared, full: Vec::new(), since: None, parked: Vec::new() }
+        Delivery { shared, full: Vec::new(), since: None, parked: Vec::new(), hidden: Vec::new() }
     }
 
     pub(crate) fn may_read(&self) -> bool {
@@ -108,6 +110,7 @@ impl Delivery {
             Effect::Cursor { subscription, cursor } => {
                 if let Some(queue) = locked.queues.get(&subscription) {
                     queue.push_cursor(cursor);
+                    self.hide(queue);
                 }
             }
             Effect::Refused { subscription: Some(id), code, message } => {
@@ -142,9 +145,21 @@ impl Delivery {
         }
     }
 
+    /// Shows the apps what was passed on. To be called when nothing is left to take: cursors come last.
+    pub(crate) fn show(&mut self) {
+        self.hidden.drain(..).for_each(|queue| queue.show());
+    }
+
+    fn hide(&mut self, queue: &Arc<Queue>) {
+        if !self.hidden.last().is_some_and(|last| Arc::ptr_eq(last, queue)) {
+            self.hidden.push(queue.clone());
+        }
+    }
+
     fn push(&mut self, locked: &Locked, id: SubscriptionId, event: Event) {
         let Some(queue) = locked.queues.get(&id) else { return };
         let full = queue.push(event);
+        self.hide(queue);
         if full && !self.full.iter().any(|(other, _)| *other == id) {
             self.full.push((id, queue.clone()));
             self.since.get_or_insert_with(Instant::now);
@@ -155,6 +170,7 @@ impl Delivery {
     fn finish(&mut self, locked: &mut Locked, id: SubscriptionId, why: Closed) {
         if let Some(queue) = locked.queues.remove(&id) {
             queue.push(Event::Closed(why));
+            self.hide(&queue);
         }
         self.full.retain(|(other, _)| *other != id);
         self.parked.retain(|(other, _)| *other != id);

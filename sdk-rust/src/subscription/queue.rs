@@ -20,6 +20,8 @@ pub(crate) struct Queue {
 #[derive(Default)]
 struct Inner {
     items: VecDeque<Item>,
+    /// So many of them the app may take: an event is not shown before the cursor that covers it is here.
+    shown: usize,
     messages: usize,
     bytes: usize,
     /// Set at the bound, cleared at half of it: between them, reading does not stutter.
@@ -54,7 +56,7 @@ impl Queue {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds an event; says whether the queue is full now.
+    /// Adds an event, to be shown with the cursor that covers it; says whether the queue is full now.
     pub(crate) fn push(&self, event: Event) -> bool {
         let mut inner = self.lock();
         if let Some(bytes) = size(&event) {
@@ -64,13 +66,7 @@ impl Queue {
         inner.ended |= matches!(event, Event::Closed(_));
         inner.items.push_back(Item::Event(event));
         inner.full |= inner.messages >= MESSAGES || inner.bytes >= BYTES;
-        let full = inner.full;
-        let waker = inner.waker.take();
-        drop(inner);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        full
+        inner.full
     }
 
     /// Moves the cursor over everything pushed so far.
@@ -81,7 +77,12 @@ impl Queue {
         } else {
             inner.items.push_back(Item::Cursor(cursor));
         }
-        // An app that waits for the next event has handled all before: its cursor may move at once.
+    }
+
+    /// Shows everything pushed so far. An app that waits for the next event has handled all before: its cursor may move at once.
+    pub(crate) fn show(&self) {
+        let mut inner = self.lock();
+        inner.shown = inner.items.len();
         let waker = inner.waker.take();
         drop(inner);
         if let Some(waker) = waker {
@@ -106,7 +107,9 @@ impl Queue {
     pub(crate) fn poll(&self, context: &mut Context<'_>) -> (Poll<Option<Event>>, bool) {
         let mut inner = self.lock();
         loop {
-            match inner.items.pop_front() {
+            let next = if inner.shown > 0 { inner.items.pop_front() } else { None };
+            inner.shown = inner.shown.saturating_sub(1);
+            match next {
                 Some(Item::Cursor(cursor)) => inner.cursor = Some(cursor),
                 Some(Item::Event(event)) => {
                     let mut relieved = false;
@@ -118,12 +121,34 @@ impl Queue {
                     }
                     return (Poll::Ready(Some(event)), relieved);
                 }
-                None if inner.ended => return (Poll::Ready(None), false),
+                None if inner.ended && inner.items.is_empty() => return (Poll::Ready(None), false),
                 None => {
                     inner.waker = Some(context.waker().clone());
                     return (Poll::Pending, false);
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anabranch_protocol::cursor::LogId;
+
+    /// An app that takes an event and asks for the next has a cursor that covers the first, however the two threads meet.
+    #[test]
+    fn an_event_is_not_shown_before_its_cursor() {
+        let queue = Queue::starting_at(None);
+        let mut context = Context::from_waker(Waker::noop());
+        queue.push(Event::Live);
+        assert!(queue.poll(&mut context).0.is_pending());
+        queue.push_cursor(Cursor::beginning(LogId(7)));
+        assert!(queue.poll(&mut context).0.is_pending() && queue.cursor().is_none());
+        queue.show();
+        assert!(matches!(queue.poll(&mut context).0, Poll::Ready(Some(Event::Live))));
+        queue.push(Event::Live);
+        assert!(queue.poll(&mut context).0.is_pending(), "the next one is not shown");
+        assert_eq!(queue.cursor(), Some(Cursor::beginning(LogId(7))));
     }
 }
