@@ -21,7 +21,7 @@ pub enum PublishRefused {
     QueueFull,
     /// The envelope is over [`limits::ENVELOPE_BYTES`].
     TooLarge,
-    /// The envelope is not a JSON object.
+    /// The envelope is not a JSON object, or nests deeper than [`limits::JSON_DEPTH`] together with its frame.
     NotJson,
     /// A publish with this message id is waiting for its confirm already.
     InUse,
@@ -45,7 +45,9 @@ impl PublishRefused {
         match self {
             PublishRefused::QueueFull => "too many publishes wait for their confirm; wait for some",
             PublishRefused::TooLarge => "the envelope is over 256 KiB",
-            PublishRefused::NotJson => "the envelope is not a JSON object",
+            PublishRefused::NotJson => {
+                "the envelope is not a JSON object, or its payload nests more than 62 levels deep"
+            }
             PublishRefused::InUse => "a publish with this messageId waits for its confirm already",
             PublishRefused::Closed => "the client is closed",
         }
@@ -85,8 +87,8 @@ impl Publishes {
         if envelope.len() > limits::ENVELOPE_BYTES {
             return Err(PublishRefused::TooLarge);
         }
-        // The envelope is spliced into a frame as it is: it must be one whole JSON value.
-        let mut scanner = Scanner::new(envelope);
+        // The envelope is spliced into a frame as it is: it must be one whole JSON value, and no deeper than there.
+        let mut scanner = Scanner::inside(1, envelope);
         let whole = scanner.raw().is_ok_and(|raw| raw.starts_with('{')) && scanner.end().is_ok();
         if !whole {
             return Err(PublishRefused::NotJson);
@@ -236,6 +238,13 @@ mod tests {
         assert_eq!(publishes.push("more", "{}"), Ok(()));
         assert_eq!(publishes.push("x", "{} {}"), Err(PublishRefused::NotJson));
         assert_eq!(publishes.push("x", "[1]"), Err(PublishRefused::NotJson));
+        let deep = |levels| format!(r#"{{"payload":{}{}}}"#, "[".repeat(levels), "]".repeat(levels));
+        assert_eq!(
+            publishes.push("x", &deep(63)),
+            Err(PublishRefused::NotJson),
+            "its frame would be too deep"
+        );
+        assert_eq!(publishes.push("x", &deep(62)), Err(PublishRefused::QueueFull), "that is all");
     }
 
     #[test]
