@@ -28,7 +28,7 @@ pub mod verified;
 #[cfg(feature = "redis")]
 pub use redis::Options as RedisOptions;
 
-use anabranch_protocol::cursor::{Fingerprint, LogId, Offset, Partition, Position};
+use anabranch_protocol::cursor::{Cursor, Fingerprint, LogId, Offset, Partition, Position};
 use anabranch_protocol::topic::Topic;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -246,8 +246,9 @@ pub enum TailEvent {
     Progress(Offset),
     /// Records are gone for good; the next event lies at or after `gap.before`.
     Gap(Gap),
-    /// Another history begins: every cursor made before this is void. Records follow from its beginning.
-    Reset { log: LogId, why: ResetReason },
+    /// Another history begins, of `head`'s log: every cursor made before this is void. What follows lies after `head`, which is the same
+    /// for the tails of all partitions: where the log has got to, or before the first record if nobody knows better.
+    Reset { head: Cursor, why: ResetReason },
     /// How the source is doing. Sent on every change.
     Health(Health),
 }

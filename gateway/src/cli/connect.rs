@@ -116,23 +116,19 @@ impl Link {
 
     /// Why there is no connection, and what to do about it.
     pub(super) fn trouble(&self, state: &State) -> String {
-        let trouble = self.last_trouble(state);
+        if let Some(code) = state.code.filter(|code| (4100..=4599).contains(&code.0)) {
+            return format!("{}: {}", self.url, explain(code));
+        }
+        let trouble = match self.client.last_failure() {
+            Some(failure) => format!("{}: {failure}", self.url),
+            None => format!("{}: not connected yet", self.url),
+        };
         if self.reached() {
             return trouble;
         }
         format!(
             "{trouble}. Is the gateway running there? `anabranch serve --dev` starts one; --url or ANABRANCH_URL names another"
         )
-    }
-
-    fn last_trouble(&self, state: &State) -> String {
-        if let Some(code) = state.code.filter(|code| (4100..=4599).contains(&code.0)) {
-            return format!("{}: {}", self.url, explain(code));
-        }
-        match self.client.last_failure() {
-            Some(failure) => format!("{}: {failure}", self.url),
-            None => format!("{}: not connected yet", self.url),
-        }
     }
 }
 

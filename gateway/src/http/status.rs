@@ -30,6 +30,9 @@ pub(super) async fn ready(State(service): State<Service>) -> Response {
         Some(age) => object.number("canaryAgeMs", age.as_millis() as u64),
         None => object.raw("canaryAgeMs", "null"),
     };
+    if let Some(why) = node.canary.refusal() {
+        object.string("canaryRefused", &why);
+    }
     object.end();
     let status = if node.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, [JSON], text).into_response()

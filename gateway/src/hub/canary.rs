@@ -3,8 +3,8 @@
 use super::publish::Publisher;
 use crate::log::{MessageKey, NewRecord};
 use anabranch_protocol::topic::Topic;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -19,13 +19,15 @@ pub struct Canary {
     began: Instant,
     /// When one came back last, in milliseconds since `began`, plus one; zero if none did.
     returned: AtomicU64,
+    /// Why the log did not take the last one.
+    refused: Mutex<Option<String>>,
 }
 
 impl Canary {
     pub fn new(node: &str) -> Canary {
         let name = format!("$anabranch/canary/{node}");
         let topic = Topic::new(&name).expect("a node's id is a valid level");
-        Canary { topic, began: Instant::now(), returned: AtomicU64::new(0) }
+        Canary { topic, began: Instant::now(), returned: AtomicU64::new(0), refused: Mutex::default() }
     }
 
     /// A record was read from the log.
@@ -46,6 +48,11 @@ impl Canary {
         self.age().is_some_and(|age| age < LATE)
     }
 
+    /// Why the log did not take the last one; `None` if it did.
+    pub fn refusal(&self) -> Option<String> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Sends canaries for ever.
     pub async fn run(self: Arc<Self>, publisher: Arc<Publisher>) {
         let mut ticks = tokio::time::interval(INTERVAL);
@@ -57,8 +64,40 @@ impl Canary {
             let envelope =
                 format!(r#"{{"metadata":{{"messageId":"{id}","topic":"{}"}},"payload":null}}"#, self.topic);
             let record = NewRecord { topic: self.topic.clone(), key, envelope: envelope.into() };
-            // A refusal shows itself as a canary that does not come back.
-            let _ = publisher.publish(record).await;
+            // To be ready or not is decided by what comes back alone: this is the reason, for the operator.
+            let refused = publisher.publish(record).await.err().map(|error| error.to_string());
+            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::memory::{self, MemoryLog, Publishing};
+
+    /// Runs until the canary's refusal is as wanted.
+    async fn until(canary: &Arc<Canary>, publisher: &Arc<Publisher>, wanted: fn(Option<String>) -> bool) {
+        let run = canary.clone().run(publisher.clone());
+        let found = async {
+            while !wanted(canary.refusal()) {
+                tokio::time::advance(INTERVAL / 4).await;
+            }
+        };
+        tokio::select! {
+            () = found => {}
+            () = run => {}
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn why_it_was_not_taken_is_known_until_it_is_taken() {
+        let log = MemoryLog::new(memory::Options::default());
+        let publisher = Publisher::new(log.clone());
+        let canary = Arc::new(Canary::new("n"));
+        log.lies().publishing(Publishing::Refuses("alarm".into()));
+        until(&canary, &publisher, |refusal| refusal.is_some_and(|why| why.contains("alarm"))).await;
+        log.lies().publishing(Publishing::Works);
+        until(&canary, &publisher, |refusal| refusal.is_none()).await;
     }
 }
