@@ -101,10 +101,11 @@ impl Pump {
                 send(ShardEvent::Block(Arc::new(Block::gap(self.head.clone(), told, last))));
                 self.head.advance(last);
             }
-            TailEvent::Reset { log, .. } if self.histories.enter(partition, log) == Entered::Known => {}
-            TailEvent::Reset { log, why } => {
-                tracing::warn!(%log, ?why, "the log has another history");
-                self.head = Cursor::beginning(log);
+            TailEvent::Reset { head, .. }
+                if self.histories.enter(partition, head.log()) == Entered::Known => {}
+            TailEvent::Reset { head, why } => {
+                tracing::warn!(log = %head.log(), ?why, "the log has another history");
+                self.head = head;
                 self.publisher.reset();
                 self.upstream.reset();
                 let code = match why {

@@ -10,20 +10,23 @@
 //! the tail that first finds another history renames it, and every other tail then resets too. Other nodes find the new
 //! name by asking for it (`name`).
 
+mod landmarks;
 mod name;
 mod read;
 mod tail;
 
-use super::source::{Source, SourceError};
+use super::source::{Delivery, Pace, Source, SourceError};
 use super::{
     AppendError, Batch, Bounds, Budget, Capabilities, DEADLINE, Log, NewRecord, PassedOver, ReadError,
     ResetReason, Start, TailEvent, Transient,
 };
-use anabranch_protocol::cursor::{LogId, Offset, Partition, Position};
-use futures_util::future::{BoxFuture, FutureExt};
+use anabranch_protocol::cursor::{Cursor, LogId, Offset, Partition, Position};
+use futures_util::future::{BoxFuture, FutureExt, join_all};
 use futures_util::stream::{BoxStream, StreamExt};
-use std::sync::Arc;
+use landmarks::Landmarks;
+use std::iter::repeat_with;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -68,26 +71,32 @@ struct Shared<S> {
     source: Arc<S>,
     patience: Patience,
     history: watch::Sender<History>,
+    /// What the tails have delivered, partition by partition: of several in one partition, the one that is furthest.
+    landmarks: Box<[Mutex<Landmarks>]>,
     name: name::Name,
     poisoned: AtomicU64,
 }
 
 /// Which history is current, and why the one before it ended.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct History {
     id: LogId,
     why: ResetReason,
+    /// Where in it the tails go on that followed the one before.
+    head: Cursor,
     closed: bool,
 }
 
 impl<S: Source> Verified<S> {
     /// `id` is the history that the source shows now.
     pub fn new(source: Arc<S>, id: LogId, patience: Patience) -> Verified<S> {
-        let history = History { id, why: ResetReason::Recreated, closed: false };
+        let history = History { id, why: ResetReason::Recreated, head: Cursor::beginning(id), closed: false };
+        let partitions = usize::from(source.capabilities().partitions);
         let shared = Shared {
             source,
             patience,
             history: watch::Sender::new(history),
+            landmarks: repeat_with(Mutex::default).take(partitions).collect(),
             name: name::Name::default(),
             poisoned: AtomicU64::new(0),
         };
@@ -107,7 +116,7 @@ impl<S: Source> Verified<S> {
 
 impl<S: Source> Shared<S> {
     fn history(&self) -> History {
-        *self.history.borrow()
+        self.history.borrow().clone()
     }
 
     fn check(&self, partition: Partition) -> Result<(), ReadError> {
@@ -126,20 +135,71 @@ impl<S: Source> Shared<S> {
             return Ok(());
         }
         let id = self.fresh(void, why).await?;
-        self.follow(void, id, why);
+        self.follow(void, id, why).await;
         Ok(())
     }
 
     /// The history called `void` has ended, and is now called `id`. Every tail says so, once.
-    fn follow(&self, void: LogId, id: LogId, why: ResetReason) {
+    async fn follow(&self, void: LogId, id: LogId, why: ResetReason) {
+        let head = self.head_of(id).await;
         self.history.send_if_modified(|history| {
             let first = history.id == void && id != void;
             if first {
                 self.name.end(void);
-                *history = History { id, why, ..*history };
+                for partition in 0..self.source.capabilities().partitions {
+                    let stands = head.position(partition).map_or(Offset(0), |position| position.offset);
+                    self.landmarks(partition).into_iter().for_each(|mut landmarks| landmarks.end_at(stands));
+                }
+                *history = History { id, why, head, closed: history.closed };
             }
             first
         });
+    }
+
+    /// Where delivery goes on in another history. Most that begin are the old one without its end, or under another name: what stands
+    /// there as it was delivered is no news.
+    async fn head_of(&self, id: LogId) -> Cursor {
+        let partitions = 0..self.source.capabilities().partitions;
+        let mut head = Cursor::beginning(id);
+        for place in join_all(partitions.map(|partition| self.parting(partition))).await.into_iter().flatten()
+        {
+            head.set(place);
+        }
+        head
+    }
+
+    /// The newest landmark that still stands. `None` if none does, or the broker does not say: then all is news.
+    async fn parting(&self, partition: Partition) -> Option<Position> {
+        let earliest = within(self.source.earliest(partition)).await.ok()?;
+        let mut landmarks = self.landmarks(partition)?.since(earliest);
+        let mut standing = None;
+        // Two histories that part agree before, and not after. Asked by halves: a question costs RabbitMQ a consumer.
+        while !landmarks.is_empty() {
+            let half = landmarks.len() / 2;
+            let (offset, fingerprint) = landmarks[half];
+            let position = Position { partition, offset, fingerprint: Some(fingerprint) };
+            if self.stands(position).await.ok()? {
+                standing = Some(position);
+                landmarks.drain(..=half);
+            } else {
+                landmarks.truncate(half);
+            }
+        }
+        standing
+    }
+
+    async fn stands(&self, position: Position) -> Result<bool, SourceError> {
+        let one = Budget { records: 1, bytes: 1 };
+        let fetched =
+            within(self.source.fetch(position.partition, position.offset, one, Pace::Single)).await?;
+        let is_it =
+            |delivery: &Delivery| matches!(delivery, Delivery::Record(record) if record.position == position);
+        Ok(fetched.deliveries.iter().any(is_it))
+    }
+
+    fn landmarks(&self, partition: Partition) -> Option<MutexGuard<'_, Landmarks>> {
+        let landmarks = self.landmarks.get(usize::from(partition))?;
+        Some(landmarks.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

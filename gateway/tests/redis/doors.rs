@@ -6,7 +6,7 @@ use anabranch_gateway::config::Secret;
 use anabranch_gateway::log::conformance::{Follower, append, record};
 use anabranch_gateway::log::open::OpenError;
 use anabranch_gateway::log::redis::{ACL, Options};
-use anabranch_gateway::log::{AppendError, Log, Start};
+use anabranch_gateway::log::{AppendError, Health, Log, Start, TailEvent};
 
 const PASSWORD: &str = "hunter2";
 
@@ -82,6 +82,36 @@ async fn a_missing_permission_is_named() {
     set_user(&server, "gateway", &rules(&options));
     let why = wrong(&user(Options { stream: "another".into(), ..options.clone() }, "gateway")).await;
     assert!(why.contains("~STREAM*"), "{why}");
+}
+
+/// Who may not read is not told at each attempt that all is well. When the permission is back, it goes on.
+#[tokio::test]
+async fn a_lost_permission_to_read_is_one_trouble() {
+    let Some((server, _folder)) = own(&[]) else { return };
+    let options = options(&server);
+    set_user(&server, "gateway", &rules(&options));
+    let log = open(&user(options.clone(), "gateway")).await;
+    let mut follower = Follower::start(&log, Start::Earliest);
+    append(&log, 0..10).await;
+    follower.until_records(10).await;
+    server.cli(&["ACL", "SETUSER", "gateway", "-xread"]).expect("taken away");
+    follower.until(|follower| matches!(follower.health.last(), Some(Health::Retrying(_)))).await;
+    // At least four attempts. The log of refusals holds one entry with a count.
+    crate::kit::until("attempts", async || {
+        let told = server.cli(&["ACL", "LOG"]).expect("the log of refusals");
+        let count = told.lines().skip_while(|line| *line != "count").nth(1)?;
+        let denied = count.trim().parse::<u64>().ok()? >= 5 && told.contains("xread");
+        let next = futures_util::FutureExt::now_or_never(follower.step());
+        assert!(!matches!(next, Some(TailEvent::Records(_))), "read without permission");
+        denied.then_some(())
+    })
+    .await;
+    let connected = follower.health.iter().filter(|health| **health == Health::Connected).count();
+    assert!(connected <= 2, "{:?}", follower.health);
+    server.cli(&["ACL", "SETUSER", "gateway", "+xread"]).expect("given back");
+    append(&log, 10..20).await;
+    follower.until_records(20).await;
+    follower.until(|follower| follower.health.last() == Some(&Health::Connected)).await;
 }
 
 #[tokio::test]

@@ -65,7 +65,7 @@ async fn a_lost_partition_is_another_history_for_all() {
     let told = tails.into_iter().map(|mut tail| async move {
         loop {
             match tail.next().await.expect("the tail goes on") {
-                TailEvent::Reset { log, .. } => return log,
+                TailEvent::Reset { head, .. } => return head.log(),
                 _ => continue,
             }
         }

@@ -135,36 +135,69 @@ pub async fn deleted_under_clients(log: &str, delete: impl AsyncFnOnce()) {
     }
 }
 
+/// What is left of a log whose primary was lost with its end.
+struct FailedOver {
+    gateway: Gateway,
+    /// Has seen 70 messages, of which the last 20 are lost.
+    live: Listener,
+    proxy: ChaosProxy,
+    replica: Redis,
+    _folders: [tempfile::TempDir; 2],
+}
+
+impl FailedOver {
+    /// Loses the primary. The gateway still asks for it.
+    async fn new() -> Option<FailedOver> {
+        let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
+        let [primary, replica] = [0, 1].map(|n| Redis::start(RedisOptions::new(folders[n].path())));
+        let (mut primary, replica) = (brokers::had(primary)?, brokers::had(replica)?);
+        let at = SocketAddr::from(([127, 0, 0, 1], primary.port()));
+        let proxy = ChaosProxy::start(at).await.expect("a proxy");
+        let stream = format!("t{:016x}", rand::random::<u64>());
+        let gateway = gateway(&format!("redis://{}?stream={stream}", proxy.address())).await;
+        let live = Listener::live(&gateway.url(), 1).await.remove(0);
+        publish(&gateway, 50).await;
+        replica.replica_of(&primary).expect("a replica");
+        replica.cli(&["REPLICAOF", "127.0.0.1", "1"]).expect("cut off from the primary, which goes on");
+        publish(&gateway, 20).await;
+        live.until("all messages", |told| told.messages.len() == 70).await;
+        primary.kill().expect("killed");
+        replica.cli(&["REPLICAOF", "NO", "ONE"]).expect("promoted");
+        replica
+            .cli(&["XADD", &stream, "*", "topic", "plant/0/alarm", "payload", r#"{"n":70}"#])
+            .expect("hides the loss");
+        Some(FailedOver { gateway, live, proxy, replica, _folders: folders })
+    }
+
+    fn lead_to_the_replica(&self) {
+        self.proxy.retarget(SocketAddr::from(([127, 0, 0, 1], self.replica.port())));
+    }
+}
+
+/// Clients that were there are told once, and are sent what is new: the one message that hides the loss, and what follows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_fails_over_under_a_client() {
+    let Some(over) = FailedOver::new().await else { return };
+    over.lead_to_the_replica();
+    over.live.until("the reset", |told| !told.resets.is_empty()).await;
+    publish(&over.gateway, 10).await;
+    over.live.until("what follows", |told| told.messages.len() >= 11).await;
+    let told = over.live.told();
+    assert_eq!((told.losses(), told.messages.len()), ((0, 1), 11), "what stood was sent before");
+}
+
 /// The replica that takes over lacks the newest messages, and one later write hides it. Every cursor in the lost part is
 /// told; those before it go on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_fails_over_without_its_tail() {
-    let (one, two) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
-    let Some(mut primary) = brokers::had(Redis::start(RedisOptions::new(one.path()))) else { return };
-    let Some(replica) = brokers::had(Redis::start(RedisOptions::new(two.path()))) else { return };
-    let at = |server: &Redis| SocketAddr::from(([127, 0, 0, 1], server.port()));
-    let proxy = ChaosProxy::start(at(&primary)).await.expect("a proxy");
-    let stream = format!("t{:016x}", rand::random::<u64>());
-    let log = format!("redis://{}?stream={stream}", proxy.address());
-    let mut gateway = gateway(&log).await;
-    let live = Listener::live(&gateway.url(), 1).await.remove(0);
-    publish(&gateway, 50).await;
-    replica.replica_of(&primary).expect("a replica");
-    replica.cli(&["REPLICAOF", "127.0.0.1", "1"]).expect("cut off from the primary, which goes on");
-    publish(&gateway, 20).await;
-    live.until("all messages", |told| told.messages.len() == 70).await;
-    gateway.kill().await;
-    primary.kill().expect("killed");
-    replica.cli(&["REPLICAOF", "NO", "ONE"]).expect("promoted");
-    replica
-        .cli(&["XADD", &stream, "*", "topic", "plant/0/alarm", "payload", r#"{"n":70}"#])
-        .expect("hides the loss");
-    proxy.retarget(at(&replica));
-    gateway.start_again().await;
+    let Some(mut over) = FailedOver::new().await else { return };
+    over.gateway.kill().await;
+    over.lead_to_the_replica();
+    over.gateway.start_again().await;
     let late: Vec<_> = [0, 30, 49, 50, 51, 60, 68, 69]
         .map(|number| {
-            let start = Start::After(live.cursor_after(number));
-            (number, Listener::start(&gateway.url(), &format!("late-{number}"), start))
+            let start = Start::After(over.live.cursor_after(number));
+            (number, Listener::start(&over.gateway.url(), &format!("late-{number}"), start))
         })
         .into_iter()
         .collect();

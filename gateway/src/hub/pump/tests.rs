@@ -24,8 +24,12 @@ impl Pumping {
     }
 
     fn reset(&mut self, partition: Partition, log: LogId) {
-        self.pump
-            .handle(partition, TailEvent::Reset { log, why: ResetReason::Recreated }, |e| self.sent.push(e));
+        self.reset_to(partition, Cursor::beginning(log));
+    }
+
+    fn reset_to(&mut self, partition: Partition, head: Cursor) {
+        let event = TailEvent::Reset { head, why: ResetReason::Recreated };
+        self.pump.handle(partition, event, |e| self.sent.push(e));
     }
 
     fn record(&mut self, partition: Partition, offset: u64) {

@@ -94,8 +94,9 @@ impl Follower {
                 self.covered = Offset(gap.before.0 - 1);
                 self.gaps.push(gap);
             }
-            TailEvent::Reset { log, why } => {
-                self.covered = Offset(0);
+            TailEvent::Reset { head, why } => {
+                let log = head.log();
+                self.covered = head.position(0).map_or(Offset(0), |position| position.offset);
                 self.records.clear();
                 self.gaps.clear();
                 self.resets.push((log, why));

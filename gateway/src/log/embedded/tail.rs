@@ -3,7 +3,7 @@
 use super::read::read;
 use super::shared::Shared;
 use crate::log::{Budget, Gap, GapReason, Health, ReadError, ResetReason, Start, TailEvent};
-use anabranch_protocol::cursor::{Offset, Position};
+use anabranch_protocol::cursor::{Cursor, Offset, Position};
 use futures_util::stream::{Stream, unfold};
 use std::sync::Arc;
 use std::time::Duration;
@@ -165,6 +165,6 @@ impl Tail {
     fn reset(&mut self, why: ResetReason) -> TailEvent {
         self.verify = None;
         self.at = self.shared.lock().oldest() - 1;
-        TailEvent::Reset { log: self.shared.id, why }
+        TailEvent::Reset { head: Cursor::beginning(self.shared.id), why }
     }
 }

@@ -111,7 +111,7 @@ impl<S: Source> Shared<S> {
             // old name, cursors of two histories would look alike.
             Some(name) if self.name.has_ended(name) => {
                 let id = self.fresh(name, ResetReason::Renamed).await.map_err(Doubt::Void)?;
-                self.follow(under, id, ResetReason::Renamed);
+                self.follow(under, id, ResetReason::Renamed).await;
                 Ok(())
             }
             Some(_) => self.reset(under, ResetReason::Renamed).await.map_err(Doubt::Void),

@@ -73,7 +73,8 @@ struct Tail<S> {
     consumption: Option<Consumption>,
     out: VecDeque<TailEvent>,
     health: Option<Health>,
-    /// The last consumer was given up although it stood: this one is healthy once it has delivered.
+    /// The last consumer was given up although it stood, or the last two ended without a delivery: this one is healthy once it has
+    /// delivered.
     doubt: bool,
     /// Attempts in a row that brought nothing.
     failures: u32,
@@ -177,10 +178,13 @@ impl<S: Source> Tail<S> {
 
     /// Another tail has found another history, or this one has.
     fn follow(&mut self, history: History) {
-        self.out.push_back(TailEvent::Reset { log: history.id, why: history.why });
         self.id = history.id;
         self.origin = None;
-        self.continuity = Continuity::from_earliest(self.partition);
+        self.continuity = match history.head.position(self.partition) {
+            Some(place) => Continuity::after(place),
+            None => Continuity::from_earliest(self.partition),
+        };
+        self.out.push_back(TailEvent::Reset { head: history.head, why: history.why });
         self.consumption = None;
         self.since = Instant::now();
         self.gone = false;
@@ -293,6 +297,13 @@ impl<S: Source> Tail<S> {
                 Then::Reset(why) => return self.reset(why).await,
             }
         }
+        if let Some(mut landmarks) = self.shared.landmarks(self.partition) {
+            let batches = self.out.iter().filter_map(|event| match event {
+                TailEvent::Records(batch) => Some(batch),
+                _ => None,
+            });
+            batches.flat_map(|batch| &batch.records).for_each(|record| landmarks.add(record.position));
+        }
         self.failures = 0;
         self.gone = false;
         if std::mem::take(&mut self.doubt) {
@@ -345,6 +356,8 @@ impl<S: Source> Tail<S> {
             SourceError::Gone => self.gone = true,
             SourceError::Killed(_) | SourceError::Unreachable(_) | SourceError::NoPartition(_) => {}
         }
+        // A broker may take a consumer and forbid it to read: clients are not told at each attempt that all is well.
+        self.doubt |= self.failures > 0 && !matches!(error, SourceError::Killed(_));
         self.retry(error.to_string());
     }
 

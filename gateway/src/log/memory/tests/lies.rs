@@ -129,7 +129,12 @@ async fn a_failover_that_loses_an_acknowledged_tail_is_found() {
         follower.until(|follower| !follower.resets.is_empty()).await;
         let why = follower.resets[0].1;
         assert!(matches!(why, ResetReason::Diverged | ResetReason::Ahead), "{why:?}");
-        follower.until_records(7 + written as usize).await;
+        follower.until_covered(Offset(7 + written)).await;
+        assert_eq!(
+            follower.offsets(),
+            (8..8 + written).map(Offset).collect::<Vec<_>>(),
+            "what stands is no news"
+        );
         assert!(follower.gaps.is_empty());
     }
 }
@@ -302,7 +307,8 @@ async fn a_rewritten_record_is_another_history() {
     lies.rewrite(0, Offset(9), record(999));
     follower.until(|follower| !follower.resets.is_empty()).await;
     assert_eq!(follower.resets[0].1, ResetReason::Diverged);
-    follower.until_records(10).await;
+    follower.until_records(2).await;
+    assert_eq!(follower.offsets(), [Offset(9), Offset(10)], "what stands before it is no news");
 }
 
 #[tokio::test(start_paused = true)]

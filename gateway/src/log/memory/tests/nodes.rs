@@ -3,7 +3,7 @@
 use crate::log::conformance::{Follower, append, record};
 use crate::log::memory::{Lies, MemoryLog, Options};
 use crate::log::{Log, ResetReason, Start};
-use anabranch_protocol::cursor::Offset;
+use anabranch_protocol::cursor::{LogId, Offset};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
@@ -42,6 +42,33 @@ async fn a_name_that_another_node_has_given_is_followed() {
     follower.until_records(11).await;
     assert_eq!(follower.records[0].position.offset, Offset(1), "the next history from its beginning");
     assert_eq!(follower.resets.len(), 1);
+}
+
+/// What another history has in common with the one before is not delivered once more: all of it if only the name is another, what
+/// stands if an end was lost.
+#[tokio::test(start_paused = true)]
+async fn what_still_stands_is_no_news_in_another_history() {
+    for lost in [0, 1, 40] {
+        let log = MemoryLog::new(Options::default());
+        let lies = log.lies();
+        append(&*log, 0..100).await;
+        let mut follower = Follower::start(&*log, Start::Earliest);
+        follower.until_records(100).await;
+        match lost {
+            0 => lies.name(Some(LogId(77))),
+            lost => lies.fail_over(0, lost),
+        }
+        lies.disconnect();
+        follower.until(|follower| !follower.resets.is_empty()).await;
+        append(&*log, 100..101).await;
+        let newest = log.bounds(0).await.expect("bounds").last;
+        follower.until_covered(newest).await;
+        let stood = 100 - lost as u64;
+        let first = follower.offsets()[0].0;
+        assert_eq!(first, stood + 1, "{lost} lost: {:?}", follower.offsets());
+        assert_eq!(follower.offsets(), (first..=newest.0).map(Offset).collect::<Vec<_>>());
+        assert!(follower.gaps.is_empty() && follower.resets.len() == 1);
+    }
 }
 
 #[tokio::test(start_paused = true)]
