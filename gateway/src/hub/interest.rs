@@ -6,8 +6,14 @@
 //! A message costs one hash look-up while its topic's answer is cached. A new wildcard makes every cached answer void (by
 //! a generation number, nothing is touched); a new exact filter voids only its own topic's.
 
+mod children;
+mod few;
+
 use anabranch_protocol::filter::Filter;
-use std::collections::HashMap;
+use children::Children;
+use few::{Few, Lists};
+use hashbrown::HashMap;
+use std::num::NonZeroU32;
 
 /// A connection's number in its shard.
 pub type ConnectionId = u32;
@@ -23,72 +29,36 @@ pub struct Interest {
     nodes: Vec<Node>,
     free: Vec<u32>,
     filters: usize,
-    cache: HashMap<Box<str>, Answer>,
+    /// Lists of more than one connection.
+    lists: Lists,
+    /// Which of the answers is a topic's.
+    cache: HashMap<Box<str>, u32>,
+    answers: Vec<Answer>,
     generation: u64,
 }
 
+/// One line of the processor's caches: with a million filters, all that a match looks at comes from beyond them.
 #[derive(Default)]
+#[repr(align(64))]
 struct Node {
-    children: HashMap<Box<str>, u32>,
+    children: Children,
     /// The child for `+`.
-    one: Option<u32>,
+    one: Option<NonZeroU32>,
     /// Those whose filter ends here.
     here: Few,
     /// Those whose filter ends with `#` below this node.
     rest: Few,
 }
 
-/// Connections, mostly none or one: then there is nothing on the heap.
-#[derive(Default)]
-enum Few {
-    #[default]
-    None,
-    One(ConnectionId),
-    Many(Vec<ConnectionId>),
-}
-
-impl Few {
-    fn as_slice(&self) -> &[ConnectionId] {
-        match self {
-            Few::None => &[],
-            Few::One(one) => std::slice::from_ref(one),
-            Few::Many(many) => many,
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        matches!(self, Few::None)
-    }
-
-    fn push(&mut self, connection: ConnectionId) {
-        match self {
-            Few::None => *self = Few::One(connection),
-            Few::One(one) => *self = Few::Many(vec![*one, connection]),
-            Few::Many(many) => many.push(connection),
-        }
-    }
-
-    /// Takes one out; says whether it was there.
-    fn remove(&mut self, connection: ConnectionId) -> bool {
-        let Some(at) = self.as_slice().iter().position(|&c| c == connection) else { return false };
-        if let Few::Many(many) = self {
-            many.swap_remove(at);
-            if let [last] = many[..] {
-                *self = Few::One(last);
-            }
-        } else {
-            *self = Few::None;
-        }
-        true
-    }
-}
-
 struct Answer {
+    /// It is void in any other.
     generation: u64,
     connections: Box<[ConnectionId]>,
 }
 
 const ROOT: u32 = 0;
+/// The generation of an answer that is void: none ever gets there.
+const VOID: u64 = u64::MAX;
 
 impl Interest {
     pub fn new() -> Interest {
@@ -111,7 +81,7 @@ impl Interest {
         if filter.is_exact() {
             // Looked up first: the key is copied only for a new entry.
             match self.exact.get_mut(filter.as_str()) {
-                Some(connections) => connections.push(connection),
+                Some(connections) => connections.push(connection, &mut self.lists),
                 None => _ = self.exact.insert(filter.as_str().into(), Few::One(connection)),
             }
             return;
@@ -120,39 +90,40 @@ impl Interest {
         for level in filter.levels() {
             match level {
                 "#" => {
-                    self.nodes[node as usize].rest.push(connection);
+                    self.nodes[node as usize].rest.push(connection, &mut self.lists);
                     return;
                 }
                 "+" => {
                     node = match self.nodes[node as usize].one {
-                        Some(child) => child,
+                        Some(child) => child.get(),
                         None => {
                             let child = self.new_node();
-                            self.nodes[node as usize].one = Some(child);
+                            // The root is nobody's child.
+                            self.nodes[node as usize].one = NonZeroU32::new(child);
                             child
                         }
                     }
                 }
                 name => {
                     node = match self.nodes[node as usize].children.get(name) {
-                        Some(child) => *child,
+                        Some(child) => child,
                         None => {
                             let child = self.new_node();
-                            self.nodes[node as usize].children.insert(name.into(), child);
+                            self.nodes[node as usize].children.insert(name, child);
                             child
                         }
                     }
                 }
             }
         }
-        self.nodes[node as usize].here.push(connection);
+        self.nodes[node as usize].here.push(connection, &mut self.lists);
     }
 
     /// Takes a filter out, and every node that it alone needed.
     pub fn remove(&mut self, filter: &Filter, connection: ConnectionId) {
         if filter.is_exact() {
             let Some(connections) = self.exact.get_mut(filter.as_str()) else { return };
-            if connections.remove(connection) {
+            if connections.remove(connection, &mut self.lists) {
                 if connections.is_empty() {
                     self.exact.remove(filter.as_str());
                 }
@@ -170,8 +141,8 @@ impl Interest {
                     rest = true;
                     break;
                 }
-                "+" => self.nodes[node as usize].one,
-                name => self.nodes[node as usize].children.get(name).copied(),
+                "+" => self.nodes[node as usize].one.map(NonZeroU32::get),
+                name => self.nodes[node as usize].children.get(name),
             };
             let Some(child) = next else { return };
             path.push((node, level));
@@ -181,7 +152,7 @@ impl Interest {
             true => &mut self.nodes[node as usize].rest,
             false => &mut self.nodes[node as usize].here,
         };
-        if !list.remove(connection) {
+        if !list.remove(connection, &mut self.lists) {
             return;
         }
         self.filters -= 1;
@@ -199,7 +170,7 @@ impl Interest {
             self.free.push(node);
             match level {
                 "+" => self.nodes[parent as usize].one = None,
-                name => drop(self.nodes[parent as usize].children.remove(name)),
+                name => self.nodes[parent as usize].children.remove(name),
             }
             node = parent;
         }
@@ -207,22 +178,36 @@ impl Interest {
 
     /// The connections with a filter that matches, each once.
     pub fn matching(&mut self, topic: &str) -> &[ConnectionId] {
-        let generation = self.generation;
-        let known = self.cache.get(topic).is_some_and(|answer| answer.generation == generation);
-        if !known {
-            let mut found = Vec::new();
-            if let Some(connections) = self.exact.get(topic) {
-                found.extend_from_slice(connections.as_slice());
-            }
-            self.collect(ROOT, topic, topic.starts_with('$'), &mut found);
-            found.sort_unstable();
-            found.dedup();
-            if self.cache.len() >= CACHED_TOPICS {
-                self.cache.clear();
-            }
-            self.cache.insert(topic.into(), Answer { generation, connections: found.into() });
+        let at = match self.cache.get(topic) {
+            Some(&at) if self.answers[at as usize].generation == self.generation => at,
+            Some(&at) => self.answer(topic, Some(at)),
+            None => self.answer(topic, None),
+        };
+        &self.answers[at as usize].connections
+    }
+
+    /// Finds out who cares, and remembers it, in the place of the topic's void answer if there is one. Where it stands.
+    fn answer(&mut self, topic: &str, void: Option<u32>) -> u32 {
+        let mut found = Vec::new();
+        if let Some(connections) = self.exact.get(topic) {
+            found.extend_from_slice(connections.as_slice(&self.lists));
         }
-        self.cache.get(topic).map_or(&[], |answer| &answer.connections)
+        self.collect(ROOT, topic, topic.starts_with('$'), &mut found);
+        found.sort_unstable();
+        found.dedup();
+        let answer = Answer { generation: self.generation, connections: found.into() };
+        if let Some(at) = void {
+            self.answers[at as usize] = answer;
+            return at;
+        }
+        if self.answers.len() >= CACHED_TOPICS {
+            self.cache.clear();
+            self.answers.clear();
+        }
+        let at = self.answers.len() as u32;
+        self.answers.push(answer);
+        self.cache.insert(topic.into(), at);
+        at
     }
 
     fn new_node(&mut self) -> u32 {
@@ -236,10 +221,10 @@ impl Interest {
     }
 
     fn forget_answers(&mut self, filter: &Filter) {
-        if filter.is_exact() {
-            self.cache.remove(filter.as_str());
-        } else {
+        if !filter.is_exact() {
             self.generation += 1;
+        } else if let Some(&at) = self.cache.get(filter.as_str()) {
+            self.answers[at as usize] = Answer { generation: VOID, connections: [].into() };
         }
     }
 
@@ -248,22 +233,22 @@ impl Interest {
         let node = &self.nodes[node as usize];
         // A first level that begins with $ is hidden from wildcards.
         if !hidden {
-            found.extend_from_slice(node.rest.as_slice());
+            found.extend_from_slice(node.rest.as_slice(&self.lists));
         }
         let (level, below) = match topic.split_once('/') {
             Some((level, below)) => (level, Some(below)),
             None => (topic, None),
         };
-        let named = node.children.get(level).copied();
-        let one = node.one.filter(|_| !hidden);
+        let named = node.children.get(level);
+        let one = node.one.filter(|_| !hidden).map(NonZeroU32::get);
         for child in [named, one].into_iter().flatten() {
             match below {
                 Some(below) => self.collect(child, below, false, found),
                 None => {
                     let leaf = &self.nodes[child as usize];
-                    found.extend_from_slice(leaf.here.as_slice());
+                    found.extend_from_slice(leaf.here.as_slice(&self.lists));
                     // `a/#` also matches its parent `a`.
-                    found.extend_from_slice(leaf.rest.as_slice());
+                    found.extend_from_slice(leaf.rest.as_slice(&self.lists));
                 }
             }
         }
@@ -294,6 +279,7 @@ mod tests {
         assert_eq!(interest.matching("a/b"), [0u32; 0]);
         assert_eq!(interest.nodes.len() - interest.free.len(), 1, "only the root is left");
         assert!(interest.exact.is_empty());
+        assert_eq!(size_of::<Node>(), 64);
     }
 
     proptest! {
