@@ -123,7 +123,9 @@ pub struct Shard {
     next_serial: u64,
     lines: Lines,
     work: FuturesUnordered<Work>,
-    /// Whether there is work that has not been polled yet, so that nothing would wake us for it.
+    /// Work that had ended when it began.
+    ended: Vec<(ConnectionId, u64, Completion)>,
+    /// Whether there is work that has not been polled yet, or had ended, so that nothing would wake us for it.
     new_work: bool,
     timers: Timers,
     /// One for all connections.
@@ -153,6 +155,7 @@ impl Shard {
             next_serial: 0,
             lines: Lines::default(),
             work: FuturesUnordered::new(),
+            ended: Vec::new(),
             new_work: false,
             timers: Timers::new(node.clock),
             read_buffer: vec![0; 64 * 1024].into(),
@@ -242,6 +245,13 @@ impl Shard {
     fn take_work(&mut self, cx: &mut Context<'_>, now: Millis) -> bool {
         let began = Instant::now();
         self.new_work = false;
+        let mut ended = std::mem::take(&mut self.ended);
+        for (id, serial, completion) in ended.drain(..) {
+            if self.connections.get(id as usize).is_some_and(|c| c.serial == serial) {
+                self.complete(id, completion, now);
+            }
+        }
+        self.ended = ended;
         while let Poll::Ready(Some((id, serial, completion))) = Pin::new(&mut self.work).poll_next_unpin(cx) {
             if self.connections.get(id as usize).is_some_and(|c| c.serial == serial) {
                 self.complete(id, completion, now);

@@ -15,7 +15,7 @@ use anabranch_protocol::json::{JsonError, ObjectWriter, Scanner};
 use anabranch_protocol::limits;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use http::StatusCode;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http_body_util::{BodyExt, Limited};
@@ -52,17 +52,17 @@ pub(super) async fn publish(State(service): State<Service>, request: Request) ->
             Err(message) => return refusal(StatusCode::BAD_REQUEST, Code::BAD_ENVELOPE, &message),
         };
     let queued: Vec<Queued> = envelopes.into_iter().map(|text| queue(&service, &principal, text)).collect();
-    let mut results = Vec::with_capacity(queued.len());
-    for queued in queued {
-        results.push(match queued {
+    // All at once: another publisher may wait for the end of any of them.
+    let results = join_all(queued.into_iter().map(|queued| async {
+        match queued {
             Queued::Refused { message_id, refusal } => Answer { message_id, result: Err(refusal) },
             Queued::Appending { message_id, appending } => {
                 let result = appending.await.map_err(|error| append_refusal(&error));
                 Answer { message_id: Some(message_id), result }
             }
-        });
-    }
-    answer(&results)
+        }
+    }));
+    answer(&results.await)
 }
 
 type Appending = BoxFuture<'static, Result<(Position, bool), AppendError>>;

@@ -10,60 +10,30 @@
 //! if the log does not answer, nothing is known, and the publisher is told so. A storm of repeats of what was read here shares
 //! its questions; a message that is known from its confirm alone is looked up by itself.
 
+mod appending;
+mod window;
 mod witness;
 
-use crate::log::{AppendError, DEADLINE, Log, MessageKey, NewRecord};
-use anabranch_protocol::cursor::{Partition, Position};
+use crate::log::{AppendError, Log, MessageKey, NewRecord};
+use anabranch_protocol::cursor::Position;
+use appending::Appending;
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Shared};
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
-use std::pin::Pin;
+use futures_util::future::BoxFuture;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll};
-use tokio::runtime::Handle;
+use window::{Seen, Stored, Window};
 use witness::{Question, Stands, Witness};
 
-/// How many recent messages are remembered. At 2,000 messages/s, about a minute; about 10 MB.
+/// How many recent messages are remembered at least. At 2,000 messages/s, about a minute; at most 18 MB.
 pub const WINDOW: usize = 131_072;
 
 /// The first copy's position, and whether an earlier try stored it.
 type Appended = Result<(Position, bool), AppendError>;
-type Appending = Shared<BoxFuture<'static, Appended>>;
 
 /// Appends for a whole node.
 pub struct Publisher {
     log: Arc<dyn Log>,
     window: Mutex<Window>,
     witness: Witness,
-}
-
-#[derive(Default)]
-struct Window {
-    known: HashMap<MessageKey, Known>,
-    /// Stored ones, oldest first.
-    order: VecDeque<MessageKey>,
-    /// The newest one that was read, in each partition. A confirm alone moves it not: whoever took over after a failover
-    /// confirms, and nobody has yet seen that the history goes on.
-    newest: HashMap<Partition, (MessageKey, Position)>,
-    /// How often the log was found to lack a record. What was read before that vouches for nothing that was read after, and
-    /// the other way round.
-    losses: u64,
-    /// How many histories ended before this one.
-    epoch: u64,
-}
-
-enum Known {
-    Appending(Appending),
-    Stored(Stored),
-}
-
-#[derive(Clone, Copy)]
-struct Stored {
-    position: Position,
-    /// Whether it was read there, by whoever judges that the history goes on: the losses by then. `None` is known from a
-    /// confirm alone.
-    read: Option<u64>,
 }
 
 impl Publisher {
@@ -78,37 +48,27 @@ impl Publisher {
     pub fn publish(self: &Arc<Self>, record: NewRecord) -> BoxFuture<'static, Appended> {
         let key = record.key;
         let mut window = self.lock();
-        let epoch = window.epoch;
-        let (appending, duplicate) = match window.known.entry(key) {
-            Entry::Occupied(known) => match known.get() {
-                Known::Appending(appending) => (appending.clone(), true),
-                Known::Stored(stored) => {
-                    let stored = *stored;
-                    drop(window);
-                    // Put after this call, and by whichever repeat is polled first.
-                    let question = stored.read.map(|_| self.question(stored.position.partition));
-                    return Arc::clone(self).repeat(record, stored, question).boxed();
-                }
-            },
-            Entry::Vacant(unknown) => {
+        match window.begin(key) {
+            Seen::New => {
                 let append = self.log.append(record);
-                let this = Arc::clone(self);
-                let appending = async move {
-                    let result = match tokio::time::timeout(DEADLINE, append).await {
-                        Ok(result) => result,
-                        Err(_) => Err(AppendError::Unknown("no confirm within 5 s".into())),
-                    };
-                    this.ended(key, epoch, result)
-                }
-                .boxed()
-                .shared();
-                unknown.insert(Known::Appending(appending.clone()));
-                (appending, false)
+                let epoch = window.epoch;
+                drop(window);
+                Appending::new(Arc::clone(self), key, epoch, append).boxed()
             }
-        };
-        drop(window);
-        let or_earlier = move |(position, again)| (position, again || duplicate);
-        Awaited(Some(appending)).map(move |result| result.map(or_earlier)).boxed()
+            Seen::Appending(end) => async move {
+                match end.await {
+                    Ok(result) => result.map(|(position, _)| (position, true)),
+                    Err(_) => Err(AppendError::Unknown("the first try's append was given up".into())),
+                }
+            }
+            .boxed(),
+            Seen::Stored(stored) => {
+                drop(window);
+                // Put after this call, and by whichever repeat is polled first.
+                let question = stored.read.map(|_| self.question(stored.position.partition));
+                Arc::clone(self).repeat(record, stored, question).boxed()
+            }
+        }
     }
 
     /// An append that began in this epoch has ended. What its publishers are to be told.
@@ -118,15 +78,25 @@ impl Publisher {
         if window.epoch != epoch {
             return result.map(|position| (position, false));
         }
-        if result.is_err() {
-            window.forget(key);
+        let waiting = window.end(key);
+        // An earlier try of which nothing was known may have been stored before this one, and been read meanwhile. A failed one
+        // is forgotten, so that a retry is a new append; if it was stored after all, the tail notes it.
+        let appended = result.map(|position| match window.note(key, position, false) {
+            Some(first) => (first, true),
+            None => (position, false),
+        });
+        drop(window);
+        for publisher in waiting {
+            let _ = publisher.send(appended.clone());
         }
-        let position = result?;
-        window.note(key, position, false);
-        // An earlier try of which nothing was known may have been stored before this one, and been read meanwhile.
-        match window.known.get(&key) {
-            Some(Known::Stored(first)) if is_before(first.position, position) => Ok((first.position, true)),
-            _ => Ok((position, false)),
+        appended
+    }
+
+    /// Nobody drives this append any more: those who wait for it are told that nothing is known.
+    fn given_up(&self, key: MessageKey, epoch: u64) {
+        let mut window = self.lock();
+        if window.epoch == epoch {
+            window.end(key);
         }
     }
 
@@ -155,99 +125,21 @@ impl Publisher {
     /// Earlier in the log, not earlier in time: several nodes must drop the same one. A confirm may be known here before a
     /// copy that another node stored further ahead.
     pub fn note(&self, key: MessageKey, position: Position) -> bool {
-        self.lock().note(key, position, true)
+        self.lock().note(key, position, true).is_some()
     }
 
     /// Whether an earlier record is known to have the same key. Notes nothing.
     pub fn is_duplicate(&self, key: MessageKey, position: Position) -> bool {
-        matches!(self.lock().known.get(&key), Some(Known::Stored(first)) if is_before(first.position, position))
+        self.lock().stored(key).is_some_and(|first| is_before(first, position))
     }
 
     /// Forgets everything: another history begins.
     pub fn reset(&self) {
-        let mut window = self.lock();
-        *window = Window { epoch: window.epoch + 1, ..Window::default() };
+        self.lock().reset();
     }
 
     fn lock(&self) -> MutexGuard<'_, Window> {
         self.window.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-}
-
-/// An append, seen from one of the publishers that wait for it. One that hangs up leaves the append to the runtime, because
-/// the window must hear of its end all the same. Handing every append over cost 0.3 µs of each message.
-struct Awaited(Option<Appending>);
-
-impl Future for Awaited {
-    type Output = Appended;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(appending) = &mut self.0 else { return Poll::Pending };
-        let result = std::task::ready!(appending.poll_unpin(cx));
-        self.0 = None;
-        Poll::Ready(result)
-    }
-}
-
-impl Drop for Awaited {
-    fn drop(&mut self) {
-        if let Some(appending) = self.0.take()
-            && let Ok(runtime) = Handle::try_current()
-        {
-            drop(runtime.spawn(appending));
-        }
-    }
-}
-
-impl Window {
-    /// See [`Publisher::note`]. `read` if it was read from the log, not only confirmed.
-    fn note(&mut self, key: MessageKey, position: Position, read: bool) -> bool {
-        if read {
-            let newest = self.newest.entry(position.partition).or_insert((key, position));
-            if newest.1.offset <= position.offset {
-                *newest = (key, position);
-            }
-        }
-        let stored = Stored { position, read: read.then_some(self.losses) };
-        match self.known.entry(key) {
-            Entry::Occupied(mut known) => match known.get_mut() {
-                Known::Stored(first) => {
-                    let duplicate = is_before(first.position, position);
-                    if is_before(position, first.position)
-                        || (read && first.position.offset == position.offset)
-                    {
-                        *first = stored;
-                    }
-                    return duplicate;
-                }
-                appending @ Known::Appending(_) => *appending = Known::Stored(stored),
-            },
-            Entry::Vacant(unknown) => _ = unknown.insert(Known::Stored(stored)),
-        }
-        self.order.push_back(key);
-        if self.order.len() > WINDOW
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
-        false
-    }
-
-    /// An append has failed: a retry is a new append. If it was stored after all, the tail notes it.
-    fn forget(&mut self, key: MessageKey) {
-        if matches!(self.known.get(&key), Some(Known::Appending(_))) {
-            self.known.remove(&key);
-        }
-    }
-
-    /// What was stored there is not there any more. Its place in `order` stays, which makes the next entry of this key leave a
-    /// little early.
-    fn lose(&mut self, key: MessageKey, position: Position) {
-        if matches!(self.known.get(&key), Some(Known::Stored(first)) if first.position == position) {
-            self.known.remove(&key);
-            self.losses += 1;
-            self.newest.remove(&position.partition);
-        }
     }
 }
 
@@ -259,6 +151,7 @@ fn is_before(a: Position, b: Position) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::DEADLINE;
     use crate::log::conformance::record;
     use crate::log::memory::Publishing;
     use crate::log::memory::{self, MemoryLog};
@@ -417,7 +310,7 @@ mod tests {
         log.lies().publishing(Publishing::Hangs);
         drop(publisher.publish(record(0)));
         tokio::time::sleep(2 * DEADLINE).await;
-        assert!(publisher.lock().known.is_empty(), "the append has failed");
+        assert_eq!(publisher.lock().len(), 0, "the append has failed");
         log.lies().publishing(Publishing::Works);
         let retried = publisher.publish(record(0)).await;
         assert!(retried.is_ok(), "not the old error: {retried:?}");

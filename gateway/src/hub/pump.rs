@@ -22,8 +22,8 @@ use std::time::Duration;
 
 /// Envelope bytes to a block, at most (but one record at least).
 const BLOCK_BYTES: usize = 1024 * 1024;
-/// Frames to a block, at most.
-const BLOCK_FRAMES: usize = 4096;
+/// Frames to a block, at most: a shard hands a block out as a whole, however many watch each of its topics.
+const BLOCK_FRAMES: usize = 512;
 
 /// Follows the log.
 pub struct Pump {

@@ -10,6 +10,7 @@ use anabranch_protocol::client_frame::StartAt;
 use anabranch_protocol::code::Code;
 use anabranch_protocol::cursor::Cursor;
 use anabranch_protocol::server_frame::{Outcome, ServerFrame};
+use futures_util::FutureExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,11 +59,18 @@ impl Shard {
             }
             Action::Append { message_id, record } => {
                 let serial = connection.serial;
-                let publishing = self.node.publisher.publish(record);
-                self.begin_work(Box::pin(async move {
-                    let result = publishing.await;
-                    (id, serial, Completion::Appended { message_id, result })
-                }));
+                let mut publishing = self.node.publisher.publish(record);
+                // A log that confirms at once, as the memory log does, costs no place among the futures.
+                match (&mut publishing).now_or_never() {
+                    Some(result) => {
+                        self.new_work = true;
+                        self.ended.push((id, serial, Completion::Appended { message_id, result }));
+                    }
+                    None => self.begin_work(Box::pin(async move {
+                        let result = publishing.await;
+                        (id, serial, Completion::Appended { message_id, result })
+                    })),
+                }
             }
             Action::Admitted(principal) => {
                 tracing::debug!(id, subject = %principal.log_name(), "admitted");

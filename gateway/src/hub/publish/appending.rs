@@ -1,0 +1,84 @@
+//! An append under way, seen from the publisher that began it.
+
+use super::{Appended, Publisher};
+use crate::log::{AppendError, DEADLINE, MessageKey};
+use anabranch_protocol::cursor::Position;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tokio::runtime::Handle;
+use tokio::time::{Sleep, sleep};
+
+/// One that hangs up leaves the append to the runtime, because the window must hear of its end all the same. Handing every
+/// append over cost 0.3 µs of each message.
+pub(super) struct Appending(Option<Running>);
+
+/// The append itself, until the window has heard of its end.
+struct Running {
+    publisher: Arc<Publisher>,
+    key: MessageKey,
+    /// The window's when it began.
+    epoch: u64,
+    append: BoxFuture<'static, Result<Position, AppendError>>,
+    /// Set once the log does not confirm at once: many do, and a timer for each would cost as much as they do.
+    deadline: Option<Pin<Box<Sleep>>>,
+    has_ended: bool,
+}
+
+impl Appending {
+    pub fn new(
+        publisher: Arc<Publisher>,
+        key: MessageKey,
+        epoch: u64,
+        append: BoxFuture<'static, Result<Position, AppendError>>,
+    ) -> Appending {
+        Appending(Some(Running { publisher, key, epoch, append, deadline: None, has_ended: false }))
+    }
+}
+
+impl Future for Appending {
+    type Output = Appended;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Appended> {
+        let Some(running) = &mut self.0 else { return Poll::Pending };
+        let result = ready!(running.poll_unpin(cx));
+        self.0 = None;
+        Poll::Ready(result)
+    }
+}
+
+impl Drop for Appending {
+    fn drop(&mut self) {
+        if let Some(running) = self.0.take()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            drop(runtime.spawn(running));
+        }
+    }
+}
+
+impl Future for Running {
+    type Output = Appended;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Appended> {
+        let result = match self.append.poll_unpin(cx) {
+            Poll::Ready(result) => result,
+            Poll::Pending => {
+                ready!(self.deadline.get_or_insert_with(|| Box::pin(sleep(DEADLINE))).poll_unpin(cx));
+                Err(AppendError::Unknown("no confirm within 5 s".into()))
+            }
+        };
+        self.has_ended = true;
+        Poll::Ready(self.publisher.ended(self.key, self.epoch, result))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.publisher.given_up(self.key, self.epoch);
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The keys of recent messages: those whose confirm has not come, and the newest of those that are stored.
+//!
+//! Every message is looked up here, at a place as random as hashes are. In one table of keys and positions, 19 MB of it,
+//! from which each message also pushed the oldest out, that was 0.5 µs of waiting for memory. So what is stored stands in
+//! the order in which it came, the tables hold 4 bytes for each, and nothing is pushed out by itself: when the newer of two
+//! generations is full, the older one goes as a whole. That most messages are new is then seen from one byte for each that
+//! is known, which the processor's second cache holds.
+
+use super::{Appended, WINDOW, is_before};
+use crate::log::MessageKey;
+use anabranch_protocol::cursor::{Partition, Position};
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use std::hash::BuildHasher;
+use tokio::sync::oneshot::{Receiver, Sender, channel};
+
+#[derive(Default)]
+pub(super) struct Window {
+    /// Appends under way, each with the later publishers of the same message, who wait for its end too.
+    appending: HashMap<MessageKey, Vec<Sender<Appended>>>,
+    known: Known,
+    /// The newest one that was read, in each partition. A confirm alone moves it not: whoever took over after a failover
+    /// confirms, and nobody has yet seen that the history goes on.
+    pub newest: HashMap<Partition, (MessageKey, Position)>,
+    /// How often the log was found to lack a record. What was read before that vouches for nothing that was read after, and
+    /// the other way round.
+    pub losses: u64,
+    /// How many histories ended before this one.
+    pub epoch: u64,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Stored {
+    pub position: Position,
+    /// Whether it was read there, by whoever judges that the history goes on: the losses by then. `None` is known from a
+    /// confirm alone.
+    pub read: Option<u64>,
+}
+
+/// What is known of a message when it comes.
+pub(super) enum Seen {
+    /// Nothing. Its append is under way from now on.
+    New,
+    Appending(Receiver<Appended>),
+    Stored(Stored),
+}
+
+impl Window {
+    /// A publisher wants this message appended.
+    pub fn begin(&mut self, key: MessageKey) -> Seen {
+        if let Some(stored) = self.known.get(key) {
+            return Seen::Stored(*stored);
+        }
+        match self.appending.get_mut(&key) {
+            Some(waiting) => {
+                let (sender, receiver) = channel();
+                waiting.push(sender);
+                Seen::Appending(receiver)
+            }
+            None => {
+                self.appending.insert(key, Vec::new());
+                Seen::New
+            }
+        }
+    }
+
+    /// An append has ended. Who waited for it.
+    pub fn end(&mut self, key: MessageKey) -> Vec<Sender<Appended>> {
+        self.appending.remove(&key).unwrap_or_default()
+    }
+
+    /// Where the message is known to be stored.
+    pub fn stored(&mut self, key: MessageKey) -> Option<Position> {
+        self.known.get(key).map(|stored| stored.position)
+    }
+
+    /// See [`Publisher::note`](super::Publisher::note). `read` if it was read from the log, not only confirmed. If it is a
+    /// duplicate, the first copy's position.
+    pub fn note(&mut self, key: MessageKey, position: Position, read: bool) -> Option<Position> {
+        if read {
+            let newest = self.newest.entry(position.partition).or_insert((key, position));
+            if newest.1.offset <= position.offset {
+                *newest = (key, position);
+            }
+        }
+        let stored = Stored { position, read: read.then_some(self.losses) };
+        let Some(first) = self.known.get(key) else {
+            self.known.push(key, stored);
+            return None;
+        };
+        let known = first.position;
+        if is_before(position, known) || (read && known.offset == position.offset) {
+            *first = stored;
+        }
+        is_before(known, position).then_some(known)
+    }
+
+    /// What was stored there is not there any more.
+    pub fn lose(&mut self, key: MessageKey, position: Position) {
+        if self.stored(key) == Some(position) {
+            self.known.remove(key);
+            self.losses += 1;
+            self.newest.remove(&position.partition);
+        }
+    }
+
+    /// Another history begins.
+    pub fn reset(&mut self) {
+        *self = Window { epoch: self.epoch + 1, ..Window::default() };
+    }
+
+    /// How many are known, stored or on their way.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.known.newer.places.len() + self.known.older.places.len() + self.appending.len()
+    }
+}
+
+/// Stored messages by their keys: the newest [`WINDOW`], and up to as many before them.
+#[derive(Default)]
+struct Known {
+    newer: Generation,
+    older: Generation,
+    /// Seeded: whoever could choose where keys fall could make them all fall into one place.
+    hasher: DefaultHashBuilder,
+}
+
+#[derive(Default)]
+struct Generation {
+    /// As they came. One that was lost stays, and has no place any more.
+    stored: Vec<(MessageKey, Stored)>,
+    places: HashTable<u32>,
+}
+
+impl Known {
+    fn get(&mut self, key: MessageKey) -> Option<&mut Stored> {
+        let hash = self.hasher.hash_one(key);
+        [&mut self.newer, &mut self.older].into_iter().find_map(|generation| {
+            let stored = &mut generation.stored;
+            let place = *generation.places.find(hash, |&place| stored[place as usize].0 == key)?;
+            Some(&mut stored[place as usize].1)
+        })
+    }
+
+    /// Adds one that is not there.
+    fn push(&mut self, key: MessageKey, one: Stored) {
+        if self.newer.stored.len() >= WINDOW {
+            std::mem::swap(&mut self.newer, &mut self.older);
+            self.newer.stored.clear();
+            self.newer.places.clear();
+        }
+        let Generation { stored, places } = &mut self.newer;
+        let place = stored.len() as u32;
+        stored.push((key, one));
+        let hasher = &self.hasher;
+        places.insert_unique(hasher.hash_one(key), place, |&place| hasher.hash_one(stored[place as usize].0));
+    }
+
+    fn remove(&mut self, key: MessageKey) {
+        let hash = self.hasher.hash_one(key);
+        for Generation { stored, places } in [&mut self.newer, &mut self.older] {
+            if let Ok(entry) = places.find_entry(hash, |&place| stored[place as usize].0 == key) {
+                entry.remove();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anabranch_protocol::cursor::Offset;
+
+    fn key(n: u64) -> MessageKey {
+        MessageKey::new("t", &n.to_string())
+    }
+
+    fn at(offset: u64) -> Position {
+        Position { partition: 0, offset: Offset(offset), fingerprint: None }
+    }
+
+    #[test]
+    fn the_newest_are_known_unless_they_are_lost() {
+        let mut window = Window::default();
+        let many = 2 * WINDOW as u64 + 5000;
+        for n in 0..many {
+            assert!(window.note(key(n), at(n), true).is_none());
+            if n % 1000 == 7 {
+                window.lose(key(n), at(n));
+            }
+        }
+        for n in 0..many {
+            let is_known = n >= WINDOW as u64 && n % 1000 != 7;
+            assert_eq!(window.stored(key(n)), is_known.then(|| at(n)), "message {n}");
+        }
+        let lost = many - 5000 + 7 - (many - 5000) % 1000 + 1000;
+        window.note(key(lost), at(many), true);
+        assert_eq!(window.stored(key(lost)), Some(at(many)), "stored again");
+    }
+}
