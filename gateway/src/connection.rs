@@ -14,13 +14,15 @@
 mod behind;
 mod due;
 mod output;
+mod page;
 pub mod resume;
 pub mod session;
+pub mod start;
 mod subscriptions;
 
-pub use behind::{Behind, Next};
+pub use behind::{Behind, Known, Next};
 pub use output::Wrote;
-pub use subscriptions::Asked;
+pub use subscriptions::{Asked, Subscriptions, Wish};
 
 use crate::hub::registry::{Admission, Seat};
 use crate::hub::ring::{Ring, Sequence};
@@ -143,9 +145,15 @@ impl Connection {
 
     /// Reads by itself from where it stands.
     pub fn fall_behind(&mut self, ring: &Ring, announce: bool) {
-        let announce = announce || matches!(&self.delivery, Delivery::Behind(behind) if behind.announce);
-        let cursor = self.cursor(ring);
-        self.delivery = Delivery::Behind(Box::new(Behind::new(cursor, ring, announce)));
+        self.read_from(Behind::new(self.cursor(ring), announce));
+    }
+
+    fn read_from(&mut self, behind: Behind) {
+        let behind = match &self.delivery {
+            Delivery::Behind(before) => behind.instead_of(before),
+            Delivery::Live(_) => behind,
+        };
+        self.delivery = Delivery::Behind(Box::new(behind));
     }
 
     /// Goes back to a cursor that another subscription begins at, if that is before where it stands.
@@ -155,7 +163,7 @@ impl Connection {
         let mut target = self.cursor(ring);
         self.session.subscriptions_mut().note_delivered(&target);
         target.retreat_to(cursor);
-        self.delivery = Delivery::Behind(Box::new(Behind::new(target, ring, true)));
+        self.read_from(Behind::new(target, true));
     }
 
     /// Another history begins: nothing of the old one is due any more.
@@ -165,23 +173,28 @@ impl Connection {
     }
 
     /// What a connection behind does next; `None` if it is live. Joins the live ones when it stands at the head.
-    pub fn catch_up(&mut self, ring: &Ring) -> Option<Next> {
+    pub fn catch_up(&mut self, known: Known<'_>) -> Option<Next> {
         let Delivery::Behind(behind) = &mut self.delivery else { return None };
-        let next = behind.next(ring, self.session.subscriptions());
-        if next == Next::Join {
-            let announce = behind.announce;
-            self.delivery = Delivery::Live(Due::default());
-            self.session.subscriptions_mut().all_joined();
-            if announce {
-                self.say(&ServerFrame::CaughtUp { cursor: ring.head().clone() });
+        match behind.next(known, self.session.subscriptions()) {
+            Next::Join { complete } => {
+                let announce = behind.announce;
+                self.delivery = Delivery::Live(Due::default());
+                self.session.subscriptions_mut().all_joined();
+                if announce {
+                    self.say(&ServerFrame::CaughtUp { cursor: known.ring.head().clone(), complete });
+                }
+                None
             }
-            return None;
+            Next::Tell(gap) => {
+                self.say(&ServerFrame::Gap(gap));
+                Some(Next::Write)
+            }
+            next => Some(next),
         }
-        Some(next)
     }
 
     /// The reading place, while it is behind.
-    pub fn behind(&mut self) -> Option<(&mut Behind, &subscriptions::Subscriptions)> {
+    pub fn behind(&mut self) -> Option<(&mut Behind, &Subscriptions)> {
         match &mut self.delivery {
             Delivery::Behind(behind) => Some((behind, self.session.subscriptions())),
             Delivery::Live(_) => None,

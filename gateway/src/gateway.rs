@@ -6,6 +6,7 @@ use crate::connection::session::{Millis, Rules};
 use crate::drain::Slots;
 use crate::http::accept::Door;
 use crate::http::{self, Service};
+use crate::hub::newest::Fold;
 use crate::hub::pump::Pump;
 use crate::hub::registry::{self, Registry};
 use crate::hub::transient;
@@ -39,6 +40,8 @@ pub struct Options {
     pub limits: registry::Limits,
     /// How much of the recent frames each shard keeps, in bytes.
     pub ring_bytes: usize,
+    /// How much memory the newest values of state topics may take, in bytes.
+    pub newest_bytes: usize,
     /// Over how long reconnects are spread when this node drains, in milliseconds.
     pub drain_spread: Millis,
     /// How long the drain waits for clients to leave, in milliseconds.
@@ -96,12 +99,14 @@ impl Gateway {
         let registry = Registry::new(options.limits);
         let Options { id, rules, ring_bytes, .. } = &options;
         let (id, rules, ring_bytes) = (id.clone(), rules.clone(), *ring_bytes);
+        let fold = Fold::new(Arc::clone(&rules.classes), options.newest_bytes);
         let node = Node::new(Parts { id, log: Arc::clone(&log), authenticator, registry, rules, ring_bytes });
         let pump = Pump::attach(
             Arc::clone(&log),
             Arc::clone(&node.publisher),
             Arc::clone(&node.canary),
             Arc::clone(&node.upstream),
+            fold,
         )
         .await?;
         Ok(Attached { options, log, node, pump })
@@ -169,8 +174,9 @@ impl Attached {
         };
         let router = http::router(service, options.files);
         let (closing, closed) = watch::channel(false);
-        let (new, handles): (Vec<Shard>, Vec<ShardHandle>) =
-            (0..count).map(|_| Shard::new(Arc::clone(&node), pump.head().clone())).unzip();
+        let (new, handles): (Vec<Shard>, Vec<ShardHandle>) = (0..count)
+            .map(|_| Shard::new(Arc::clone(&node), pump.head().clone(), pump.values().clone()))
+            .unzip();
         let mailboxes: Vec<_> = handles.iter().map(|shard| Arc::clone(shard.mailbox())).collect();
         let mut tasks = JoinSet::new();
         let pumping = pump.run(mailboxes.clone());

@@ -3,8 +3,10 @@
 
 pub mod block;
 pub mod canary;
+pub mod classes;
 pub mod interest;
 pub mod mailbox;
+pub mod newest;
 pub mod piece;
 pub mod publish;
 pub mod pump;

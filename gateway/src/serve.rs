@@ -91,9 +91,11 @@ fn options(config: &Config, tls: Option<Arc<ServerConfig>>) -> Options {
                 publishes_in_flight: limits.publishes_in_flight as u64,
             },
             envelope_bytes: limits.envelope,
+            classes: Arc::new(config.topics.classes()),
         },
         limits: seats(config),
         ring_bytes: limits.ring,
+        newest_bytes: limits.newest,
         drain_spread: ms(config.drain.spread),
         drain_patience: ms(config.drain.patience),
     }

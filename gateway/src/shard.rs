@@ -18,10 +18,11 @@ mod waker;
 
 use crate::connection::resume::Verdict;
 use crate::connection::session::{Action, Millis, Moment, Session};
-use crate::connection::{Asked, Connection, Next, Wrote};
+use crate::connection::{Asked, Connection, Known, Next, Wrote};
 use crate::hub::block::{Block, Kind};
 use crate::hub::interest::{ConnectionId, Interest};
 use crate::hub::mailbox::Mailbox;
+use crate::hub::newest::{Newest, Values};
 use crate::hub::registry::Seat;
 use crate::hub::replay::Page;
 use crate::hub::ring::Ring;
@@ -32,7 +33,7 @@ use crate::socket::Socket;
 use anabranch_protocol::client_frame::SubscriptionId;
 use anabranch_protocol::code::Code;
 use anabranch_protocol::cursor::{Cursor, Position};
-use anabranch_protocol::server_frame::{GapReason, Outcome, ServerFrame};
+use anabranch_protocol::server_frame::{Gap, GapReason, Outcome, ServerFrame};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -63,6 +64,8 @@ const RETRY_MS: Millis = 250;
 pub enum ShardEvent {
     /// New frames, in the order of the log.
     Block(Arc<Block>),
+    /// The same, and the newest values that they make.
+    State(Arc<Block>, Arc<[Arc<Newest>]>),
     /// A message that is not kept.
     Transient(Arc<Passing>),
     /// Nothing up to here: coverage advances.
@@ -118,6 +121,8 @@ pub struct Shard {
     arrivals: Arc<Mailbox<Arrival>>,
     ready: Arc<Mailbox<ConnectionId>>,
     ring: Ring,
+    /// As of the ring's head.
+    values: Values,
     interest: Interest,
     connections: Slab<Connection>,
     next_serial: u64,
@@ -142,14 +147,15 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// A shard that begins at `head`.
-    pub fn new(node: Arc<Node>, head: Cursor) -> (Shard, ShardHandle) {
+    /// A shard that begins at `head`, with the newest values as of there.
+    pub fn new(node: Arc<Node>, head: Cursor, values: Values) -> (Shard, ShardHandle) {
         let handle = ShardHandle { mailbox: Arc::default(), arrivals: Arc::default() };
         let shard = Shard {
             mailbox: Arc::clone(&handle.mailbox),
             arrivals: Arc::clone(&handle.arrivals),
             ready: Arc::default(),
             ring: Ring::new(head, node.ring_bytes),
+            values,
             interest: Interest::new(),
             connections: Slab::new(),
             next_serial: 0,
@@ -265,11 +271,13 @@ impl Shard {
 
     fn event(&mut self, event: ShardEvent, now: Millis) {
         match event {
-            ShardEvent::Block(block) => self.deliver(block),
+            ShardEvent::Block(block) => self.deliver(block, &[]),
+            ShardEvent::State(block, newest) => self.deliver(block, &newest),
             ShardEvent::Transient(passing) => self.pass(&passing),
             ShardEvent::Progress(position) => self.ring.advance_head(position),
             ShardEvent::Reset { head, code } => {
                 self.ring.reset(head.clone());
+                self.values.clear();
                 for id in self.ids() {
                     let connection = &mut self.connections[id as usize];
                     connection.start_over();
@@ -281,6 +289,7 @@ impl Shard {
                             subscription,
                             cursor: head.clone(),
                             outcome,
+                            snapshot: None,
                         });
                     }
                     self.stand(Line::Long, id);
@@ -327,9 +336,14 @@ impl Shard {
         }
     }
 
-    /// Puts a block into the ring and hands its frames to those who care.
-    fn deliver(&mut self, block: Arc<Block>) {
+    /// Puts a block into the ring, and its values where they belong, and hands its frames to those who care.
+    fn deliver(&mut self, block: Arc<Block>, newest: &[Arc<Newest>]) {
         let first = self.ring.push(Arc::clone(&block));
+        if block.kind() == Kind::Gap {
+            let last = block.position(0);
+            self.values.lose(last.partition, last.offset);
+        }
+        newest.iter().for_each(|value| self.values.put(Arc::clone(value)));
         if block.kind() == Kind::Gap {
             for id in self.ids() {
                 self.offer(id, first, first + 1);
@@ -417,7 +431,7 @@ impl Shard {
                 Wrote::All => {}
                 other => break other,
             }
-            match connection.catch_up(&self.ring) {
+            match connection.catch_up(Known { ring: &self.ring, values: &self.values }) {
                 // Live: done, unless joining left something to say.
                 None if connection.is_current() && !connection.has_something_to_say() => break Wrote::All,
                 None | Some(Next::Write) => {}
@@ -432,7 +446,7 @@ impl Shard {
                     break Wrote::All;
                 }
                 Some(Next::Rest) => break Wrote::Some,
-                Some(Next::Wait | Next::Join) => break Wrote::All,
+                Some(Next::Wait | Next::Join { .. } | Next::Tell(_)) => break Wrote::All,
             }
         };
         self.figures.count(bytes, connection.delivered() - delivered);
@@ -496,26 +510,19 @@ impl Shard {
     /// A page for a connection that reads by itself.
     fn page(&mut self, id: ConnectionId, asked: Position, page: Result<Page, ReadError>, now: Millis) {
         let connection = &mut self.connections[id as usize];
-        let lost = |after, before, reason| {
-            let gap =
-                anabranch_protocol::server_frame::Gap { partition: asked.partition, after, before, reason };
-            let offset = anabranch_protocol::cursor::Offset(before.0.saturating_sub(1));
-            (gap, Position { partition: asked.partition, offset, fingerprint: None })
-        };
+        let gap = |after, before, reason| Gap { partition: asked.partition, after, before, reason };
         let Some((behind, wanted)) = connection.behind().filter(|(behind, _)| behind.expects(asked)) else {
             return;
         };
         match page {
-            Ok(page) if page.covered.offset > asked.offset => behind.page(page.block, page.covered, wanted),
+            Ok(page) if page.covered.offset > asked.offset => {
+                behind.page(page.block, page.covered, &self.values, wanted);
+            }
             Err(ReadError::Forgotten { oldest }) if oldest.0 > asked.offset.0 + 1 => {
-                let (gap, position) = lost(asked.offset, oldest, GapReason::Retention);
-                behind.skip_to(position);
-                connection.say(&ServerFrame::Gap(gap));
+                behind.lose(gap(asked.offset, oldest, GapReason::Retention));
             }
             Err(ReadError::Corrupt { after, before }) if before.0 > asked.offset.0 + 1 => {
-                let (gap, position) = lost(after.max(asked.offset), before, GapReason::Corrupt);
-                behind.skip_to(position);
-                connection.say(&ServerFrame::Gap(gap));
+                behind.lose(gap(after.max(asked.offset), before, GapReason::Corrupt));
             }
             // The log has nothing new where the ring says that there must be, or cannot be read: again, a little later.
             other => {

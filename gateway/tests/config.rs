@@ -432,3 +432,31 @@ fn the_example_file_in_the_help_is_good() {
         serve(&["--config", &file], &[]).unwrap_or_else(|mistakes| panic!("{mistakes:#?}\n{example}"));
     assert_eq!(config.auth.default_roles, ["viewer"]);
 }
+
+#[test]
+fn topics_that_contradict_each_other_are_named() {
+    let folder = Folder::new();
+    let file = folder.write(
+        "anabranch.toml",
+        r#"[topics]
+root = "plant"
+state = ["plant/+/status"]
+command = ["plant/hall/+"]
+"#,
+    );
+    let words = "plant/+/status (state) and plant/hall/+ (command) mean some of the same topics";
+    let result = serve(&["--config", &file, "--auth-key-file", &folder.key()], &[]);
+    assert_mistakes(result, &[(&format!("{file}:3"), words)]);
+}
+
+#[test]
+fn the_narrower_row_of_the_topics_wins() {
+    let folder = Folder::new();
+    let flags = ["--auth-key-file", &folder.key()].map(String::from);
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let config = serve(&flags, &[("ANABRANCH_TOPICS_EVENT", "iotsphere/devices/+/shadow/delta")]).unwrap();
+    let classes = config.topics.classes();
+    let names = ["shadow/delta", "shadow/reported", "commands/request", "telemetry/pressure"]
+        .map(|rest| classes.class_of(&format!("iotsphere/devices/d1/{rest}")).name());
+    assert_eq!(names, ["event", "state", "command", "event"]);
+}

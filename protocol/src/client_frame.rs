@@ -25,13 +25,41 @@ pub enum StartAt<'a> {
     Cursor(Cow<'a, str>),
 }
 
+/// Which newest values of state topics a subscription begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum SnapshotMode {
+    /// None: a subscription without a cursor is delivered what changes from now on.
+    #[default]
+    None,
+    /// Every matching value, if it begins without a cursor; with one, those that have changed since.
+    IfNew,
+    /// Every matching value, whatever the cursor says.
+    Always,
+}
+
+impl SnapshotMode {
+    pub const ALL: [SnapshotMode; 3] = [SnapshotMode::None, SnapshotMode::IfNew, SnapshotMode::Always];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            SnapshotMode::None => "none",
+            SnapshotMode::IfNew => "if_new",
+            SnapshotMode::Always => "always",
+        }
+    }
+}
+
 /// A filter to be delivered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Subscribe<'a> {
     pub id: SubscriptionId,
     /// As the client wrote it; whether it is a filter is the gateway's to say, with a refusal for this item alone.
     pub filter: Cow<'a, str>,
     pub start: StartAt<'a>,
+    pub snapshot: SnapshotMode,
+    /// With a cursor: where a snapshot stood that was interrupted. As the client wrote it; one that is not a cursor counts as
+    /// the beginning.
+    pub state: Option<Cow<'a, str>>,
 }
 
 /// The first frame.
@@ -135,6 +163,8 @@ struct Fields<'a> {
     filter: Option<Cow<'a, str>>,
     from: Option<Cow<'a, str>>,
     since: Option<u64>,
+    snapshot: Option<Cow<'a, str>>,
+    state: Option<Cow<'a, str>>,
     envelope: Option<&'a str>,
 }
 
@@ -160,6 +190,8 @@ impl<'a> Fields<'a> {
                 "filter" => once(&mut fields.filter, scanner.string()?, "filter")?,
                 "from" => once(&mut fields.from, scanner.string()?, "from")?,
                 "sinceMs" => once(&mut fields.since, scanner.number()?, "sinceMs")?,
+                "snapshot" => once(&mut fields.snapshot, scanner.string()?, "snapshot")?,
+                "state" => once(&mut fields.state, scanner.string()?, "state")?,
                 "envelope" => once(&mut fields.envelope, scanner.raw()?, "envelope")?,
                 "subscriptions" => {
                     let mut list = Vec::new();
@@ -190,6 +222,8 @@ impl<'a> Fields<'a> {
                 "cursor" => once(&mut fields.cursor, scanner.string()?, "cursor")?,
                 "from" => once(&mut fields.from, scanner.string()?, "from")?,
                 "sinceMs" => once(&mut fields.since, scanner.number()?, "sinceMs")?,
+                "snapshot" => once(&mut fields.snapshot, scanner.string()?, "snapshot")?,
+                "state" => once(&mut fields.state, scanner.string()?, "state")?,
                 _ => drop(scanner.raw()?),
             }
         }
@@ -211,8 +245,16 @@ impl<'a> Fields<'a> {
             (None, Some(_), None) => return Err(FrameError::new("from must be now or earliest")),
             _ => return Err(FrameError::new("only one of cursor, from and sinceMs may be given")),
         };
+        let snapshot = match self.snapshot.as_deref() {
+            None => SnapshotMode::default(),
+            Some(name) => SnapshotMode::ALL
+                .into_iter()
+                .find(|mode| mode.name() == name)
+                .ok_or_else(|| FrameError::new("snapshot must be none, if_new or always"))?,
+        };
         let id = self.id()?;
-        Ok(Subscribe { id, filter: self.filter.ok_or_else(|| FrameError::missing("filter"))?, start })
+        let filter = self.filter.ok_or_else(|| FrameError::missing("filter"))?;
+        Ok(Subscribe { id, filter, start, snapshot, state: self.state })
     }
 
     fn take_token(&mut self) -> Result<Cow<'a, str>, FrameError> {
@@ -327,6 +369,12 @@ impl Subscribe<'_> {
             StartAt::Earliest => drop(object.string("from", "earliest")),
             StartAt::Since(ms) => drop(object.number("sinceMs", *ms)),
             StartAt::Cursor(cursor) => drop(object.string("cursor", cursor)),
+        }
+        if self.snapshot != SnapshotMode::default() {
+            object.string("snapshot", self.snapshot.name());
+        }
+        if let Some(state) = &self.state {
+            object.string("state", state);
         }
     }
 }

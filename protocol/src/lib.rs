@@ -28,6 +28,7 @@ pub mod envelope;
 pub mod filter;
 pub mod json;
 pub mod limits;
+pub mod merge_patch;
 pub mod server_frame;
 pub mod topic;
 

@@ -20,6 +20,26 @@ pub enum Outcome {
     Reset(Code),
 }
 
+/// The newest values of state topics with which the delivery of a subscription begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Every matching value comes: topics that it does not name until the next `caught_up` have none.
+    pub whole: bool,
+    /// Values after this place come. Before the cursor of `subscribed`, unless nothing is missing.
+    pub state: Cursor,
+}
+
+/// What the payload of a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct About {
+    /// The whole newest value of its topic. Older ones may have been left out.
+    pub snapshot: bool,
+    /// Of such a value: a newer one may have been lost.
+    pub stale: bool,
+    /// A merge patch (RFC 7396) of the value before.
+    pub patch: bool,
+}
+
 /// Records that are gone: in `partition`, strictly after `after` and strictly before `before`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
@@ -119,10 +139,13 @@ pub enum ServerFrame<'a> {
         subscription: SubscriptionId,
         cursor: Cursor,
         outcome: Outcome,
+        /// Which newest values come. `None` if none were asked for, or none lie before the cursor.
+        snapshot: Option<Snapshot>,
     },
     /// One record. The envelope is JSON text, the same bytes for every subscriber.
     Message {
         position: Position,
+        about: About,
         envelope: &'a str,
     },
     /// A message that no log keeps: it has no position, no cursor covers it, no mark counts it, and whoever is not there misses
@@ -130,9 +153,11 @@ pub enum ServerFrame<'a> {
     Transient {
         envelope: &'a str,
     },
-    /// Every subscription has everything up to `cursor`, the newest record; what follows is live.
+    /// Every subscription has everything up to `cursor`, the newest record; what follows is live. Every snapshot that was
+    /// under way is whole as of `cursor`, if it is `complete`; else the gateway does not know every value.
     CaughtUp {
         cursor: Cursor,
+        complete: bool,
     },
     /// Records are gone that this connection should have had.
     Gap(Gap),
@@ -190,7 +215,7 @@ impl ServerFrame<'_> {
                 limits.number("subscriptions", welcome.limits.subscriptions);
                 limits.number("publishesInFlight", welcome.limits.publishes_in_flight).end();
             }
-            ServerFrame::Subscribed { subscription, cursor, outcome } => {
+            ServerFrame::Subscribed { subscription, cursor, outcome, snapshot } => {
                 object.string("type", "subscribed").number("subscription", u64::from(*subscription));
                 object.display("cursor", cursor);
                 match outcome {
@@ -204,15 +229,24 @@ impl ServerFrame<'_> {
                         object.string("outcome", "reset").number("code", u64::from(code.0));
                     }
                 }
+                if let Some(Snapshot { whole, state }) = snapshot {
+                    object.string("snapshot", if *whole { "whole" } else { "since" });
+                    object.display("state", state);
+                }
             }
-            ServerFrame::Message { position, envelope } => {
-                object.string("type", "message").display("position", position).raw("envelope", envelope);
+            ServerFrame::Message { position, about, envelope } => {
+                object.string("type", "message").display("position", position);
+                about.write_fields(&mut object);
+                object.raw("envelope", envelope);
             }
             ServerFrame::Transient { envelope } => {
                 object.string("type", "transient").raw("envelope", envelope);
             }
-            ServerFrame::CaughtUp { cursor } => {
+            ServerFrame::CaughtUp { cursor, complete } => {
                 object.string("type", "caught_up").display("cursor", cursor);
+                if !complete {
+                    object.boolean("complete", false);
+                }
             }
             ServerFrame::Gap(gap) => {
                 object.string("type", "gap");
@@ -269,6 +303,16 @@ impl ServerFrame<'_> {
     }
 }
 
+impl About {
+    fn write_fields(self, object: &mut ObjectWriter<'_>) {
+        for (name, is) in [("snapshot", self.snapshot), ("stale", self.stale), ("patch", self.patch)] {
+            if is {
+                object.boolean(name, true);
+            }
+        }
+    }
+}
+
 impl Gap {
     fn write_fields(&self, object: &mut ObjectWriter<'_>) {
         object.number("partition", u64::from(self.partition));
@@ -296,8 +340,10 @@ struct Fields<'a> {
     message_id: Option<Cow<'a, str>>,
     numbers: [Option<u64>; NUMBERS.len()],
     limits: [Option<u64>; LIMITS.len()],
-    duplicate: Option<bool>,
-    up: Option<bool>,
+    /// Of `subscribed`, a text; of `message`, a boolean.
+    snapshot: Option<Cow<'a, str>>,
+    state: Option<Cow<'a, str>>,
+    booleans: [Option<bool>; BOOLEANS.len()],
 }
 
 /// Fields that are numbers, by their index in [`Fields::numbers`].
@@ -313,6 +359,8 @@ const NUMBERS: [&str; 10] = [
     "retryAfterMs",
     "reconnectAfterMs",
 ];
+/// Fields that are booleans, by their index in [`Fields::booleans`].
+const BOOLEANS: [&str; 6] = ["duplicate", "up", "complete", "stale", "patch", "snapshot"];
 const LIMITS: [&str; 3] = ["frameBytes", "subscriptions", "publishesInFlight"];
 
 impl<'a> Fields<'a> {
@@ -335,12 +383,14 @@ impl<'a> Fields<'a> {
                     once(&mut fields.envelope, scanner.raw()?, "envelope")?;
                     continue;
                 }
-                "duplicate" => {
-                    once(&mut fields.duplicate, scanner.boolean()?, "duplicate")?;
-                    continue;
-                }
-                "up" => {
-                    once(&mut fields.up, scanner.boolean()?, "up")?;
+                "state" => &mut fields.state,
+                "snapshot" => {
+                    let value = scanner.raw()?;
+                    if value.starts_with('"') {
+                        once(&mut fields.snapshot, Scanner::new(value).string()?, "snapshot")?;
+                    } else {
+                        once(&mut fields.booleans[5], Scanner::new(value).boolean()?, "snapshot")?;
+                    }
                     continue;
                 }
                 "limits" => {
@@ -354,6 +404,10 @@ impl<'a> Fields<'a> {
                     continue;
                 }
                 name => {
+                    if let Some(at) = BOOLEANS.iter().position(|known| *known == name) {
+                        once(&mut fields.booleans[at], scanner.boolean()?, name)?;
+                        continue;
+                    }
                     match NUMBERS.iter().position(|known| *known == name) {
                         Some(at) => once(&mut fields.numbers[at], scanner.number()?, name)?,
                         // A newer gateway may say more than we know.
@@ -396,8 +450,22 @@ impl<'a> Fields<'a> {
         text.parse().map_err(|_| FrameError::new([name, " cannot be read"].concat()))
     }
 
+    fn boolean(&self, name: &str) -> Option<bool> {
+        BOOLEANS.iter().position(|known| *known == name).and_then(|at| self.booleans[at])
+    }
+
     fn cursor(&self) -> Result<Cursor, FrameError> {
         Self::parsed(&self.cursor, "cursor")
+    }
+
+    fn snapshot(&self) -> Result<Option<Snapshot>, FrameError> {
+        let whole = match self.snapshot.as_deref() {
+            Some("whole") => true,
+            Some("since") => false,
+            // A newer kind is no less than nothing.
+            _ => return Ok(None),
+        };
+        Ok(Some(Snapshot { whole, state: Self::parsed(&self.state, "state")? }))
     }
 
     fn gap(&self) -> Result<Gap, FrameError> {
@@ -438,6 +506,11 @@ impl<'a> ServerFrame<'a> {
         Ok(match &*kind {
             "message" => ServerFrame::Message {
                 position: Fields::parsed(&fields.position, "position")?,
+                about: About {
+                    snapshot: fields.boolean("snapshot").unwrap_or(false),
+                    stale: fields.boolean("stale").unwrap_or(false),
+                    patch: fields.boolean("patch").unwrap_or(false),
+                },
                 envelope: fields.envelope.ok_or_else(|| FrameError::missing("envelope"))?,
             },
             "transient" => ServerFrame::Transient {
@@ -445,16 +518,20 @@ impl<'a> ServerFrame<'a> {
             },
             "mark" => ServerFrame::Mark { cursor: fields.cursor()?, delivered: fields.number("delivered")? },
             "ping" => ServerFrame::Ping,
-            "caught_up" => ServerFrame::CaughtUp { cursor: fields.cursor()? },
+            "caught_up" => ServerFrame::CaughtUp {
+                cursor: fields.cursor()?,
+                complete: fields.boolean("complete").unwrap_or(true),
+            },
             "gap" => ServerFrame::Gap(fields.gap()?),
             "subscribed" => ServerFrame::Subscribed {
                 subscription: fields.subscription()?,
                 cursor: fields.cursor()?,
                 outcome: fields.outcome()?,
+                snapshot: fields.snapshot()?,
             },
             "published" => ServerFrame::Published {
                 position: Fields::parsed(&fields.position, "position")?,
-                duplicate: fields.duplicate.unwrap_or(false),
+                duplicate: fields.boolean("duplicate").unwrap_or(false),
                 message_id: fields.message_id.ok_or_else(|| FrameError::missing("messageId"))?,
             },
             "refused" => ServerFrame::Refused(Refused {
@@ -471,7 +548,7 @@ impl<'a> ServerFrame<'a> {
             },
             "authenticated" => ServerFrame::Authenticated { token_ttl_ms: fields.number("tokenTtlMs")? },
             "upstream" => ServerFrame::Upstream {
-                up: fields.up.ok_or_else(|| FrameError::missing("up"))?,
+                up: fields.boolean("up").ok_or_else(|| FrameError::missing("up"))?,
                 message: fields.message.unwrap_or_default(),
             },
             "go_away" => ServerFrame::GoAway {

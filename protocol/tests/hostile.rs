@@ -78,8 +78,8 @@ fn what_is_accepted_can_be_delivered() {
             assert_eq!(by_socket, by_http, "{levels} levels: both doors agree");
             if let Ok(envelope) = Envelope::parse(&text) {
                 let stored = envelope.complete("a", stamp());
-                let frame =
-                    ServerFrame::Message { position: "0:1".parse().expect("a position"), envelope: &stored };
+                let position = "0:1".parse().expect("a position");
+                let frame = ServerFrame::Message { position, about: Default::default(), envelope: &stored };
                 let frame = frame.to_json();
                 assert!(
                     ServerFrame::from_json(&frame).is_ok(),

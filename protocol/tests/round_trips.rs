@@ -1,10 +1,12 @@
 //! Whatever one side writes, the other reads as the same.
 
-use anabranch_protocol::client_frame::{ClientFrame, Hello, StartAt, Subscribe, Token};
+use anabranch_protocol::client_frame::{ClientFrame, Hello, SnapshotMode, StartAt, Subscribe, Token};
 use anabranch_protocol::code::Code;
 use anabranch_protocol::cursor::{Cursor, Fingerprint, LogId, Offset, Position};
 use anabranch_protocol::envelope::{Envelope, MessageType, Stamp};
-use anabranch_protocol::server_frame::{Gap, GapReason, Limits, Outcome, Refused, ServerFrame, Welcome};
+use anabranch_protocol::server_frame::{
+    About, Gap, GapReason, Limits, Outcome, Refused, ServerFrame, Snapshot, Welcome,
+};
 use proptest::option;
 use proptest::prelude::*;
 use std::borrow::Cow;
@@ -35,6 +37,18 @@ fn cursor() -> impl Strategy<Value = Cursor> {
     })
 }
 
+fn snapshot() -> impl Strategy<Value = Snapshot> {
+    (any::<bool>(), cursor()).prop_map(|(whole, state)| Snapshot { whole, state })
+}
+
+fn about() -> impl Strategy<Value = About> {
+    (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(snapshot, stale, patch)| About {
+        snapshot,
+        stale,
+        patch,
+    })
+}
+
 fn subscribe() -> impl Strategy<Value = Subscribe<'static>> {
     let start = prop_oneof![
         Just(StartAt::Default),
@@ -43,7 +57,9 @@ fn subscribe() -> impl Strategy<Value = Subscribe<'static>> {
         number().prop_map(StartAt::Since),
         text().prop_map(StartAt::Cursor),
     ];
-    (any::<u32>(), text(), start).prop_map(|(id, filter, start)| Subscribe { id, filter, start })
+    let snapshot = prop::sample::select(&SnapshotMode::ALL[..]);
+    (any::<u32>(), text(), start, snapshot, option::of(text()))
+        .prop_map(|(id, filter, start, snapshot, state)| Subscribe { id, filter, start, snapshot, state })
 }
 
 /// A value as JSON text, with blanks and doubled keys: what envelopes pass through.
@@ -120,12 +136,18 @@ fn server_frame() -> impl Strategy<Value = ServerFrame<'static>> {
                 publishes_in_flight: limits[2],
             },
         })),
-        (any::<u32>(), cursor(), outcome).prop_map(|(subscription, cursor, outcome)| {
-            ServerFrame::Subscribed { subscription, cursor, outcome }
+        (any::<u32>(), cursor(), outcome, option::of(snapshot())).prop_map(
+            |(subscription, cursor, outcome, snapshot)| {
+                ServerFrame::Subscribed { subscription, cursor, outcome, snapshot }
+            }
+        ),
+        (position(), about(), json()).prop_map(|(position, about, envelope)| ServerFrame::Message {
+            position,
+            about,
+            envelope
         }),
-        (position(), json()).prop_map(|(position, envelope)| ServerFrame::Message { position, envelope }),
         json().prop_map(|envelope| ServerFrame::Transient { envelope }),
-        cursor().prop_map(|cursor| ServerFrame::CaughtUp { cursor }),
+        (cursor(), any::<bool>()).prop_map(|(cursor, complete)| ServerFrame::CaughtUp { cursor, complete }),
         gap().prop_map(ServerFrame::Gap),
         (cursor(), number()).prop_map(|(cursor, delivered)| ServerFrame::Mark { cursor, delivered }),
         (text(), position(), any::<bool>()).prop_map(|(message_id, position, duplicate)| {

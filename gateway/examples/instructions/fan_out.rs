@@ -4,6 +4,7 @@
 
 use crate::{TOPIC, envelope, node, token};
 use anabranch_gateway::hub::block::Block;
+use anabranch_gateway::hub::newest::Values;
 use anabranch_gateway::log::{MessageKey, Record};
 use anabranch_gateway::node::Node;
 use anabranch_gateway::shard::{Arrival, Shard, ShardEvent, ShardHandle};
@@ -30,7 +31,7 @@ pub fn run() {
     let _context = runtime.enter();
     let node = node(RING_BYTES);
     let head = Cursor::beginning(node.log.id());
-    let (shard, handle) = Shard::new(Arc::clone(&node), head.clone());
+    let (shard, handle) = Shard::new(Arc::clone(&node), head.clone(), Values::new(0));
     let mut running = std::pin::pin!(shard.run());
     let woken = Arc::new(Woken::default());
     let waker = Waker::from(Arc::clone(&woken));
@@ -99,7 +100,12 @@ fn hello() -> Vec<u8> {
         client_id: "counted".into(),
         sdk: "none".into(),
         cursor: None,
-        subscriptions: vec![Subscribe { id: 1, filter: TOPIC.into(), start: StartAt::Now }],
+        subscriptions: vec![Subscribe {
+            id: 1,
+            filter: TOPIC.into(),
+            start: StartAt::Now,
+            ..Subscribe::default()
+        }],
     })
     .to_json();
     let mut bytes = Vec::new();

@@ -43,6 +43,7 @@ fn node(ring_bytes: usize) -> Arc<Node> {
         ping_grace: never,
         limits,
         envelope_bytes: 1 << 20,
+        classes: Arc::default(),
     };
     let seats = Seats { total: 10_000, per_address: 10_000, per_subject: 10_000 };
     Node::new(Parts {

@@ -22,6 +22,9 @@ pub struct LimitsConfig {
     pub envelope: usize,
     /// Recent frames that each shard keeps, for clients that are a little behind. Default 64MiB, at least 1MiB.
     pub ring: usize,
+    /// Newest values of state topics that the node keeps, in bytes of memory. Default 256MiB, at least 1MiB. When there are
+    /// more, deleted ones go first, then the oldest; snapshots that this concerns say that they are not complete.
+    pub newest: usize,
     /// Time from the socket's opening to `hello`. Default 10s.
     pub hello: Duration,
 }
@@ -57,6 +60,7 @@ impl Default for LimitsConfig {
             publishes_in_flight: limits::PUBLISHES_IN_FLIGHT,
             envelope: limits::ENVELOPE_BYTES,
             ring: 64 << 20,
+            newest: 256 << 20,
             hello: Duration::from_secs(10),
         }
     }
@@ -92,6 +96,7 @@ impl LimitsConfig {
             ),
             envelope: reader.read("limits.envelope", d.envelope, bytes(1 << 10, limits::ENVELOPE_BYTES)),
             ring: reader.read("limits.ring", d.ring, bytes(1 << 20, 1 << 40)),
+            newest: reader.read("limits.newest", d.newest, bytes(1 << 20, 1 << 40)),
             hello: reader.read("limits.hello", d.hello, duration(100 * MS..=600_000 * MS)),
         }
     }

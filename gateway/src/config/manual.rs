@@ -29,6 +29,8 @@ Settings (file; in the environment limits.ring is ANABRANCH_LIMITS_RING):
   tls.key = \"FILE\"
   topics.root = \"iotsphere\"           what every topic begins with
   topics.state = [...]                filters of topics of which only the newest value matters
+  topics.patch = []                   those whose payloads are merge patches
+  topics.event = []                   events after all, where a broader filter says otherwise
   topics.command = [...]              filters of requests and responses
   limits.connections = 100000         of this node
   limits.connections_per_address = 10000
@@ -37,6 +39,7 @@ Settings (file; in the environment limits.ring is ANABRANCH_LIMITS_RING):
   limits.publishes_in_flight = 256    of one connection
   limits.envelope = \"256KiB\"          largest message
   limits.ring = \"64MiB\"               recent messages in memory, of each shard
+  limits.newest = \"256MiB\"            newest values of state topics in memory
   limits.hello = \"10s\"                from the socket's opening to hello
   heartbeat.interval = \"25s\"          between pings
   heartbeat.grace = \"10s\"             from a missed ping to the end

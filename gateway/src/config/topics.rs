@@ -1,18 +1,25 @@
 //! Section `topics`: what the topics of this platform mean.
 
+use super::mistake::Place;
 use super::reader::Reader;
 use super::value::{filter, text};
+use crate::hub::classes::{Class, Classes, Value};
 use anabranch_protocol::filter::Filter;
 use anabranch_protocol::topic::Topic;
 
-/// Section `topics`. A topic that is neither state nor command is an event: every message of it matters.
+/// Section `topics`: the rows of one table. A topic that no row means is an event: every message of it matters. Of two rows
+/// that mean the same topic, the narrower counts; two that contradict each other, neither being narrower, are a mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicsConfig {
     /// What every topic of the platform begins with. Default `iotsphere`. The defaults below contain it.
     pub root: String,
     /// Topics of which only the newest value matters: shadows, status, preferences. Clients get them as snapshots, and
-    /// a client that is behind skips values that newer ones have replaced.
+    /// a client that is behind skips values that newer ones have replaced. A payload of `null` deletes the value.
     pub state: Vec<Filter>,
+    /// State topics whose payloads are merge patches (RFC 7396) of the value before. Default none.
+    pub patch: Vec<Filter>,
+    /// Events after all, where a broader row says otherwise. Default none.
+    pub event: Vec<Filter>,
     /// Topics of requests and responses.
     pub command: Vec<Filter>,
 }
@@ -34,6 +41,8 @@ impl TopicsConfig {
         TopicsConfig {
             root: root.to_owned(),
             state: filters(&STATE),
+            patch: Vec::new(),
+            event: Vec::new(),
             command: filters(&["devices/+/commands/+"]),
         }
     }
@@ -45,11 +54,48 @@ impl TopicsConfig {
             Ok(root)
         });
         let defaults = root.map_or_else(TopicsConfig::default, |root| TopicsConfig::below(&root));
-        TopicsConfig {
-            state: reader.list("topics.state", filter).unwrap_or(defaults.state),
-            command: reader.list("topics.command", filter).unwrap_or(defaults.command),
+        let mut list = |key, default| reader.list(key, filter).unwrap_or(default);
+        let config = TopicsConfig {
+            state: list("topics.state", defaults.state),
+            patch: list("topics.patch", defaults.patch),
+            event: list("topics.event", defaults.event),
+            command: list("topics.command", defaults.command),
             root: defaults.root,
+        };
+        if let Err(conflict) = Classes::new(config.rows()) {
+            let place = ["topics.state", "topics.patch", "topics.event", "topics.command"]
+                .into_iter()
+                .find_map(|key| reader.find(key))
+                .map_or(Place::Nowhere, |setting| setting.place);
+            reader.mistake(place, format!("topics: {conflict}"));
         }
+        config
+    }
+
+    fn rows(&self) -> impl Iterator<Item = (Filter, Class)> {
+        let of = |filters: &[Filter], class| {
+            filters.iter().map(move |filter| (filter.clone(), class)).collect::<Vec<_>>()
+        };
+        let lists = [
+            of(&self.state, Class::State(Value::Whole)),
+            of(&self.patch, Class::State(Value::Patch)),
+            of(&self.event, Class::Event),
+            of(&self.command, Class::Command),
+        ];
+        lists.into_iter().flatten()
+    }
+
+    /// The table. A configuration that was read has no rows that contradict each other; of others, the rows that do are left
+    /// out.
+    pub fn classes(&self) -> Classes {
+        let mut rows: Vec<(Filter, Class)> = Vec::new();
+        for row in self.rows() {
+            rows.push(row);
+            if Classes::new(rows.iter().cloned()).is_err() {
+                rows.pop();
+            }
+        }
+        Classes::new(rows).unwrap_or_default()
     }
 }
 

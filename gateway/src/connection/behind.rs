@@ -1,24 +1,54 @@
 //! How a connection reads that is not at the head: catching up, resuming and being slow are the same thing.
 //!
-//! It holds a cursor and at most one page (a block of the log, or ranges of the ring), never a queue.
+//! It holds a cursor and at most one page (pieces of the ring or of a block of the log, newest values), never a queue.
+//!
+//! ```text
+//!   place ──── newest values only ────┬──── ring or log: events as they were, state by its newest value ────▶ head: live
+//!                                     └ where the first event is wanted
+//! ```
+//!
+//! # Why nothing is missing, and nothing comes twice
+//!
+//! The place only grows, and what is sent of an offset is sent when the place passes it. Each state topic stands in
+//! [`Values`] at the offset of its newest value. Say that the place has come to `p`. Then each topic's newest value as of
+//! the head either stands at or below `p`, and was sent when the place passed it (a value that stood there then and has been
+//! replaced since stands above `p` now), or stands above `p`, and will be passed. At the head, all have been. Offsets that
+//! are sent rise strictly, so nothing comes twice. This needs no copy of the values and holds no topic back, so a snapshot
+//! may be cut at any place, and the place alone resumes it, on any node.
 
-use super::due::Due;
+mod conflate;
+
+use super::page::{Of, Page};
 use super::subscriptions::Subscriptions;
-use crate::hub::block::{Block, Kind};
+use crate::hub::block::Block;
+use crate::hub::newest::Values;
+use crate::hub::piece::Piece;
 use crate::hub::ring::{Lookup, Ring, Sequence};
-use anabranch_protocol::cursor::{Cursor, Position};
+use anabranch_protocol::cursor::{Cursor, Offset, Position};
+use anabranch_protocol::server_frame::Gap;
 use std::sync::Arc;
 
-/// Frames of the ring looked at for one page, at most: half a millisecond with a few filters.
+/// Frames of the ring, or values, looked at for one page, at most: half a millisecond with a few filters.
 /// Few in tests, so that their races meet its end.
 const LOOKED_AT: u64 = if cfg!(test) { 16 } else { 4096 };
 
+/// What a shard knows: its recent frames, and the newest values as of their head.
+#[derive(Clone, Copy)]
+pub struct Known<'k> {
+    pub ring: &'k Ring,
+    pub values: &'k Values,
+}
+
 /// A connection's reading place.
 pub struct Behind {
-    /// Everything up to here was sent, or was not wanted.
+    /// Everything up to here was sent, or was not wanted, or was replaced by what stands further on.
     cursor: Cursor,
     source: Source,
     page: Option<Page>,
+    /// Records that are gone: to be told once the newest values among them were sent.
+    owed: Option<Gap>,
+    /// Whether values are unknown here that a snapshot on its way should have.
+    lacks: bool,
     /// Whether `caught_up` is to be said at the end.
     pub announce: bool,
 }
@@ -26,24 +56,12 @@ pub struct Behind {
 /// Where the next page comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
+    /// The newest values, as far as nobody wants anything else.
+    Values,
     Ring(Sequence),
     Log,
     /// A read of the log is under way, after this position.
     Reading(Position),
-}
-
-/// What is to be sent before the cursor moves on.
-struct Page {
-    due: Due,
-    of: Of,
-}
-
-/// What a page's ranges count, and where the connection stands after it.
-enum Of {
-    /// Sequences of the ring, across its blocks, which are small where little is published at a time.
-    Ring { end: Sequence },
-    /// Frames of a block that was read from the log.
-    Log { block: Arc<Block>, end: Cursor },
 }
 
 /// What a connection behind is to do next.
@@ -51,35 +69,39 @@ enum Of {
 pub enum Next {
     /// Write what is due of the page.
     Write,
+    /// Tell of this loss, before anything else.
+    Tell(Gap),
     /// Read the log: this partition, after this position's offset, then call [`Behind::page`].
     Read(Position),
     /// Wait for the read.
     Wait,
     /// Go on in another turn: nothing was wanted of much that was looked at.
     Rest,
-    /// It stands at the head: live.
-    Join,
+    /// It stands at the head: live. `complete`: no snapshot lacks anything.
+    Join { complete: bool },
 }
 
 impl Behind {
     /// Begins to read after a cursor.
-    pub fn new(cursor: Cursor, ring: &Ring, announce: bool) -> Behind {
-        let source = source_of(&cursor, ring);
-        Behind { cursor, source, page: None, announce }
+    pub fn new(cursor: Cursor, announce: bool) -> Behind {
+        Behind { cursor, source: Source::Values, page: None, owed: None, lacks: false, announce }
+    }
+
+    /// Goes on for one that has read before, with what is to be said at the end.
+    pub fn instead_of(self, before: &Behind) -> Behind {
+        Behind { lacks: before.lacks, announce: self.announce || before.announce, ..self }
     }
 
     /// Where the connection stands. What is due of the page is not included.
     pub fn cursor(&self, ring: &Ring) -> Cursor {
         let mut cursor = self.cursor.clone();
-        match &self.page {
-            None => {}
-            Some(Page { due, of: Of::Ring { end } }) => {
-                cursor.advance_to(&ring.cursor_before(due.first().unwrap_or(*end)));
+        if let Some(page) = &self.page {
+            match (&page.of, page.first()) {
+                (Of::Ring { end }, first) => cursor.advance_to(&ring.cursor_before(first.unwrap_or(*end))),
+                (Of::Log { block, .. }, Some(next)) => cursor.advance_to(&block.cursor_before(next as usize)),
+                (Of::Log { end, .. } | Of::Values { end }, None) => cursor.advance_to(end),
+                (Of::Values { .. }, Some(_)) => {}
             }
-            Some(Page { due, of: Of::Log { block, end } }) => match due.first() {
-                Some(next) => cursor.advance_to(&block.cursor_before(next as usize)),
-                None => cursor.advance_to(end),
-            },
         }
         cursor
     }
@@ -87,33 +109,51 @@ impl Behind {
     /// The first sequence of the ring that the page still needs.
     pub fn needs(&self) -> Option<Sequence> {
         match &self.page {
-            Some(Page { due, of: Of::Ring { end } }) => Some(due.first().unwrap_or(*end)),
-            _ => None,
+            Some(page) => match page.of {
+                Of::Ring { end } => Some(page.first().unwrap_or(end)),
+                Of::Log { .. } | Of::Values { .. } => None,
+            },
+            None => None,
         }
     }
 
     /// Goes on as far as it can without a write or a read.
-    pub fn next(&mut self, ring: &Ring, wanted: &Subscriptions) -> Next {
+    pub fn next(&mut self, known: Known<'_>, wanted: &Subscriptions) -> Next {
+        let ring = known.ring;
         loop {
-            if self.page.as_ref().is_some_and(|page| !page.due.is_empty()) {
+            if self.page.as_ref().is_some_and(|page| !page.is_empty()) {
                 return Next::Write;
             }
             self.turn_page(ring);
+            self.lacks = self.lacks || self.is_short_of(known.values, wanted);
             match self.source {
-                Source::Reading(_) => return Next::Wait,
-                Source::Ring(at) if at >= ring.next() => return Next::Join,
-                Source::Ring(at) if at >= ring.oldest() => {
-                    if !self.take_from_ring(at, ring, wanted) {
+                Source::Values => match self.take_values(known, wanted) {
+                    conflate::Taken::Some => {}
+                    conflate::Taken::None => {
                         self.turn_page(ring);
-                        return if self.source == Source::Ring(ring.next()) {
-                            Next::Join
-                        } else {
-                            Next::Rest
+                        return Next::Rest;
+                    }
+                    conflate::Taken::All => match self.owed.take() {
+                        Some(gap) => {
+                            self.cursor.advance(end_of(&gap));
+                            return Next::Tell(gap);
+                        }
+                        None => self.source = source_of(&self.cursor, ring),
+                    },
+                },
+                Source::Reading(_) => return Next::Wait,
+                Source::Ring(at) if at >= ring.next() => return self.join(),
+                Source::Ring(at) if at >= ring.oldest() => {
+                    if !self.take_from_ring(at, known, wanted) {
+                        self.turn_page(ring);
+                        return match self.source {
+                            Source::Ring(at) if at == ring.next() => self.join(),
+                            _ => Next::Rest,
                         };
                     }
                 }
-                // Evicted since: back to the log.
-                Source::Ring(_) => self.source = Source::Log,
+                // Evicted since: back to the log, or to the values.
+                Source::Ring(_) => self.source = Source::Values,
                 Source::Log => match source_of(&self.cursor, ring) {
                     Source::Log => {
                         let after = self.first_short_of(ring);
@@ -126,6 +166,16 @@ impl Behind {
         }
     }
 
+    fn join(&self) -> Next {
+        Next::Join { complete: !self.lacks }
+    }
+
+    /// Whether a snapshot on its way should have values from beyond this place that are not known here.
+    fn is_short_of(&self, values: &Values, wanted: &Subscriptions) -> bool {
+        let unsure = |p| self.cursor.position(p).map_or(Offset(0), |at| at.offset) < values.unsure_to(p);
+        wanted.await_values() && values.partitions().any(unsure)
+    }
+
     /// The page was written: goes on behind it.
     fn turn_page(&mut self, ring: &Ring) {
         match self.page.take().map(|page| page.of) {
@@ -134,7 +184,7 @@ impl Behind {
                 self.cursor.advance_to(&ring.cursor_before(end));
                 self.source = Source::Ring(end);
             }
-            Some(Of::Log { end, .. }) => self.cursor.advance_to(&end),
+            Some(Of::Log { end, .. } | Of::Values { end }) => self.cursor.advance_to(&end),
         }
     }
 
@@ -151,27 +201,27 @@ impl Behind {
     }
 
     /// A page of the log has come: frames of one partition, and how far they cover it.
-    pub fn page(&mut self, block: Arc<Block>, covered: Position, wanted: &Subscriptions) {
-        let mut due = Due::default();
+    pub fn page(&mut self, block: Arc<Block>, covered: Position, values: &Values, wanted: &Subscriptions) {
         let mut end = self.cursor.clone();
         end.advance(covered);
+        let mut page = Page::new(Of::Log { block: Arc::clone(&block), end });
         for frame in 0..block.len() {
-            let at = frame as u64;
-            if self.wants(&block, frame, wanted) && !due.extend(at, at + 1) {
+            if !self.take_frame(&block, frame, frame as u64, values, wanted, &mut page) {
                 // Too many pieces for one page: the rest of the block is read again.
-                end = self.cursor.clone();
+                let mut end = self.cursor.clone();
                 end.advance_to(&block.cursor_before(frame));
+                page.of = Of::Log { block, end };
                 break;
             }
         }
-        self.page = Some(Page { due, of: Of::Log { block, end } });
+        self.page = Some(page);
         self.source = Source::Log;
     }
 
-    /// The read has told of a loss instead: go on behind it. The client was told.
-    pub fn skip_to(&mut self, position: Position) {
-        self.cursor.advance(position);
-        self.source = Source::Log;
+    /// The read has told of a loss instead. The newest values among what is gone are sent before it is told: they are known.
+    pub fn lose(&mut self, gap: Gap) {
+        self.owed = Some(gap);
+        self.source = Source::Values;
     }
 
     /// The read has failed for now: it may be tried again.
@@ -185,46 +235,51 @@ impl Behind {
     }
 
     /// Makes a page of what the ring holds from a sequence on. Says whether anything of it is wanted.
-    fn take_from_ring(&mut self, from: Sequence, ring: &Ring, wanted: &Subscriptions) -> bool {
-        let mut due = Due::default();
+    fn take_from_ring(&mut self, from: Sequence, known: Known<'_>, wanted: &Subscriptions) -> bool {
         let mut end = from;
-        'page: for (block, first) in ring.blocks_from(from) {
+        let mut page = Page::new(Of::Ring { end });
+        'page: for (block, first) in known.ring.blocks_from(from) {
             let skipped = from.saturating_sub(first) as usize;
             for frame in skipped..block.len() {
                 let at = first + frame as u64;
-                let full =
-                    at - from >= LOOKED_AT || (self.wants(block, frame, wanted) && !due.extend(at, at + 1));
-                if full {
+                if at - from >= LOOKED_AT
+                    || !self.take_frame(block, frame, at, known.values, wanted, &mut page)
+                {
                     break 'page;
                 }
                 end = at + 1;
             }
         }
-        let any = !due.is_empty();
-        self.page = Some(Page { due, of: Of::Ring { end } });
+        page.of = Of::Ring { end };
+        let any = !page.is_empty();
+        self.page = Some(page);
         any
     }
 
-    fn wants(&self, block: &Block, frame: usize, wanted: &Subscriptions) -> bool {
-        let position = block.position(frame);
-        !self.cursor.includes(position)
-            && (block.kind() != Kind::Messages || wanted.want(block.topic(frame), position))
-    }
-
-    /// The ranges to be written: of the ring, or of the block that comes with them.
-    pub fn due(&self) -> Option<(&Due, Option<&Block>)> {
-        self.page.as_ref().map(|page| match &page.of {
-            Of::Ring { .. } => (&page.due, None),
-            Of::Log { block, .. } => (&page.due, Some(&**block)),
-        })
+    /// What is due of the page, piece by piece, until the visitor has enough.
+    pub fn pieces<'b>(&'b self, ring: &'b Ring, visit: impl FnMut(Piece<'b>) -> bool) {
+        if let Some(page) = &self.page {
+            page.pieces(ring, visit);
+        }
     }
 
     /// So many frames of the page were written.
     pub fn written(&mut self, frames: u64) {
         if let Some(page) = &mut self.page {
-            page.due.advance(frames);
+            let alone = matches!(page.of, Of::Values { .. });
+            page.advance(frames, |value| {
+                if alone {
+                    self.cursor.advance(value.position());
+                }
+            });
         }
     }
+}
+
+/// Where a client stands that was told of a gap.
+fn end_of(gap: &Gap) -> Position {
+    let offset = Offset(gap.before.0.saturating_sub(1));
+    Position { partition: gap.partition, offset, fingerprint: None }
 }
 
 /// The ring, if it reaches back to the cursor in every partition, else the log.
@@ -252,6 +307,8 @@ fn source_of(cursor: &Cursor, ring: &Ring) -> Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connection::subscriptions::Wish;
+    use crate::hub::classes::Holds;
     use crate::log::{MessageKey, Record};
     use anabranch_protocol::cursor::{LogId, Offset};
     use anabranch_protocol::filter::Filter;
@@ -279,8 +336,9 @@ mod tests {
 
     fn wanting(filter: &str) -> Subscriptions {
         let mut wanted = Subscriptions::default();
-        wanted.add(1, Filter::new(filter).expect("a good filter"));
-        wanted.start(1, &beginning());
+        let filter = Filter::new(filter).expect("a good filter");
+        wanted.add(1, filter, Holds { events: true, state: true }, Wish::default());
+        wanted.start(1, &beginning(), None);
         wanted
     }
 
@@ -291,16 +349,16 @@ mod tests {
     /// Where it stands decides what is sent once more after it falls back. Clients drop that, so nobody else would notice.
     #[test]
     fn it_stands_behind_what_was_written_of_a_page_of_the_log() {
-        let ring = Ring::new(beginning(), 1_000_000);
-        let mut behind = Behind::new(beginning(), &ring, false);
-        behind.page(block(), at(4), &wanting("a"));
+        let (ring, values) = (Ring::new(beginning(), 1_000_000), Values::new(1_000));
+        let mut behind = Behind::new(beginning(), false);
+        behind.page(block(), at(4), &values, &wanting("a"));
         let mut places = vec![stands(&behind, &ring)];
         for _ in 0..2 {
             behind.written(1);
             places.push(stands(&behind, &ring));
         }
         assert_eq!(places, [0, 2, 4], "before 1 and 3, which are due, and at the page's end");
-        behind.page(block(), at(4), &wanting("c"));
+        behind.page(block(), at(4), &values, &wanting("c"));
         assert_eq!(stands(&behind, &ring), 4, "nothing was wanted");
     }
 
@@ -308,9 +366,11 @@ mod tests {
     fn it_stands_behind_what_was_written_of_the_ring() {
         let mut ring = Ring::new(beginning(), 1_000_000);
         ring.push(block());
+        let values = Values::new(1_000);
+        let known = Known { ring: &ring, values: &values };
         let wanted = wanting("a");
-        let mut behind = Behind::new(beginning(), &ring, false);
-        assert_eq!(behind.next(&ring, &wanted), Next::Write);
+        let mut behind = Behind::new(beginning(), false);
+        assert_eq!(behind.next(known, &wanted), Next::Write);
         let mut places = vec![(stands(&behind, &ring), behind.needs())];
         for _ in 0..2 {
             behind.written(1);
@@ -318,7 +378,7 @@ mod tests {
         }
         let first = ring.oldest();
         assert_eq!(places, [(0, Some(first)), (2, Some(first + 2)), (4, Some(first + 4))]);
-        assert_eq!(behind.next(&ring, &wanted), Next::Join);
+        assert_eq!(behind.next(known, &wanted), Next::Join { complete: true });
         assert_eq!((stands(&behind, &ring), behind.needs()), (4, None), "the page is turned");
     }
 }

@@ -120,20 +120,13 @@ impl Connection {
 impl Delivery {
     /// Hands out what is due as pieces of blocks, in order, until the visitor has enough.
     fn pieces<'r>(&'r self, ring: &'r Ring, mut visit: impl FnMut(Piece<'r>) -> bool) {
-        let (due, block) = match self {
-            Delivery::Live(due) => (due, None),
-            Delivery::Behind(behind) => match behind.due() {
-                Some(due) => due,
-                None => return,
-            },
+        let due = match self {
+            Delivery::Live(due) => due,
+            Delivery::Behind(behind) => return behind.pieces(ring, visit),
         };
         for (mut from, to) in due.ranges() {
             while from < to {
-                let piece = match block {
-                    Some(block) => Some(block.piece(from as usize, to as usize)),
-                    None => ring.piece(from, to),
-                };
-                let Some(piece) = piece else { return };
+                let Some(piece) = ring.piece(from, to) else { return };
                 if !visit(piece) {
                     return;
                 }

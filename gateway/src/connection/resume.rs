@@ -15,11 +15,18 @@ pub struct Verdict {
     /// Delivery begins after this cursor.
     pub cursor: Cursor,
     pub outcome: Outcome,
+    /// The client's own cursor, if it is one of this history. Before `cursor`, if there is a gap.
+    pub given: Option<Cursor>,
 }
 
 impl Verdict {
     pub fn new(cursor: Cursor, outcome: Outcome) -> Verdict {
-        Verdict { cursor, outcome }
+        Verdict { cursor, outcome, given: None }
+    }
+
+    /// The client came with a cursor of this history.
+    fn with(self, given: Cursor) -> Verdict {
+        Verdict { given: Some(given), ..self }
     }
 
     /// Another history: from now on.
@@ -44,7 +51,7 @@ pub fn from_ring(cursor: &Cursor, ring: &Ring, log: LogId, partitions: Partition
             None => return None,
         }
     }
-    Some(Verdict::new(cursor.clone(), Outcome::Resumed))
+    Some(Verdict::new(cursor.clone(), Outcome::Resumed).with(cursor.clone()))
 }
 
 /// What the log says. `head` is what this node has read: the place to go on from after a reset.
@@ -69,7 +76,7 @@ pub async fn from_log(cursor: Cursor, head: Cursor, log: &dyn Log) -> Result<Ver
             Finding::Reset(code) => return Ok(Verdict::reset(code, &head)),
         }
     }
-    Ok(Verdict::new(begin, outcome))
+    Ok(Verdict::new(begin, outcome).with(cursor))
 }
 
 enum Finding {

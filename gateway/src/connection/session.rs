@@ -7,8 +7,10 @@
 //! * **getters**: [`subscriptions`](Session::subscriptions), [`next_tick`](Session::next_tick), …;
 //! * what to do about it is appended to a list of [`Action`]s, to be carried out in order.
 
-use super::subscriptions::{Asked, Subscriptions};
+use super::start::Start;
+use super::subscriptions::{Asked, Subscriptions, Wish};
 use crate::auth::Principal;
+use crate::hub::classes::Classes;
 use crate::log::{AppendError, MessageKey, NewRecord, iso_8601};
 use anabranch_protocol::client_frame::{ClientFrame, Hello, StartAt, Subscribe, SubscriptionId, Token};
 use anabranch_protocol::code::{Code, Remedy};
@@ -16,7 +18,7 @@ use anabranch_protocol::cursor::{Cursor, Position};
 use anabranch_protocol::envelope::{Envelope, Stamp};
 use anabranch_protocol::filter::Filter;
 use anabranch_protocol::json::has_lone_surrogate;
-use anabranch_protocol::server_frame::{Limits, Outcome, Refused, ServerFrame, Welcome};
+use anabranch_protocol::server_frame::{Limits, Refused, ServerFrame, Welcome};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -97,6 +99,8 @@ pub struct Rules {
     pub limits: Limits,
     /// What an envelope may measure.
     pub envelope_bytes: usize,
+    /// What each topic means.
+    pub classes: Arc<Classes>,
 }
 
 /// One connection's conversation.
@@ -290,7 +294,13 @@ impl Session {
                 }
             });
         match checked {
-            Ok(filter) => Some(self.subscriptions.add(subscribe.id, filter)),
+            Ok(filter) => {
+                let holds = rules.classes.within(&filter);
+                // A place that is none is the beginning: more than was asked for, never less.
+                let state = subscribe.state.as_ref().and_then(|state| state.parse().ok());
+                let wish = Wish { snapshot: subscribe.snapshot, state };
+                Some(self.subscriptions.add(subscribe.id, filter, holds, wish))
+            }
             Err(refusal) => {
                 do_.push(refuse_subscription(subscribe.id, refusal));
                 None
@@ -367,19 +377,14 @@ impl Session {
     }
 
     /// It is known where a subscription begins. Says whether the subscription still wants to know.
-    pub fn started(
-        &mut self,
-        asked: Asked,
-        cursor: &Cursor,
-        outcome: Outcome,
-        do_: &mut Vec<Action>,
-    ) -> bool {
+    pub fn started(&mut self, asked: Asked, start: Start, do_: &mut Vec<Action>) -> bool {
         if !self.is_open() || !self.subscriptions.awaits(asked) {
             return false;
         }
-        self.subscriptions.start(asked.id, cursor);
+        let Start { after, state, outcome, snapshot } = start;
+        self.subscriptions.start(asked.id, &after, state.as_ref());
         let subscription = asked.id;
-        do_.push(Action::Say(ServerFrame::Subscribed { subscription, cursor: cursor.clone(), outcome }));
+        do_.push(Action::Say(ServerFrame::Subscribed { subscription, cursor: after, outcome, snapshot }));
         true
     }
 

@@ -1,7 +1,8 @@
 //! What one connection asked to be delivered.
 
-use anabranch_protocol::client_frame::SubscriptionId;
-use anabranch_protocol::cursor::{Cursor, Position};
+use crate::hub::classes::Holds;
+use anabranch_protocol::client_frame::{SnapshotMode, SubscriptionId};
+use anabranch_protocol::cursor::{Cursor, Offset, Partition, Position};
 use anabranch_protocol::filter::Filter;
 
 /// The subscriptions of a connection, in the order in which they were made.
@@ -22,14 +23,24 @@ pub struct Asked {
 pub struct Subscription {
     pub id: SubscriptionId,
     pub filter: Filter,
+    pub holds: Holds,
     stage: Stage,
+}
+
+/// What a client asked for beside a start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wish {
+    pub snapshot: SnapshotMode,
+    /// Where a snapshot stood that was interrupted.
+    pub state: Option<Cursor>,
 }
 
 enum Stage {
     /// Its start is being found out; nothing is delivered for it yet.
-    Starting { number: u32 },
-    /// Delivered. `after` is where it began, as long as the connection reads at or before that place.
-    Started { after: Option<Box<Cursor>> },
+    Starting { number: u32, wish: Option<Box<Wish>> },
+    /// Delivered. `after` is where it began, as long as the connection reads at or before that place. `state` is where its
+    /// state begins, if that is before.
+    Started { after: Option<Box<Cursor>>, state: Option<Box<Cursor>> },
 }
 
 impl Subscriptions {
@@ -54,21 +65,22 @@ impl Subscriptions {
         self.list.iter().find(|s| s.id == id).map(|s| &s.filter)
     }
 
-    pub fn add(&mut self, id: SubscriptionId, filter: Filter) -> Asked {
+    pub fn add(&mut self, id: SubscriptionId, filter: Filter, holds: Holds, wish: Wish) -> Asked {
         if self.list.is_empty() {
             // Of hundreds of thousands of connections, most have one: `push` would make room for four.
             self.list.reserve_exact(1);
         }
         self.asked = self.asked.wrapping_add(1);
         let number = self.asked;
-        self.list.push(Subscription { id, filter, stage: Stage::Starting { number } });
+        let wish = (wish != Wish::default()).then(|| Box::new(wish));
+        self.list.push(Subscription { id, filter, holds, stage: Stage::Starting { number, wish } });
         Asked { id, number }
     }
 
     /// Whether this very wish still waits for its answer.
     pub fn awaits(&self, asked: Asked) -> bool {
         let waits =
-            |s: &&Subscription| matches!(s.stage, Stage::Starting { number } if number == asked.number);
+            |s: &&Subscription| matches!(s.stage, Stage::Starting { number, .. } if number == asked.number);
         self.list.iter().any(|s| s.id == asked.id && waits(&s))
     }
 
@@ -77,10 +89,24 @@ impl Subscriptions {
         Some(self.list.remove(at))
     }
 
-    /// Begins the delivery of one subscription after a cursor.
-    pub fn start(&mut self, id: SubscriptionId, after: &Cursor) {
+    /// What was asked for with a subscription that has not started.
+    pub fn wish(&self, id: SubscriptionId) -> Option<&Wish> {
+        match &self.list.iter().find(|s| s.id == id)?.stage {
+            Stage::Starting { wish, .. } => wish.as_deref(),
+            Stage::Started { .. } => None,
+        }
+    }
+
+    /// What the topics of a subscription may be.
+    pub fn holds(&self, id: SubscriptionId) -> Option<Holds> {
+        self.list.iter().find(|s| s.id == id).map(|s| s.holds)
+    }
+
+    /// Begins the delivery of one subscription after a cursor; that of its state earlier, perhaps.
+    pub fn start(&mut self, id: SubscriptionId, after: &Cursor, state: Option<&Cursor>) {
         if let Some(subscription) = self.list.iter_mut().find(|s| s.id == id) {
-            subscription.stage = Stage::Started { after: Some(Box::new(after.clone())) };
+            let boxed = |cursor: &Cursor| Box::new(cursor.clone());
+            subscription.stage = Stage::Started { after: Some(boxed(after)), state: state.map(boxed) };
         }
     }
 
@@ -88,10 +114,13 @@ impl Subscriptions {
     /// to read older records for another one.
     pub fn note_delivered(&mut self, cursor: &Cursor) {
         for subscription in &mut self.list {
-            if let Stage::Started { after } = &mut subscription.stage {
+            if let Stage::Started { after, state } = &mut subscription.stage {
                 match after {
                     Some(after) => after.advance_to(cursor),
                     None => *after = Some(Box::new(cursor.clone())),
+                }
+                if let Some(state) = state {
+                    state.advance_to(cursor);
                 }
             }
         }
@@ -100,8 +129,9 @@ impl Subscriptions {
     /// Forgets where those began that began no later than `head`, at which the connection stands.
     pub fn joined_at(&mut self, head: &Cursor) {
         for subscription in &mut self.list {
-            if let Stage::Started { after } = &mut subscription.stage {
+            if let Stage::Started { after, state } = &mut subscription.stage {
                 after.take_if(|after| head.includes_all(after));
+                *state = None;
             }
         }
     }
@@ -109,8 +139,8 @@ impl Subscriptions {
     /// Forgets where each began: the connection has read past all of that.
     pub fn all_joined(&mut self) {
         for subscription in &mut self.list {
-            if let Stage::Started { after } = &mut subscription.stage {
-                *after = None;
+            if let Stage::Started { after, state } = &mut subscription.stage {
+                (*after, *state) = (None, None);
             }
         }
     }
@@ -119,10 +149,51 @@ impl Subscriptions {
     pub fn want(&self, topic: &str, position: Position) -> bool {
         self.list.iter().any(|s| match &s.stage {
             Stage::Starting { .. } => false,
-            Stage::Started { after } => {
+            Stage::Started { after, .. } => {
                 s.filter.matches(topic) && !after.as_ref().is_some_and(|after| after.includes(position))
             }
         })
+    }
+
+    /// Whether some subscription is to get this newest value. Who begins with nothing has no use for what was deleted before.
+    pub fn want_value(&self, topic: &str, position: Position, deleted: bool) -> bool {
+        self.list.iter().any(|s| {
+            let Stage::Started { after, state } = &s.stage else { return false };
+            let known = |cursor: &Option<Box<Cursor>>| cursor.as_ref().is_some_and(|c| c.includes(position));
+            let from_nothing = state.as_ref().is_some_and(|c| c.position(position.partition).is_none());
+            let begun = known(if state.is_some() { state } else { after });
+            s.holds.state && !begun && !(deleted && from_nothing && known(after)) && s.filter.matches(topic)
+        })
+    }
+
+    /// The filters of those who want state.
+    pub fn state_filters(&self) -> impl Iterator<Item = &Filter> {
+        let started = |s: &&Subscription| s.holds.state && matches!(s.stage, Stage::Started { .. });
+        self.list.iter().filter(started).map(|s| &s.filter)
+    }
+
+    /// Up to where in a partition nobody wants anything but state; `None` if nobody wants anything else at all. `place` is
+    /// where the connection reads.
+    pub fn events_begin(&self, partition: Partition, place: Offset) -> Option<Position> {
+        let at = |offset| Position { partition, offset, fingerprint: None };
+        let begin = |s: &Subscription| match &s.stage {
+            Stage::Started { after: Some(after), .. } if s.holds.events => {
+                Some(after.position(partition).unwrap_or(at(Offset(0))))
+            }
+            Stage::Started { after: None, .. } if s.holds.events => Some(at(place)),
+            _ => None,
+        };
+        self.list.iter().filter_map(begin).min_by_key(|position| position.offset)
+    }
+
+    /// Whether some subscription's state began before its events, and is still on its way.
+    pub fn await_values(&self) -> bool {
+        self.list.iter().any(|s| matches!(s.stage, Stage::Started { state: Some(_), .. }))
+    }
+
+    /// Whether some subscription wants state from where the connection reads on, as everything else.
+    pub fn want_state_here(&self) -> bool {
+        self.list.iter().any(|s| s.holds.state && matches!(s.stage, Stage::Started { state: None, .. }))
     }
 
     /// Whether a started subscription has exactly this filter.

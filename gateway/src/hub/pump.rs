@@ -1,15 +1,17 @@
 //! From the log to the shards: each record is read once, encoded once, and handed to every shard.
 
 mod histories;
+mod reread;
 #[cfg(test)]
 mod tests;
 
 use super::block::Block;
 use super::canary::Canary;
 use super::mailbox::Mailbox;
-use super::publish::{Publisher, WINDOW};
+use super::newest::{Fold, Newest, Values};
+use super::publish::Publisher;
 use super::upstream::{self, Upstream};
-use crate::log::{self, Batch, Budget, Health, Log, ReadError, Record, ResetReason, Start, TailEvent};
+use crate::log::{self, Batch, Health, Log, ReadError, Record, ResetReason, Start, TailEvent};
 use crate::shard::ShardEvent;
 use anabranch_protocol::code::Code;
 use anabranch_protocol::cursor::{Cursor, Offset, Partition, Position};
@@ -17,8 +19,8 @@ use anabranch_protocol::server_frame::{Gap, GapReason};
 use futures_util::StreamExt;
 use futures_util::stream::{BoxStream, SelectAll, select_all};
 use histories::{Entered, Histories};
+use reread::reread;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Envelope bytes to a block, at most (but one record at least).
 const BLOCK_BYTES: usize = 1024 * 1024;
@@ -31,17 +33,19 @@ pub struct Pump {
     canary: Arc<Canary>,
     upstream: Arc<Upstream>,
     head: Cursor,
+    fold: Fold,
     histories: Histories,
     tails: SelectAll<BoxStream<'static, (Partition, TailEvent)>>,
 }
 
 impl Pump {
-    /// Finds the log's end, remembers the keys of its last records, and attaches behind them.
+    /// Finds the log's end, reads again what must be known of what it has, and attaches behind it.
     pub async fn attach(
         log: Arc<dyn Log>,
         publisher: Arc<Publisher>,
         canary: Arc<Canary>,
         upstream: Arc<Upstream>,
+        mut fold: Fold,
     ) -> Result<Pump, ReadError> {
         let mut head = Cursor::beginning(log.id());
         let mut tails = Vec::new();
@@ -50,13 +54,14 @@ impl Pump {
             let start = match bounds.newest {
                 Some(newest) => {
                     upstream.read(partition, newest.offset, None);
-                    remember(&*log, &publisher, newest, bounds.oldest).await?;
+                    reread(&*log, &publisher, newest, bounds.oldest, &mut fold).await?;
                     head.set(newest);
                     Start::After(newest)
                 }
                 None if bounds.last > Offset(0) => {
                     let last = Position { partition, offset: bounds.last, fingerprint: None };
                     head.set(last);
+                    fold.lose(partition, bounds.last);
                     Start::After(last)
                 }
                 None => Start::Earliest,
@@ -64,12 +69,17 @@ impl Pump {
             tails.push(log.tail(partition, start).map(move |event| (partition, event)).boxed());
         }
         let histories = Histories::new(head.log(), tails.len());
-        Ok(Pump { publisher, canary, upstream, head, histories, tails: select_all(tails) })
+        Ok(Pump { publisher, canary, upstream, head, fold, histories, tails: select_all(tails) })
     }
 
     /// Where the shards begin.
     pub fn head(&self) -> &Cursor {
         &self.head
+    }
+
+    /// The newest values as of there.
+    pub fn values(&self) -> &Values {
+        self.fold.values()
     }
 
     /// Feeds the shards until the log is closed.
@@ -98,7 +108,9 @@ impl Pump {
                 let last =
                     Position { partition, offset: Offset(gap.before.0.saturating_sub(1)), fingerprint: None };
                 let told = Gap { partition, after: gap.after, before: gap.before, reason: reason(gap.why) };
-                send(ShardEvent::Block(Arc::new(Block::gap(self.head.clone(), told, last))));
+                let block = Arc::new(Block::gap(self.head.clone(), told, last));
+                let stale = self.fold.lose(partition, last.offset);
+                send(with_values(block, stale));
                 self.head.advance(last);
             }
             TailEvent::Reset { head, .. }
@@ -107,6 +119,7 @@ impl Pump {
                 tracing::warn!(log = %head.log(), ?why, "the log has another history");
                 self.head = head;
                 self.publisher.reset();
+                self.fold.reset();
                 self.upstream.reset();
                 let code = match why {
                     ResetReason::Diverged | ResetReason::Recreated | ResetReason::Renamed => {
@@ -143,7 +156,7 @@ impl Pump {
             let (now, later) = rest.split_at(block_len(rest));
             let block = Block::encode(self.head.clone(), now);
             self.head = block.cursor_before(block.len());
-            send(ShardEvent::Block(Arc::new(block)));
+            send(with_values(Arc::new(block), self.fold.take(now)));
             rest = later;
         }
         // Duplicates at the end were left out, and a batch may cover more than its records.
@@ -158,6 +171,10 @@ impl Pump {
             send(ShardEvent::Progress(position));
         }
     }
+}
+
+fn with_values(block: Arc<Block>, newest: Vec<Arc<Newest>>) -> ShardEvent {
+    if newest.is_empty() { ShardEvent::Block(block) } else { ShardEvent::State(block, newest.into()) }
 }
 
 /// How many of the records make one block.
@@ -176,46 +193,4 @@ fn reason(why: log::GapReason) -> GapReason {
         log::GapReason::Corrupt => GapReason::Corrupt,
         log::GapReason::Poisoned => GapReason::Poisoned,
     }
-}
-
-/// Where offsets do not count records, the keys of so long are remembered at the start.
-const REMEMBERED: Duration = Duration::from_secs(60);
-
-/// Notes the keys of the newest records, so that a publisher that retries across a restart is recognised.
-async fn remember(
-    log: &dyn Log,
-    publisher: &Publisher,
-    newest: Position,
-    oldest: Offset,
-) -> Result<(), ReadError> {
-    let start = if log.capabilities().dense {
-        Offset(newest.offset.0.saturating_sub(WINDOW as u64))
-    } else {
-        let since = log::now().saturating_sub(REMEMBERED.as_millis() as u64);
-        log.locate(newest.partition, since).await?
-    };
-    let mut after = start.max(Offset(oldest.0.saturating_sub(1)));
-    while after < newest.offset {
-        let budget = Budget { records: 4096, bytes: BLOCK_BYTES };
-        let batch = match log.read(newest.partition, after, budget).await {
-            Ok(batch) => batch,
-            Err(ReadError::Forgotten { oldest }) => {
-                after = Offset(oldest.0.saturating_sub(1)).max(Offset(after.0 + 1));
-                continue;
-            }
-            Err(ReadError::Corrupt { before, .. }) => {
-                after = Offset(before.0.saturating_sub(1)).max(Offset(after.0 + 1));
-                continue;
-            }
-            Err(other) => return Err(other),
-        };
-        for record in &batch.records {
-            publisher.note(record.key, record.position);
-        }
-        if batch.covered_to <= after {
-            break;
-        }
-        after = batch.covered_to;
-    }
-    Ok(())
 }

@@ -4,6 +4,7 @@ use super::{CLOSE_MS, Completion, Shard};
 use crate::connection::Asked;
 use crate::connection::resume::{self, Verdict};
 use crate::connection::session::{Action, Millis, Refusal};
+use crate::connection::start::Start;
 use crate::hub::interest::ConnectionId;
 use crate::log::ReadError;
 use anabranch_protocol::client_frame::StartAt;
@@ -165,16 +166,27 @@ impl Shard {
                 return self.begin(id, subscriptions, Ok(verdict), now);
             }
             Ok(verdict) => {
-                let joins_at_head = connection.is_current() && verdict.cursor.includes_all(self.ring.head());
+                let nothing = self.values.are_none();
+                let starts = subscriptions.into_iter().filter_map(|subscription| {
+                    let known = connection.session.subscriptions();
+                    let wish = known.wish(subscription.id).cloned().unwrap_or_default();
+                    let holds = known.holds(subscription.id)?;
+                    let mut start = Start::new(&verdict, &wish, holds, &self.values);
+                    start.state.take_if(|_| nothing);
+                    Some((subscription, start))
+                });
+                let starts: Vec<(Asked, Start)> = starts.collect();
+                let mut place = verdict.cursor.clone();
+                starts.iter().for_each(|(_, start)| place.retreat_to(&start.place()));
+                let joins_at_head = connection.is_current() && place.includes_all(self.ring.head());
                 if !joins_at_head {
-                    connection.go_back_to(&verdict.cursor, &self.ring);
+                    connection.go_back_to(&place, &self.ring);
                 }
-                for subscription in subscriptions {
+                for (subscription, start) in starts {
                     let filter = connection.session.subscriptions().filter(subscription.id).cloned();
                     let watched =
                         filter.as_ref().is_some_and(|f| connection.session.subscriptions().watches(f));
-                    let outcome = verdict.outcome.clone();
-                    if connection.session.started(subscription, &verdict.cursor, outcome, &mut actions)
+                    if connection.session.started(subscription, start, &mut actions)
                         && let Some(filter) = filter.filter(|_| !watched)
                     {
                         self.interest.insert(&filter, id);
@@ -182,7 +194,8 @@ impl Shard {
                 }
                 if joins_at_head {
                     connection.session.subscriptions_mut().joined_at(self.ring.head());
-                    actions.push(Action::Say(ServerFrame::CaughtUp { cursor: self.ring.head().clone() }));
+                    let cursor = self.ring.head().clone();
+                    actions.push(Action::Say(ServerFrame::CaughtUp { cursor, complete: true }));
                 }
             }
         }

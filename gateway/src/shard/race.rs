@@ -13,6 +13,7 @@ use crate::auth::{Algorithm, Authenticator, NewToken};
 use crate::config::{AuthConfig, KeyConfig, Secret};
 use crate::connection::session::Rules;
 use crate::hub::block::Block;
+use crate::hub::newest::Values;
 use crate::hub::registry::{Limits as Seats, Registry};
 use crate::node::{Node, Parts};
 use crate::socket::Socket;
@@ -115,11 +116,12 @@ impl World {
                 ping_grace: 1 << 50,
                 limits,
                 envelope_bytes: 10_000,
+                classes: Arc::default(),
             },
             ring_bytes,
         });
         let head = Cursor::beginning(log.log_id());
-        let (shard, handle) = Shard::new(node, head.clone());
+        let (shard, handle) = Shard::new(node, head.clone(), Values::new(1 << 20));
         let pipe = Pipe::new(room);
         let seat = registry.seat(Ipv4Addr::LOCALHOST.into()).expect("room for one");
         handle.connect(Arrival { socket: Socket::Pipe(pipe.clone()), early: Default::default(), seat });

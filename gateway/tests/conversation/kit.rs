@@ -1,7 +1,7 @@
 //! A gateway on port 0 with the memory log, and a client that speaks frames by hand.
 
 use anabranch_gateway::auth::{Algorithm, Authenticator, NewToken};
-use anabranch_gateway::config::{AuthConfig, KeyConfig, OriginRule, Origins, Secret};
+use anabranch_gateway::config::{AuthConfig, KeyConfig, OriginRule, Origins, Secret, TopicsConfig};
 use anabranch_gateway::connection::session::Rules;
 use anabranch_gateway::gateway::{Gateway, Options};
 use anabranch_gateway::hub::registry;
@@ -70,9 +70,11 @@ impl World {
                 ping_grace: 10_000,
                 limits: Limits { frame_bytes: 300_000, subscriptions: 256, publishes_in_flight: 256 },
                 envelope_bytes: 256 * 1024,
+                classes: Arc::new(TopicsConfig::default().classes()),
             },
             limits: registry::Limits { total: 1000, per_address: 1000, per_subject: 1000 },
             ring_bytes: 1024 * 1024,
+            newest_bytes: 1024 * 1024,
             drain_spread: 10_000,
             drain_patience: 5_000,
         };

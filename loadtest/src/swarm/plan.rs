@@ -33,7 +33,7 @@ impl Plan {
         let subscriptions = filter
             .map(|filter| {
                 let start = if cursor.is_some() { StartAt::Default } else { StartAt::Now };
-                vec![Subscribe { id: 1, filter: Cow::Borrowed(filter), start }]
+                vec![Subscribe { id: 1, filter: Cow::Borrowed(filter), start, ..Subscribe::default() }]
             })
             .unwrap_or_default();
         let hello = Hello {

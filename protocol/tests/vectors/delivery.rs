@@ -72,7 +72,7 @@ impl Client {
 
     fn receive(&mut self, frame: ServerFrame<'_>) {
         match frame {
-            ServerFrame::Subscribed { subscription, cursor, outcome } => {
+            ServerFrame::Subscribed { subscription, cursor, outcome, .. } => {
                 let Some(known) = self.subscriptions.get_mut(&subscription) else { return };
                 known.started = Some(Started { good: cursor.clone(), cursor, live: false });
                 match outcome {
@@ -84,8 +84,8 @@ impl Client {
                     }
                 }
             }
-            ServerFrame::Message { position, envelope } => self.message(position, envelope),
-            ServerFrame::CaughtUp { cursor } => {
+            ServerFrame::Message { position, envelope, .. } => self.message(position, envelope),
+            ServerFrame::CaughtUp { cursor, .. } => {
                 let mut told = Vec::new();
                 for (id, started) in self.started() {
                     started.follow(&cursor);

@@ -1,7 +1,7 @@
 //! Client and server frames: text to fields, fields to text.
 
 use crate::{each, pieces, text};
-use anabranch_protocol::client_frame::{ClientFrame, StartAt, Subscribe, Token};
+use anabranch_protocol::client_frame::{ClientFrame, SnapshotMode, StartAt, Subscribe, Token};
 use anabranch_protocol::server_frame::{Gap, Outcome, ServerFrame};
 use serde_json::{Value, json};
 
@@ -72,7 +72,14 @@ fn subscription(subscribe: &Subscribe<'_>) -> Value {
         StartAt::Since(ms) => json!({ "kind": "since", "ms": ms }),
         StartAt::Cursor(cursor) => json!({ "kind": "cursor", "cursor": cursor }),
     };
-    json!({ "id": subscribe.id, "filter": subscribe.filter, "start": start })
+    let mut fields = json!({ "id": subscribe.id, "filter": subscribe.filter, "start": start });
+    if subscribe.snapshot != SnapshotMode::None {
+        fields["snapshot"] = subscribe.snapshot.name().into();
+    }
+    if let Some(state) = &subscribe.state {
+        fields["state"] = state.clone().into();
+    }
+    fields
 }
 
 fn server_fields(frame: &ServerFrame<'_>) -> Value {
@@ -86,7 +93,7 @@ fn server_fields(frame: &ServerFrame<'_>) -> Value {
                 "publishesInFlight": welcome.limits.publishes_in_flight,
             },
         }),
-        ServerFrame::Subscribed { subscription, cursor, outcome } => {
+        ServerFrame::Subscribed { subscription, cursor, outcome, snapshot } => {
             let mut fields =
                 json!({ "type": "subscribed", "subscription": subscription, "cursor": cursor.to_string() });
             match outcome {
@@ -101,13 +108,27 @@ fn server_fields(frame: &ServerFrame<'_>) -> Value {
                     fields["code"] = code.0.into();
                 }
             }
+            if let Some(snapshot) = snapshot {
+                fields["snapshot"] = if snapshot.whole { "whole" } else { "since" }.into();
+                fields["state"] = snapshot.state.to_string().into();
+            }
             fields
         }
-        ServerFrame::Message { position, envelope } => {
-            json!({ "type": "message", "position": position.to_string(), "envelope": envelope })
+        ServerFrame::Message { position, about, envelope } => {
+            let mut fields =
+                json!({ "type": "message", "position": position.to_string(), "envelope": envelope });
+            let kinds = [("snapshot", about.snapshot), ("stale", about.stale), ("patch", about.patch)];
+            kinds.iter().filter(|(_, is)| *is).for_each(|(name, _)| fields[*name] = true.into());
+            fields
         }
         ServerFrame::Transient { envelope } => json!({ "type": "transient", "envelope": envelope }),
-        ServerFrame::CaughtUp { cursor } => json!({ "type": "caught_up", "cursor": cursor.to_string() }),
+        ServerFrame::CaughtUp { cursor, complete } => {
+            let mut fields = json!({ "type": "caught_up", "cursor": cursor.to_string() });
+            if !complete {
+                fields["complete"] = false.into();
+            }
+            fields
+        }
         ServerFrame::Gap(gap) => {
             let mut fields = json!({ "type": "gap" });
             put_gap(&mut fields, gap);

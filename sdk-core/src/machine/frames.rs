@@ -42,13 +42,13 @@ impl Machine {
             }
             // Everything else makes sense only after the welcome.
             _ if self.link.online().is_none() => {}
-            ServerFrame::Message { position, envelope } => self.message(position, envelope),
+            ServerFrame::Message { position, envelope, .. } => self.message(position, envelope),
             ServerFrame::Transient { envelope } => self.transient(envelope),
-            ServerFrame::Subscribed { subscription, cursor, outcome } => {
+            ServerFrame::Subscribed { subscription, cursor, outcome, .. } => {
                 self.subscriptions.subscribed(subscription, &cursor, outcome, &mut self.effects);
                 self.note_caught_up();
             }
-            ServerFrame::CaughtUp { cursor } => {
+            ServerFrame::CaughtUp { cursor, .. } => {
                 self.subscriptions.caught_up(&cursor, &mut self.effects);
                 self.note_caught_up();
             }

@@ -125,7 +125,7 @@ impl Connection {
     }
 
     fn subscribe(&mut self, mood: &mut Mood, subscribe: Subscribe<'_>) {
-        let Subscribe { id, filter, start } = subscribe;
+        let Subscribe { id, filter, start, .. } = subscribe;
         let used = self.subscriptions.iter().map(|(id, _)| id).chain(self.starting.iter().map(|(id, ..)| id));
         if used.into_iter().any(|other| *other == id) {
             return self.refuse(Code::SUBSCRIPTION_IN_USE, Some(id), None);
@@ -161,7 +161,7 @@ impl Connection {
                 }
             },
         };
-        self.send(&ServerFrame::Subscribed { subscription: id, cursor: cursor.clone(), outcome });
+        self.send(&ServerFrame::Subscribed { subscription: id, cursor: cursor.clone(), outcome, snapshot: None });
         for gap in gaps {
             self.send(&ServerFrame::Gap(gap));
         }
@@ -206,12 +206,16 @@ impl Connection {
             let (topic, id) = (record.topic, &record.message_id);
             let envelope =
                 format!("{{\"metadata\":{{\"messageId\":\"{id}\",\"topic\":\"{topic}\"}},\"payload\":null}}");
-            self.send(&ServerFrame::Message { position: record.position, envelope: &envelope });
+            self.send(&ServerFrame::Message {
+                position: record.position,
+                about: Default::default(),
+                envelope: &envelope,
+            });
             return true;
         }
         if !self.caught_up {
             self.caught_up = true;
-            self.send(&ServerFrame::CaughtUp { cursor });
+            self.send(&ServerFrame::CaughtUp { cursor, complete: true });
             return true;
         }
         false

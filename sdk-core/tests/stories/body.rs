@@ -108,12 +108,17 @@ impl Body {
             subscription,
             cursor: cursor(after),
             outcome: Outcome::Live,
+            snapshot: None,
         });
     }
 
     pub fn message(&mut self, offset: u64, topic: &str) {
         let envelope = format!("{{\"metadata\":{{\"topic\":\"{topic}\"}},\"payload\":{offset}}}");
-        self.receive(&ServerFrame::Message { position: position(offset), envelope: &envelope });
+        self.receive(&ServerFrame::Message {
+            position: position(offset),
+            about: Default::default(),
+            envelope: &envelope,
+        });
     }
 
     pub fn lose(&mut self, code: u16) {

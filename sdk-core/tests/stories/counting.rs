@@ -32,6 +32,7 @@ fn a_loss_before_a_pause_of_the_subscription_is_told_after_it() {
         subscription: again[0],
         cursor: cursor(12),
         outcome: Outcome::Resumed,
+        snapshot: None,
     });
     body.effects.clear();
     body.receive(&ServerFrame::Mark { cursor: cursor(12), delivered: 2 });

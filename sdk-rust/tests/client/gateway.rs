@@ -152,13 +152,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
 
     pub async fn subscribed(&mut self, subscription: u64, after: u64, outcome: Outcome) {
         let subscription = u32::try_from(subscription).expect("an id");
-        self.send(ServerFrame::Subscribed { subscription, cursor: cursor(after), outcome }).await;
+        self.send(ServerFrame::Subscribed { subscription, cursor: cursor(after), outcome, snapshot: None }).await;
     }
 
     pub async fn message(&mut self, offset: u64, topic: &str) {
         self.delivered += 1;
         let envelope = envelope(topic, offset);
-        self.send(ServerFrame::Message { position: position(offset), envelope: &envelope }).await;
+        self.send(ServerFrame::Message {
+            position: position(offset),
+            about: Default::default(),
+            envelope: &envelope,
+        }).await;
     }
 
     pub async fn mark(&mut self, offset: u64) {

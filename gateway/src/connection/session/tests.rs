@@ -6,7 +6,14 @@ const GRACE: Millis = 10_000;
 
 fn rules() -> Rules {
     let limits = Limits { frame_bytes: 1, subscriptions: 1, publishes_in_flight: 1 };
-    Rules { hello_timeout: 1, ping_interval: INTERVAL, ping_grace: GRACE, limits, envelope_bytes: 1 }
+    Rules {
+        hello_timeout: 1,
+        ping_interval: INTERVAL,
+        ping_grace: GRACE,
+        limits,
+        envelope_bytes: 1,
+        classes: Arc::default(),
+    }
 }
 
 /// A session that was opened at 0.

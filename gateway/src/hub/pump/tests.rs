@@ -17,6 +17,7 @@ impl Pumping {
             canary: Arc::new(Canary::new("n")),
             upstream: Arc::new(Upstream::new(2)),
             head: Cursor::beginning(log),
+            fold: Fold::new(Arc::default(), 1_000),
             histories: Histories::new(log, 2),
             tails: SelectAll::new(),
         };
@@ -49,7 +50,7 @@ impl Pumping {
     }
 
     fn blocks(&self) -> usize {
-        self.sent.iter().filter(|event| matches!(event, ShardEvent::Block(_))).count()
+        self.sent.iter().filter(|event| matches!(event, ShardEvent::Block(_) | ShardEvent::State(..))).count()
     }
 
     fn stands_at(&self, partition: Partition) -> Option<Offset> {

@@ -66,7 +66,12 @@ impl Client {
             Start::Earliest => StartAt::Earliest,
             Start::Back(count) => cursor(self.log.back(*count)),
         };
-        self.send(&ClientFrame::Subscribe(Subscribe { id, filter: filter.into(), start }));
+        self.send(&ClientFrame::Subscribe(Subscribe {
+            id,
+            filter: filter.into(),
+            start,
+            ..Subscribe::default()
+        }));
         self.subscriptions.push(Subscription {
             id,
             filter: Filter::new(filter).expect("a good filter"),
@@ -102,7 +107,7 @@ impl Client {
 
     fn handle(&mut self, text: &str) {
         match ServerFrame::from_json(text).expect(text) {
-            ServerFrame::Message { position, envelope } => {
+            ServerFrame::Message { position, envelope, .. } => {
                 self.messages += 1;
                 let envelope = Envelope::parse(envelope).expect("a whole envelope");
                 let topic = envelope.topic.expect("with a topic");
@@ -113,7 +118,7 @@ impl Client {
                     }
                 }
             }
-            ServerFrame::Subscribed { subscription, cursor, outcome } => {
+            ServerFrame::Subscribed { subscription, cursor, outcome, .. } => {
                 let s = &mut self.subscriptions[subscription as usize];
                 assert!(s.cursor.is_none(), "subscribed twice");
                 s.began = cursor.position(0).map_or(Offset(0), |p| p.offset);
@@ -127,7 +132,7 @@ impl Client {
                 assert_eq!(delivered, self.messages, "the mark's count");
                 self.advance(&cursor);
             }
-            ServerFrame::CaughtUp { cursor } => self.advance(&cursor),
+            ServerFrame::CaughtUp { cursor, .. } => self.advance(&cursor),
             ServerFrame::Gap(gap) => {
                 let end = Position { partition: 0, offset: Offset(gap.before.0 - 1), fingerprint: None };
                 for s in &mut self.subscriptions {
