@@ -186,7 +186,9 @@ impl Connection {
                 None
             }
             Next::Tell(gap) => {
-                self.say(&ServerFrame::Gap(gap));
+                let place = behind.cursor(known.ring);
+                self.session.subscriptions_mut().pass(&place, behind::end_of(&gap));
+                self.say(&ServerFrame::Gap { gap, values: true });
                 Some(Next::Write)
             }
             next => Some(next),

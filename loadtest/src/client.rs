@@ -80,7 +80,12 @@ impl Client {
             client_id: Cow::Borrowed("loadtest"),
             sdk: Cow::Borrowed("anabranch-loadtest"),
             cursor: None,
-            subscriptions: vec![Subscribe { id: 1, filter: Cow::Borrowed(filter), start, ..Subscribe::default() }],
+            subscriptions: vec![Subscribe {
+                id: 1,
+                filter: Cow::Borrowed(filter),
+                start,
+                ..Subscribe::default()
+            }],
         };
         self.say(&ClientFrame::Hello(hello)).await
     }

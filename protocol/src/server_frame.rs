@@ -159,8 +159,11 @@ pub enum ServerFrame<'a> {
         cursor: Cursor,
         complete: bool,
     },
-    /// Records are gone that this connection should have had.
-    Gap(Gap),
+    /// Records are gone that this connection should have had. `values`: the newest values of the state topics among them follow.
+    Gap {
+        gap: Gap,
+        values: bool,
+    },
     /// Every subscription has everything up to `cursor`, and `delivered` messages were sent on this connection.
     Mark {
         cursor: Cursor,
@@ -248,9 +251,12 @@ impl ServerFrame<'_> {
                     object.boolean("complete", false);
                 }
             }
-            ServerFrame::Gap(gap) => {
+            ServerFrame::Gap { gap, values } => {
                 object.string("type", "gap");
                 gap.write_fields(&mut object);
+                if *values {
+                    object.boolean("values", true);
+                }
             }
             ServerFrame::Mark { cursor, delivered } => {
                 object.string("type", "mark").display("cursor", cursor).number("delivered", *delivered);
@@ -360,7 +366,7 @@ const NUMBERS: [&str; 10] = [
     "reconnectAfterMs",
 ];
 /// Fields that are booleans, by their index in [`Fields::booleans`].
-const BOOLEANS: [&str; 6] = ["duplicate", "up", "complete", "stale", "patch", "snapshot"];
+const BOOLEANS: [&str; 7] = ["duplicate", "up", "complete", "stale", "patch", "values", "snapshot"];
 const LIMITS: [&str; 3] = ["frameBytes", "subscriptions", "publishesInFlight"];
 
 impl<'a> Fields<'a> {
@@ -389,7 +395,7 @@ impl<'a> Fields<'a> {
                     if value.starts_with('"') {
                         once(&mut fields.snapshot, Scanner::new(value).string()?, "snapshot")?;
                     } else {
-                        once(&mut fields.booleans[5], Scanner::new(value).boolean()?, "snapshot")?;
+                        once(&mut fields.booleans[6], Scanner::new(value).boolean()?, "snapshot")?;
                     }
                     continue;
                 }
@@ -522,7 +528,9 @@ impl<'a> ServerFrame<'a> {
                 cursor: fields.cursor()?,
                 complete: fields.boolean("complete").unwrap_or(true),
             },
-            "gap" => ServerFrame::Gap(fields.gap()?),
+            "gap" => {
+                ServerFrame::Gap { gap: fields.gap()?, values: fields.boolean("values").unwrap_or(false) }
+            }
             "subscribed" => ServerFrame::Subscribed {
                 subscription: fields.subscription()?,
                 cursor: fields.cursor()?,

@@ -148,7 +148,7 @@ fn server_frame() -> impl Strategy<Value = ServerFrame<'static>> {
         }),
         json().prop_map(|envelope| ServerFrame::Transient { envelope }),
         (cursor(), any::<bool>()).prop_map(|(cursor, complete)| ServerFrame::CaughtUp { cursor, complete }),
-        gap().prop_map(ServerFrame::Gap),
+        (gap(), any::<bool>()).prop_map(|(gap, values)| ServerFrame::Gap { gap, values }),
         (cursor(), number()).prop_map(|(cursor, delivered)| ServerFrame::Mark { cursor, delivered }),
         (text(), position(), any::<bool>()).prop_map(|(message_id, position, duplicate)| {
             ServerFrame::Published { message_id, position, duplicate }

@@ -45,7 +45,7 @@ pub struct Behind {
     cursor: Cursor,
     source: Source,
     page: Option<Page>,
-    /// Records that are gone: to be told once the newest values among them were sent.
+    /// A loss that was found, and is to be told before anything else.
     owed: Option<Gap>,
     /// Whether values are unknown here that a snapshot on its way should have.
     lacks: bool,
@@ -69,7 +69,7 @@ enum Source {
 pub enum Next {
     /// Write what is due of the page.
     Write,
-    /// Tell of this loss, before anything else.
+    /// Tell of this loss, before anything else, and that everybody's events begin behind it: [`Subscriptions::pass`].
     Tell(Gap),
     /// Read the log: this partition, after this position's offset, then call [`Behind::page`].
     Read(Position),
@@ -126,6 +126,11 @@ impl Behind {
             }
             self.turn_page(ring);
             self.lacks = self.lacks || self.is_short_of(known.values, wanted);
+            if let Some(gap) = self.owed.take().or_else(|| self.unsure(known, wanted)) {
+                // Its values follow, and the client is told when they have come.
+                self.announce = true;
+                return Next::Tell(gap);
+            }
             match self.source {
                 Source::Values => match self.take_values(known, wanted) {
                     conflate::Taken::Some => {}
@@ -133,13 +138,7 @@ impl Behind {
                         self.turn_page(ring);
                         return Next::Rest;
                     }
-                    conflate::Taken::All => match self.owed.take() {
-                        Some(gap) => {
-                            self.cursor.advance(end_of(&gap));
-                            return Next::Tell(gap);
-                        }
-                        None => self.source = source_of(&self.cursor, ring),
-                    },
+                    conflate::Taken::All => self.source = source_of(&self.cursor, ring),
                 },
                 Source::Reading(_) => return Next::Wait,
                 Source::Ring(at) if at >= ring.next() => return self.join(),
@@ -172,8 +171,11 @@ impl Behind {
 
     /// Whether a snapshot on its way should have values from beyond this place that are not known here.
     fn is_short_of(&self, values: &Values, wanted: &Subscriptions) -> bool {
-        let unsure = |p| self.cursor.position(p).map_or(Offset(0), |at| at.offset) < values.unsure_to(p);
-        wanted.await_values() && values.partitions().any(unsure)
+        values.partitions().any(|partition| {
+            let place = self.cursor.position(partition).map_or(Offset(0), |at| at.offset);
+            let (unsure, deletions) = (values.unsure_to(partition), values.deletions_unsure_to(partition));
+            place < unsure.max(deletions) && wanted.lack_values(partition, place, unsure, deletions)
+        })
     }
 
     /// The page was written: goes on behind it.
@@ -202,6 +204,8 @@ impl Behind {
 
     /// A page of the log has come: frames of one partition, and how far they cover it.
     pub fn page(&mut self, block: Arc<Block>, covered: Position, values: &Values, wanted: &Subscriptions) {
+        // Values may have been forgotten while the read was under way.
+        self.lacks = self.lacks || self.is_short_of(values, wanted);
         let mut end = self.cursor.clone();
         end.advance(covered);
         let mut page = Page::new(Of::Log { block: Arc::clone(&block), end });
@@ -218,7 +222,7 @@ impl Behind {
         self.source = Source::Log;
     }
 
-    /// The read has told of a loss instead. The newest values among what is gone are sent before it is told: they are known.
+    /// The read has told of a loss instead. It is told first; the newest values among what is gone follow: they are known.
     pub fn lose(&mut self, gap: Gap) {
         self.owed = Some(gap);
         self.source = Source::Values;
@@ -277,7 +281,7 @@ impl Behind {
 }
 
 /// Where a client stands that was told of a gap.
-fn end_of(gap: &Gap) -> Position {
+pub fn end_of(gap: &Gap) -> Position {
     let offset = Offset(gap.before.0.saturating_sub(1));
     Position { partition: gap.partition, offset, fingerprint: None }
 }

@@ -76,6 +76,6 @@ fn interrupted<'w>(wish: &'w Wish, given: &Cursor) -> Option<&'w Cursor> {
 fn knows_deletions_since(values: &Values, begin: &Cursor) -> bool {
     values.partitions().all(|partition| {
         let offset = begin.position(partition).map_or(Offset(0), |position| position.offset);
-        values.know_deletions_since(partition, offset)
+        values.deletions_unsure_to(partition) <= offset
     })
 }

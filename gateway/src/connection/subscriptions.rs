@@ -126,6 +126,21 @@ impl Subscriptions {
         }
     }
 
+    /// Everybody was told that events up to `end` are gone: they begin behind it, and state where the connection reads.
+    pub fn pass(&mut self, place: &Cursor, end: Position) {
+        for subscription in &mut self.list {
+            if let Stage::Started { after, state } = &mut subscription.stage {
+                let begun = after.get_or_insert_with(|| Box::new(place.clone()));
+                match state {
+                    Some(state) => state.advance_to(place),
+                    None if subscription.holds.state => *state = Some(begun.clone()),
+                    None => {}
+                }
+                begun.advance(end);
+            }
+        }
+    }
+
     /// Forgets where those began that began no later than `head`, at which the connection stands.
     pub fn joined_at(&mut self, head: &Cursor) {
         for subscription in &mut self.list {
@@ -186,9 +201,25 @@ impl Subscriptions {
         self.list.iter().filter_map(begin).min_by_key(|position| position.offset)
     }
 
-    /// Whether some subscription's state began before its events, and is still on its way.
-    pub fn await_values(&self) -> bool {
-        self.list.iter().any(|s| matches!(s.stage, Stage::Started { state: Some(_), .. }))
+    /// Whether some subscription's state began before its events, and now may lack something: in this partition the connection
+    /// has come to `place`, values may be unknown up to `unsure`, and deletions up to `deletions`.
+    pub fn lack_values(
+        &self,
+        partition: Partition,
+        place: Offset,
+        unsure: Offset,
+        deletions: Offset,
+    ) -> bool {
+        self.list.iter().any(|s| {
+            let Stage::Started { state: Some(state), after } = &s.stage else { return false };
+            let offset = |cursor: &Cursor| cursor.position(partition).map(|position| position.offset);
+            // Who began with nothing has no use for what was deleted before.
+            let cared_from = match offset(state) {
+                Some(_) => place,
+                None => place.max(after.as_deref().and_then(offset).unwrap_or_default()),
+            };
+            place < unsure || cared_from < deletions
+        })
     }
 
     /// Whether some subscription wants state from where the connection reads on, as everything else.

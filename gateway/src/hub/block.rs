@@ -62,7 +62,7 @@ impl Block {
 
     /// One gap after `before`; `last` is the position at which it ends.
     pub fn gap(before: Cursor, gap: Gap, last: Position) -> Block {
-        let text = ServerFrame::Gap(gap).to_json();
+        let text = ServerFrame::Gap { gap, values: false }.to_json();
         let mut bytes = Vec::new();
         write_header(&mut bytes, Opcode::Text, text.len());
         bytes.extend_from_slice(text.as_bytes());

@@ -172,10 +172,22 @@ impl Shard {
                     let wish = known.wish(subscription.id).cloned().unwrap_or_default();
                     let holds = known.holds(subscription.id)?;
                     let mut start = Start::new(&verdict, &wish, holds, &self.values);
-                    start.state.take_if(|_| nothing);
+                    start.state.take_if(|_| nothing && self.ring.head().includes_all(&start.after));
                     Some((subscription, start))
                 });
                 let starts: Vec<(Asked, Start)> = starts.collect();
+                // A snapshot is whole as of this node's head, which has not come to where the client stands.
+                let early = |(_, start): &(Asked, Start)| {
+                    start.state.is_some() && !self.ring.head().includes_all(&start.after)
+                };
+                if starts.iter().any(early) {
+                    let subscriptions = starts.into_iter().map(|(subscription, _)| subscription).collect();
+                    self.actions = actions;
+                    return self.look_up(id, subscriptions, async move {
+                        tokio::time::sleep(AHEAD_STEP).await;
+                        Ok(verdict)
+                    });
+                }
                 let mut place = verdict.cursor.clone();
                 starts.iter().for_each(|(_, start)| place.retreat_to(&start.place()));
                 let joins_at_head = connection.is_current() && place.includes_all(self.ring.head());

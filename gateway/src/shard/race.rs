@@ -1,24 +1,31 @@
-//! A subscriber races replay: append, subscribe, trim, unsubscribe and slow reading in every order, against a model.
+//! A subscriber races replay: append, subscribe, trim, unsubscribe, slow reading and reconnects in every order, against a
+//! model.
 //!
 //! The shard, its connections, ring, interest and replay are the real ones, driven turn by turn without a clock or a
 //! thread; the log is a list that forgets, the socket a pipe as slow as its reader. What is checked is the promise
 //! itself: each record after a subscription's cursor that its filter matches arrives once and in order, or lies inside a
-//! gap that was told before the next message; nothing else arrives; and the marks count right.
+//! gap that was told before the next message; of state topics, the newest value of each arrives, whatever the log has
+//! forgotten; a client that asked for a snapshot holds exactly the newest values; nothing else arrives; and the marks
+//! count right.
 
 mod client;
 mod log;
+mod state;
 
 use super::{Arrival, RETRY_MS, Shard, ShardEvent, ShardHandle};
 use crate::auth::{Algorithm, Authenticator, NewToken};
 use crate::config::{AuthConfig, KeyConfig, Secret};
 use crate::connection::session::Rules;
 use crate::hub::block::Block;
-use crate::hub::newest::Values;
+use crate::hub::classes::{Class, Classes, Value};
+use crate::hub::newest::Fold;
 use crate::hub::registry::{Limits as Seats, Registry};
 use crate::node::{Node, Parts};
 use crate::socket::Socket;
 use crate::socket::pipe::Pipe;
+use anabranch_protocol::client_frame::SnapshotMode;
 use anabranch_protocol::cursor::Cursor;
+use anabranch_protocol::filter::Filter;
 use anabranch_protocol::server_frame::Limits;
 use client::Client;
 use log::ListLog;
@@ -30,8 +37,34 @@ use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-const TOPICS: [&str; 4] = ["a", "a/b", "c", "$s"];
-const FILTERS: [&str; 6] = ["a", "a/#", "+", "#", "c", "a/b"];
+const TOPICS: [&str; 9] = ["a", "a/b", "c", "$s", "s", "s/1", "s/2", "p/1", "p/2"];
+const FILTERS: [&str; 10] = ["a", "a/#", "+", "#", "c", "a/b", "s/#", "s/1", "p/+", "+/1"];
+/// What the topics mean: whole values below `s`, patches below `p`.
+const STATE: [(&str, Value); 2] = [("s/#", Value::Whole), ("p/#", Value::Patch)];
+/// Payloads of patches; those of whole values are numbers, or `null`.
+const PATCHES: [&str; 6] = [
+    r#"{"a":{"x":1}}"#,
+    r#"{"a":null}"#,
+    r#"{"a":{"y":2},"b":3}"#,
+    "null",
+    r#"{"b":null,"c":[1]}"#,
+    r#"{"a":7}"#,
+];
+
+fn classes() -> Arc<Classes> {
+    let rows = STATE.map(|(row, value)| (Filter::new(row).expect("a row"), Class::State(value)));
+    Arc::new(Classes::new(rows).expect("no conflict"))
+}
+
+/// A payload for a topic: of an event, of some size.
+fn payload(topic: &str, pick: usize) -> String {
+    match classes().class_of(topic) {
+        Class::State(Value::Whole) if pick.is_multiple_of(4) => "null".into(),
+        Class::State(Value::Whole) => pick.to_string(),
+        Class::State(Value::Patch) => PATCHES[pick % PATCHES.len()].into(),
+        Class::Event | Class::Command => format!("\"{}\"", "x".repeat(pick)),
+    }
+}
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
@@ -39,7 +72,7 @@ enum Step {
     /// The log takes a record, after a hole of so many offsets.
     Append {
         topic: usize,
-        size: usize,
+        pick: usize,
         hole: u64,
     },
     /// The log takes so many records of changing topics: more pieces than due ranges hold.
@@ -51,6 +84,7 @@ enum Step {
     Subscribe {
         filter: usize,
         start: Start,
+        snapshot: SnapshotMode,
     },
     /// Ends the so-manieth subscription.
     Unsubscribe(usize),
@@ -58,6 +92,8 @@ enum Step {
     Read(usize),
     /// The client asks for a mark.
     Probe,
+    /// The connection is lost; the client comes back to another shard, which has an empty ring.
+    Reconnect,
     Turn,
 }
 
@@ -71,16 +107,18 @@ enum Start {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        40 => (0..TOPICS.len(), prop_oneof![Just(10usize), Just(200)], 0..3u64)
-            .prop_map(|(topic, size, hole)| Step::Append { topic, size, hole }),
+        40 => (0..TOPICS.len(), prop_oneof![0usize..12, Just(200)], 0..3u64)
+            .prop_map(|(topic, pick, hole)| Step::Append { topic, pick, hole }),
         1 => (70usize..200).prop_map(Step::Burst),
         40 => (1usize..8).prop_map(Step::Pump),
         1 => (70usize..200).prop_map(Step::Pump),
         10 => (1usize..12).prop_map(Step::Trim),
-        20 => (0..FILTERS.len(), start()).prop_map(|(filter, start)| Step::Subscribe { filter, start }),
+        20 => (0..FILTERS.len(), start(), proptest::sample::select(&SnapshotMode::ALL[..]))
+            .prop_map(|(filter, start, snapshot)| Step::Subscribe { filter, start, snapshot }),
         10 => (0usize..4).prop_map(Step::Unsubscribe),
         30 => prop_oneof![1usize..40, 40usize..4000].prop_map(Step::Read),
         10 => Just(Step::Probe),
+        5 => Just(Step::Reconnect),
         60 => Just(Step::Turn),
     ]
 }
@@ -92,6 +130,9 @@ fn start() -> impl Strategy<Value = Start> {
 /// A shard with one client, and all that is around them.
 struct World {
     log: Arc<ListLog>,
+    node: Arc<Node>,
+    room: usize,
+    fold: Fold,
     shard: Shard,
     handle: ShardHandle,
     client: Client,
@@ -101,7 +142,7 @@ struct World {
 }
 
 impl World {
-    fn new(room: usize, ring_bytes: usize, page: usize) -> World {
+    fn new(room: usize, ring_bytes: usize, page: usize, newest_bytes: usize) -> World {
         let log = ListLog::new(page);
         let registry = Registry::new(Seats { total: 9, per_address: 9, per_subject: 9 });
         let limits = Limits { frame_bytes: 100_000, subscriptions: 256, publishes_in_flight: 8 };
@@ -116,20 +157,36 @@ impl World {
                 ping_grace: 1 << 50,
                 limits,
                 envelope_bytes: 10_000,
-                classes: Arc::default(),
+                classes: classes(),
             },
             ring_bytes,
         });
         let head = Cursor::beginning(log.log_id());
-        let (shard, handle) = Shard::new(node, head.clone(), Values::new(1 << 20));
-        let pipe = Pipe::new(room);
-        let seat = registry.seat(Ipv4Addr::LOCALHOST.into()).expect("room for one");
-        handle.connect(Arrival { socket: Socket::Pipe(pipe.clone()), early: Default::default(), seat });
+        let fold = Fold::new(classes(), newest_bytes);
+        let (shard, handle) = Shard::new(Arc::clone(&node), head.clone(), fold.values().clone());
+        let pipe = World::dial(&node, &handle, room);
         let client = Client::new(pipe, log.clone(), token());
-        let mut world = World { log, shard, handle, client, head, pumped: 0, woken: Arc::default() };
+        let woken = Arc::default();
+        let mut world = World { log, node, room, fold, shard, handle, client, head, pumped: 0, woken };
         // The first turn registers the wakers, as a runtime's first poll does.
         world.turn();
         world
+    }
+
+    fn dial(node: &Node, handle: &ShardHandle, room: usize) -> Pipe {
+        let pipe = Pipe::new(room);
+        let seat = node.registry.seat(Ipv4Addr::LOCALHOST.into()).expect("room for one");
+        handle.connect(Arrival { socket: Socket::Pipe(pipe.clone()), early: Default::default(), seat });
+        pipe
+    }
+
+    fn reconnect(&mut self) {
+        let (shard, handle) =
+            Shard::new(Arc::clone(&self.node), self.head.clone(), self.fold.values().clone());
+        (self.shard, self.handle) = (shard, handle);
+        let pipe = World::dial(&self.node, &self.handle, self.room);
+        self.client.reconnect(pipe, token());
+        self.turn();
     }
 
     fn turn(&mut self) {
@@ -142,21 +199,30 @@ impl World {
             self.pumped += records.len();
             let block = Block::encode(self.head.clone(), &records);
             self.head.advance(last.position);
-            self.handle.mailbox().push(ShardEvent::Block(Arc::new(block)));
+            let newest = self.fold.take(&records);
+            self.handle.mailbox().push(ShardEvent::State(Arc::new(block), newest.into()));
         }
     }
 
     fn take(&mut self, step: &Step) {
         match step {
-            Step::Append { topic, size, hole } => self.log.push(TOPICS[*topic], *size, *hole),
-            Step::Burst(count) => (0..*count).for_each(|n| self.log.push(TOPICS[n % TOPICS.len()], 10, 0)),
+            Step::Append { topic, pick, hole } => {
+                self.log.push(TOPICS[*topic], &payload(TOPICS[*topic], *pick), *hole);
+            }
+            Step::Burst(count) => (0..*count).for_each(|n| {
+                let topic = TOPICS[n % TOPICS.len()];
+                self.log.push(topic, &payload(topic, n % 11), 0);
+            }),
             Step::Pump(count) => self.pump(*count),
             // Real logs forget what was read long ago; the hub is ahead of that.
             Step::Trim(count) => self.log.trim(*count, self.pumped),
-            Step::Subscribe { filter, start } => self.client.subscribe(FILTERS[*filter], start),
+            Step::Subscribe { filter, start, snapshot } => {
+                self.client.subscribe(FILTERS[*filter], start, *snapshot);
+            }
             Step::Unsubscribe(which) => self.client.unsubscribe(*which),
             Step::Read(bytes) => self.client.read(*bytes),
             Step::Probe => self.client.probe(),
+            Step::Reconnect => self.reconnect(),
             Step::Turn => self.turn(),
         }
     }
@@ -165,7 +231,8 @@ impl World {
     fn settle(mut self, runtime: &Runtime) {
         self.pump(usize::MAX);
         self.rest(runtime);
-        self.client.check();
+        let values = self.fold.values();
+        self.client.check(values.unsure_to(0).max(values.deletions_unsure_to(0)) > Default::default());
         self.client.probe();
         self.rest(runtime);
         let settled = self.client.has_settled(&self.head);
@@ -256,8 +323,9 @@ fn race() {
         room in prop_oneof![Just(50usize), Just(700), Just(100_000)],
         page in prop_oneof![Just(5usize), Just(300)],
         ring in prop_oneof![Just(300usize), Just(3_000), Just(1_000_000)],
+        newest in prop_oneof![3 => Just(1_000_000usize), 1 => Just(1_000)],
     )| {
-        let mut world = World::new(room, ring, page);
+        let mut world = World::new(room, ring, page, newest);
         for step in &steps {
             world.take(step);
         }
@@ -283,4 +351,31 @@ fn a_subscriber_races_replay_third_slice() {
 #[test]
 fn a_subscriber_races_replay_fourth_slice() {
     race();
+}
+
+/// What is missed of state topics costs as many messages as there are topics, however much there was and whatever of it the
+/// log has forgotten.
+#[test]
+fn ten_thousand_missed_updates_of_three_hundred_topics_are_three_hundred_messages() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.expect("a runtime");
+    let _context = runtime.enter();
+    let mut world = World::new(100_000, 3_000, 300, 1 << 24);
+    let update = |world: &mut World, number: usize| {
+        world.log.push(&format!("s/{}", number % 300), &number.to_string(), 0);
+    };
+    (0..300).for_each(|number| update(&mut world, number));
+    world.pump(usize::MAX);
+    world.client.subscribe("s/#", &Start::Now, SnapshotMode::IfNew);
+    world.rest(&runtime);
+    assert_eq!(world.client.messages(), 300, "the snapshot");
+    for number in 0..10_000 {
+        update(&mut world, number);
+    }
+    world.pump(usize::MAX);
+    world.log.trim(usize::MAX, 10_300);
+    world.reconnect();
+    world.rest(&runtime);
+    assert_eq!(world.client.messages(), 300, "one for each topic");
+    world.settle(&runtime);
 }

@@ -95,7 +95,7 @@ impl Client {
                 }
                 self.events.extend(told);
             }
-            ServerFrame::Gap(gap) => self.gap(&gap),
+            ServerFrame::Gap { gap, .. } => self.gap(&gap),
             ServerFrame::Mark { cursor, delivered } => self.mark(&cursor, delivered),
             ServerFrame::Revoked { subscription, code, .. } => self.close(subscription, code),
             ServerFrame::Refused(refused) => match refused.subscription {

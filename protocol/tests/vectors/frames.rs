@@ -129,9 +129,12 @@ fn server_fields(frame: &ServerFrame<'_>) -> Value {
             }
             fields
         }
-        ServerFrame::Gap(gap) => {
+        ServerFrame::Gap { gap, values } => {
             let mut fields = json!({ "type": "gap" });
             put_gap(&mut fields, gap);
+            if *values {
+                fields["values"] = true.into();
+            }
             fields
         }
         ServerFrame::Mark { cursor, delivered } => {

@@ -52,7 +52,7 @@ impl Machine {
                 self.subscriptions.caught_up(&cursor, &mut self.effects);
                 self.note_caught_up();
             }
-            ServerFrame::Gap(gap) => self.subscriptions.gap(gap, &mut self.effects),
+            ServerFrame::Gap { gap, .. } => self.subscriptions.gap(gap, &mut self.effects),
             ServerFrame::Mark { cursor, delivered } => {
                 self.subscriptions.mark(&cursor, delivered, &mut self.effects);
             }

@@ -116,7 +116,12 @@ impl Subscription {
             (None, Start::Earliest) => StartAt::Earliest,
             (None, Start::Since(ms)) => StartAt::Since(*ms),
         };
-        Subscribe { id: self.wire, filter: Cow::Owned(self.filter.as_str().into()), start, ..Subscribe::default() }
+        Subscribe {
+            id: self.wire,
+            filter: Cow::Owned(self.filter.as_str().into()),
+            start,
+            ..Subscribe::default()
+        }
     }
 
     /// The gateway begins the delivery after `cursor`.

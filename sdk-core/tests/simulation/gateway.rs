@@ -161,9 +161,14 @@ impl Connection {
                 }
             },
         };
-        self.send(&ServerFrame::Subscribed { subscription: id, cursor: cursor.clone(), outcome, snapshot: None });
+        self.send(&ServerFrame::Subscribed {
+            subscription: id,
+            cursor: cursor.clone(),
+            outcome,
+            snapshot: None,
+        });
         for gap in gaps {
-            self.send(&ServerFrame::Gap(gap));
+            self.send(&ServerFrame::Gap { gap, values: false });
         }
         self.subscriptions.push((id, filter));
         self.caught_up = false;
@@ -188,7 +193,7 @@ impl Connection {
         for partition in [0, 1] {
             if let Some(gap) = step_over_gap(log, &mut cursor, partition) {
                 self.cursor = Some(cursor);
-                self.send(&ServerFrame::Gap(gap));
+                self.send(&ServerFrame::Gap { gap, values: false });
                 return true;
             }
             let Some(record) = log.after(partition, offset(&cursor, partition)) else { continue };

@@ -152,7 +152,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
 
     pub async fn subscribed(&mut self, subscription: u64, after: u64, outcome: Outcome) {
         let subscription = u32::try_from(subscription).expect("an id");
-        self.send(ServerFrame::Subscribed { subscription, cursor: cursor(after), outcome, snapshot: None }).await;
+        self.send(ServerFrame::Subscribed { subscription, cursor: cursor(after), outcome, snapshot: None })
+            .await;
     }
 
     pub async fn message(&mut self, offset: u64, topic: &str) {
@@ -162,7 +163,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
             position: position(offset),
             about: Default::default(),
             envelope: &envelope,
-        }).await;
+        })
+        .await;
     }
 
     pub async fn mark(&mut self, offset: u64) {

@@ -112,7 +112,7 @@ impl Witness {
         let mut gap = frame.clone();
         gap["type"] = "gap".into();
         match ServerFrame::from_json(&gap.to_string()) {
-            Ok(ServerFrame::Gap(gap)) => self.gap(&gap),
+            Ok(ServerFrame::Gap { gap, .. }) => self.gap(&gap),
             other => panic!("not a gap: {other:?}"),
         }
     }

@@ -1,6 +1,6 @@
 //! State by its newest value: read from the values alone, or in the place of frames that newer ones have replaced.
 
-use super::{Behind, Known, LOOKED_AT};
+use super::{Behind, Known, LOOKED_AT, Source};
 use crate::connection::page::{Of, Page};
 use crate::connection::subscriptions::Subscriptions;
 use crate::hub::block::{Block, Kind};
@@ -81,37 +81,33 @@ impl Behind {
     }
 
     /// Where nothing but state is wanted from the place on.
-    fn spans(&mut self, known: Known<'_>, wanted: &Subscriptions) -> Vec<Span> {
-        let mut spans = Vec::new();
-        for head in known.ring.head().positions() {
-            let partition = head.partition;
-            let from = self.cursor.position(partition).map_or(Offset(0), |position| position.offset);
-            let mut to = match &self.owed {
-                Some(gap) if gap.partition == partition => super::end_of(gap),
-                Some(_) => continue,
-                None => wanted.events_begin(partition, from).unwrap_or(*head),
-            };
-            if to.offset > head.offset {
-                to = *head;
-            }
-            let unsure = known.values.unsure_to(partition);
-            if self.owed.is_none() && from < unsure && unsure <= to.offset && wanted.want_state_here() {
-                to = self.owe(partition, from, unsure);
-            }
-            if from < to.offset {
-                spans.push(Span { from, to });
-            }
-        }
-        spans
+    fn spans(&self, known: Known<'_>, wanted: &Subscriptions) -> Vec<Span> {
+        let span = |head: &Position| {
+            let from = self.offset(head.partition);
+            let begin = wanted.events_begin(head.partition, from).unwrap_or(*head);
+            let to = if begin.offset > head.offset { *head } else { begin };
+            (from < to.offset).then_some(Span { from, to })
+        };
+        known.ring.head().positions().iter().filter_map(span).collect()
     }
 
-    /// Values up to an offset may be unknown here, and whoever stands at this place has not been told.
-    fn owe(&mut self, partition: Partition, after: Offset, last: Offset) -> Position {
-        let before = Offset(last.0.saturating_add(1));
-        let gap = Gap { partition, after, before, reason: GapReason::Retention };
-        let end = super::end_of(&gap);
-        self.owed = Some(gap);
-        end
+    fn offset(&self, partition: Partition) -> Offset {
+        self.cursor.position(partition).map_or(Offset(0), |position| position.offset)
+    }
+
+    /// What is read from the values alone, and may be unknown there, while somebody who wants it has not been told. Beyond
+    /// that, the ring or the log has what the values lack.
+    pub(super) fn unsure(&self, known: Known<'_>, wanted: &Subscriptions) -> Option<Gap> {
+        if self.source != Source::Values || !wanted.want_state_here() {
+            return None;
+        }
+        self.spans(known, wanted).into_iter().find_map(|Span { from, to }| {
+            let (values, partition) = (known.values, to.partition);
+            let unsure = values.unsure_to(partition).max(values.deletions_unsure_to(partition));
+            let last = unsure.min(to.offset);
+            let before = Offset(last.0.saturating_add(1));
+            (from < last).then_some(Gap { partition, after: from, before, reason: GapReason::Retention })
+        })
     }
 
     /// Adds to a page what is wanted in the place of a frame: the frame, or, if it is a state topic's newest, the value, or

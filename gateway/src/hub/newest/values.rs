@@ -75,9 +75,10 @@ impl Values {
         self.is_empty() && self.lines.iter().all(|line| line.unsure_to == Offset(0))
     }
 
-    /// Whether everything that was deleted after a position is still known to have been.
-    pub fn know_deletions_since(&self, partition: Partition, offset: Offset) -> bool {
-        self.line(partition).is_none_or(|line| line.tombstones_to <= offset)
+    /// Up to this offset, it may be unknown that a value was deleted. 0 if it is all known. Who has no older values needs not
+    /// know.
+    pub fn deletions_unsure_to(&self, partition: Partition) -> Offset {
+        self.line(partition).map_or(Offset(0), |line| line.tombstones_to)
     }
 
     /// The values at offsets above `from`, up to and including `to`, by rising offset.
@@ -215,8 +216,7 @@ mod tests {
         values.put(value("c", 3, false));
         values.put(value("d", 4, false));
         assert_eq!(offsets(&values, 0, 9), [1, 3, 4]);
-        assert_eq!((values.unsure_to(0), values.know_deletions_since(0, Offset(1))), (Offset(0), false));
-        assert!(values.know_deletions_since(0, Offset(2)));
+        assert_eq!((values.unsure_to(0), values.deletions_unsure_to(0)), (Offset(0), Offset(2)));
         values.put(value("e", 5, false));
         assert_eq!(offsets(&values, 0, 9), [3, 4, 5]);
         assert_eq!(values.unsure_to(0), Offset(1));

@@ -1,8 +1,9 @@
 //! A client that follows `docs/PROTOCOL.md` to the letter, and knows what it should have got.
 
+use super::state::Held;
 use super::{Start, log::ListLog};
 use crate::socket::pipe::Pipe;
-use anabranch_protocol::client_frame::{ClientFrame, Hello, StartAt, Subscribe};
+use anabranch_protocol::client_frame::{ClientFrame, Hello, SnapshotMode, StartAt, Subscribe};
 use anabranch_protocol::cursor::{Cursor, Offset, Position};
 use anabranch_protocol::envelope::Envelope;
 use anabranch_protocol::filter::Filter;
@@ -21,10 +22,14 @@ pub struct Client {
 struct Subscription {
     id: u32,
     filter: Filter,
-    /// Where it stands; `None` until `subscribed`.
+    /// Whether this connection has said `subscribed`.
+    open: bool,
+    /// Where it stands; `None` until the first `subscribed`.
     cursor: Option<Cursor>,
+    start: StartAt<'static>,
     began: Offset,
     delivered: Vec<Offset>,
+    held: Held,
     /// Gaps told: after, before.
     gaps: Vec<(Offset, Offset)>,
     /// Whether it was ended by the client; then it need not be complete, only right.
@@ -34,6 +39,26 @@ struct Subscription {
 impl Client {
     pub fn new(pipe: Pipe, log: Arc<ListLog>, token: String) -> Client {
         let mut client = Client { pipe, log, inbound: Vec::new(), subscriptions: Vec::new(), messages: 0 };
+        client.hello(token);
+        client
+    }
+
+    /// Comes back from where each subscription stands.
+    pub fn reconnect(&mut self, pipe: Pipe, token: String) {
+        self.pipe = pipe;
+        self.inbound.clear();
+        self.messages = 0;
+        self.hello(token);
+        let asks = self.subscriptions.iter().filter(|s| !s.ended).map(Subscription::ask);
+        for subscribe in asks.collect::<Vec<_>>() {
+            self.send(&ClientFrame::Subscribe(subscribe));
+        }
+        for s in &mut self.subscriptions {
+            s.open = false;
+        }
+    }
+
+    fn hello(&mut self, token: String) {
         let hello = Hello {
             token: token.into(),
             client_id: "".into(),
@@ -41,8 +66,7 @@ impl Client {
             cursor: None,
             subscriptions: Vec::new(),
         };
-        client.send(&ClientFrame::Hello(hello));
-        client
+        self.send(&ClientFrame::Hello(hello));
     }
 
     fn send(&mut self, frame: &ClientFrame<'_>) {
@@ -54,7 +78,7 @@ impl Client {
         self.pipe.send(&bytes);
     }
 
-    pub fn subscribe(&mut self, filter: &str, start: &Start) {
+    pub fn subscribe(&mut self, filter: &str, start: &Start, snapshot: SnapshotMode) {
         let id = self.subscriptions.len() as u32;
         let cursor = |position: Option<Position>| {
             let mut cursor = Cursor::beginning(self.log.log_id());
@@ -66,21 +90,20 @@ impl Client {
             Start::Earliest => StartAt::Earliest,
             Start::Back(count) => cursor(self.log.back(*count)),
         };
-        self.send(&ClientFrame::Subscribe(Subscribe {
-            id,
-            filter: filter.into(),
-            start,
-            ..Subscribe::default()
-        }));
-        self.subscriptions.push(Subscription {
+        let subscription = Subscription {
             id,
             filter: Filter::new(filter).expect("a good filter"),
+            open: false,
             cursor: None,
+            start,
             began: Offset(0),
             delivered: Vec::new(),
+            held: Held::new(snapshot),
             gaps: Vec::new(),
             ended: false,
-        });
+        };
+        self.send(&ClientFrame::Subscribe(subscription.ask()));
+        self.subscriptions.push(subscription);
     }
 
     pub fn unsubscribe(&mut self, which: usize) {
@@ -89,6 +112,11 @@ impl Client {
             let id = subscription.id;
             self.send(&ClientFrame::Unsubscribe { id });
         }
+    }
+
+    /// Messages of this connection.
+    pub fn messages(&self) -> u64 {
+        self.messages
     }
 
     pub fn probe(&mut self) {
@@ -107,37 +135,54 @@ impl Client {
 
     fn handle(&mut self, text: &str) {
         match ServerFrame::from_json(text).expect(text) {
-            ServerFrame::Message { position, envelope, .. } => {
+            ServerFrame::Message { position, about, envelope } => {
                 self.messages += 1;
                 let envelope = Envelope::parse(envelope).expect("a whole envelope");
                 let topic = envelope.topic.expect("with a topic");
-                for s in self.subscriptions.iter_mut().filter(|s| !s.ended && s.filter.matches(&topic)) {
-                    if let Some(cursor) = s.cursor.as_mut().filter(|cursor| !cursor.includes(position)) {
-                        cursor.set(position);
-                        s.delivered.push(position.offset);
+                for s in self.subscriptions.iter_mut().filter(|s| s.open && !s.ended) {
+                    let Some(cursor) = s.cursor.as_mut().filter(|_| s.filter.matches(&topic)) else {
+                        continue;
+                    };
+                    if s.held.accounts_for(position, about, cursor) {
+                        continue;
                     }
+                    cursor.advance(position);
+                    s.held.take(&topic, position, about, envelope.payload);
+                    s.delivered.push(position.offset);
                 }
             }
-            ServerFrame::Subscribed { subscription, cursor, outcome, .. } => {
+            ServerFrame::Subscribed { subscription, cursor, outcome, snapshot } => {
                 let s = &mut self.subscriptions[subscription as usize];
-                assert!(s.cursor.is_none(), "subscribed twice");
-                s.began = cursor.position(0).map_or(Offset(0), |p| p.offset);
+                assert!(!std::mem::replace(&mut s.open, true), "subscribed twice");
+                let fresh = s.cursor.is_none();
+                if fresh {
+                    s.began = cursor.position(0).map_or(Offset(0), |p| p.offset);
+                }
                 if let Outcome::Gap(gap) = outcome {
-                    s.began = gap.after;
+                    if fresh {
+                        s.began = gap.after;
+                    }
                     s.gaps.push((gap.after, gap.before));
                 }
+                s.held.begin(snapshot, &cursor, fresh);
                 s.cursor = Some(cursor);
             }
             ServerFrame::Mark { cursor, delivered } => {
                 assert_eq!(delivered, self.messages, "the mark's count");
                 self.advance(&cursor);
             }
-            ServerFrame::CaughtUp { cursor, .. } => self.advance(&cursor),
-            ServerFrame::Gap(gap) => {
+            ServerFrame::CaughtUp { cursor, complete } => {
+                self.advance(&cursor);
+                for s in self.subscriptions.iter_mut().filter(|s| s.open) {
+                    s.held.caught_up(complete);
+                }
+            }
+            ServerFrame::Gap { gap, values } => {
                 let end = Position { partition: 0, offset: Offset(gap.before.0 - 1), fingerprint: None };
-                for s in &mut self.subscriptions {
+                for s in self.subscriptions.iter_mut().filter(|s| s.open) {
                     if let Some(cursor) = &mut s.cursor {
                         s.gaps.push((gap.after, gap.before));
+                        s.held.pass(end, values, cursor);
                         cursor.advance(end);
                     }
                 }
@@ -151,8 +196,11 @@ impl Client {
     }
 
     fn advance(&mut self, to: &Cursor) {
-        for cursor in self.subscriptions.iter_mut().filter_map(|s| s.cursor.as_mut()) {
-            cursor.advance_to(to);
+        for s in self.subscriptions.iter_mut().filter(|s| s.open) {
+            if let Some(cursor) = &mut s.cursor {
+                cursor.advance_to(to);
+            }
+            s.held.follow(to);
         }
     }
 
@@ -170,33 +218,42 @@ impl Client {
         cursors.collect::<Vec<_>>().join(", ")
     }
 
-    /// The promise.
-    pub fn check(&self) {
+    /// The promise. `unsure`: values were forgotten, for lack of room.
+    pub fn check(&self, unsure: bool) {
         let all = self.log.all(0, usize::MAX);
         for s in &self.subscriptions {
-            assert!(
-                s.delivered.is_sorted_by(|a, b| a < b),
-                "{}: out of order or double: {:?}",
-                s.filter,
-                s.delivered
-            );
-            let wanted = |record: &&crate::log::Record| {
-                record.position.offset > s.began && s.filter.matches(&record.topic)
-            };
+            let matching = |record: &&crate::log::Record| s.filter.matches(&record.topic);
+            let wanted = |record: &&crate::log::Record| record.position.offset > s.began && matching(record);
             for offset in &s.delivered {
-                let known = all.iter().filter(wanted).any(|r| r.position.offset == *offset);
+                let known = all.iter().filter(matching).find(|r| r.position.offset == *offset);
+                let known = known.is_some_and(|record| wanted(&record) || s.held.may_have(&record.topic));
                 assert!(known, "{}: {offset} was not asked for", s.filter);
             }
             if s.ended {
                 continue;
             }
-            for record in all.iter().filter(wanted) {
+            let told = |offset| s.gaps.iter().any(|(after, before)| *after < offset && offset < *before);
+            let matched: Vec<&crate::log::Record> = all.iter().filter(matching).collect();
+            s.held.check(&matched, s.began, &s.filter, unsure, &told);
+            for record in all.iter().filter(wanted).filter(|record| !super::state::is_state(&record.topic)) {
                 let offset = record.position.offset;
-                let told = s.gaps.iter().any(|(after, before)| *after < offset && offset < *before);
-                let got = s.delivered.binary_search(&offset).is_ok();
-                assert!(got || told, "{}: {offset} is lost, and nobody said so", s.filter);
+                let got = s.delivered.contains(&offset);
+                assert!(got || told(offset), "{}: {offset} is lost, and nobody said so", s.filter);
             }
         }
+    }
+}
+
+impl Subscription {
+    /// What to ask for: from the start that was wished, or from where it stands.
+    fn ask(&self) -> Subscribe<'static> {
+        let start = match &self.cursor {
+            Some(cursor) => StartAt::Cursor(cursor.to_string().into()),
+            None => self.start.clone(),
+        };
+        let filter = self.filter.as_str().to_owned().into();
+        let (snapshot, state) = self.held.ask(self.cursor.is_some());
+        Subscribe { id: self.id, filter, start, snapshot, state }
     }
 }
 

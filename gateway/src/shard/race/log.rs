@@ -36,11 +36,10 @@ impl ListLog {
         LogId(7)
     }
 
-    pub fn push(&self, topic: &str, size: usize, hole: u64) {
+    pub fn push(&self, topic: &str, payload: &str, hole: u64) {
         let mut list = self.lock();
         let offset = list.records.last().map_or(1, |r| r.position.offset.0 + 1) + hole;
-        let payload = "x".repeat(size);
-        let envelope = format!(r#"{{"metadata":{{"topic":"{topic}"}},"payload":"{payload}"}}"#);
+        let envelope = format!(r#"{{"metadata":{{"topic":"{topic}"}},"payload":{payload}}}"#);
         let position = Position {
             partition: 0,
             offset: Offset(offset),
