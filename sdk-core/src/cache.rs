@@ -5,6 +5,7 @@
 
 use anabranch_protocol::cursor::Position;
 use anabranch_protocol::filter::Filter;
+use anabranch_protocol::server_frame::About;
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub struct Cached {
     /// When it arrived, as a running number over all topics.
     arrival: u64,
     pub position: Position,
+    pub about: About,
     pub envelope: Arc<str>,
 }
 
@@ -74,7 +76,7 @@ impl Cache {
     }
 
     /// Keeps a message.
-    pub fn insert(&mut self, topic: &str, position: Position, envelope: &Arc<str>) {
+    pub fn insert(&mut self, topic: &str, position: Position, about: About, envelope: &Arc<str>) {
         if cost(envelope) + topic.len() > self.limit {
             return;
         }
@@ -88,7 +90,7 @@ impl Cache {
         };
         let messages = &mut self.topics[at].messages;
         self.arrivals += 1;
-        messages.push_back(Cached { arrival: self.arrivals, position, envelope: envelope.clone() });
+        messages.push_back(Cached { arrival: self.arrivals, position, about, envelope: envelope.clone() });
         self.bytes += cost(envelope);
         if messages.len() > PER_TOPIC {
             self.bytes -= messages.pop_front().map_or(0, |old| cost(&old.envelope));
@@ -163,7 +165,8 @@ mod tests {
 
     fn insert(cache: &mut Cache, topic: &str, offset: u64) {
         let envelope: Arc<str> = format!("{topic} {offset}").into();
-        cache.insert(topic, Position { partition: 0, offset: Offset(offset), fingerprint: None }, &envelope);
+        let position = Position { partition: 0, offset: Offset(offset), fingerprint: None };
+        cache.insert(topic, position, About::default(), &envelope);
     }
 
     fn read(cache: &Cache, filter: &str, limit: usize) -> Vec<String> {

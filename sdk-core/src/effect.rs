@@ -4,7 +4,7 @@ use crate::token::TokenWhy;
 use anabranch_protocol::client_frame::SubscriptionId;
 use anabranch_protocol::code::Code;
 use anabranch_protocol::cursor::{Cursor, Position};
-use anabranch_protocol::server_frame::{Gap, Outcome};
+use anabranch_protocol::server_frame::{About, Gap, Outcome};
 use std::sync::Arc;
 
 /// One thing to do. Effects are carried out in the order in which they come.
@@ -19,7 +19,7 @@ pub enum Effect {
     /// Ask the app's provider for a token; answer with [`Machine::handle_token`](crate::Machine::handle_token).
     NeedToken { request: u32, why: TokenWhy },
     /// One message for these subscriptions, never empty. The envelope is JSON text.
-    Deliver { subscriptions: Vec<SubscriptionId>, position: Position, envelope: Arc<str> },
+    Deliver { subscriptions: Vec<SubscriptionId>, position: Position, about: About, envelope: Arc<str> },
     /// One message that no log keeps, for these subscriptions, never empty. It moves no cursor, and the cache does not hold it.
     Transient { subscriptions: Vec<SubscriptionId>, envelope: Arc<str> },
     /// Records are gone that these subscriptions have not seen. Comes before their next message.
@@ -28,6 +28,11 @@ pub enum Effect {
     Live { subscriptions: Vec<SubscriptionId> },
     /// Delivery begins, or goes on after a reconnect.
     Subscribed { subscription: SubscriptionId, outcome: Outcome },
+    /// Every value that its state topics have comes from here on, until [`Effect::SnapshotEnds`]: topics that do not come have none.
+    /// Comes again if it has to begin once more.
+    SnapshotBegins { subscription: SubscriptionId },
+    /// The snapshot is whole; `complete` unless the gateway does not know every value.
+    SnapshotEnds { subscription: SubscriptionId, complete: bool },
     /// The gateway refused a subscription for good (it is gone), or, without a subscription, the connection.
     Refused { subscription: Option<SubscriptionId>, code: Code, message: String },
     /// The token no longer grants this subscription. It is gone, and the cache holds nothing of it.

@@ -12,7 +12,7 @@ use crate::liveness::SleepWatch;
 use crate::publish::{PublishRefused, Publishes};
 use crate::resume::{Start, Subscriptions};
 use crate::token::Tokens;
-use anabranch_protocol::client_frame::{ClientFrame, Hello, SubscriptionId, Token};
+use anabranch_protocol::client_frame::{ClientFrame, Hello, SnapshotMode, SubscriptionId, Token};
 use anabranch_protocol::code::Code;
 use anabranch_protocol::cursor::Cursor;
 use anabranch_protocol::filter::Filter;
@@ -256,18 +256,19 @@ impl Machine {
         }
     }
 
-    /// Adds a subscription. Use a fresh id for each, below [`OWN_IDS`](crate::resume::OWN_IDS).
+    /// Adds a subscription, with these newest values of its state topics before what changes. Use a fresh id for each, below [`OWN_IDS`](crate::resume::OWN_IDS).
     pub fn subscribe(
         &mut self,
         now: Now,
         id: SubscriptionId,
         filter: &str,
         start: Start,
+        snapshot: SnapshotMode,
     ) -> Result<(), NameError> {
         let filter = Filter::new(filter)?;
         self.begin(now);
         if !matches!(self.link, Link::Closed) {
-            let known = self.subscriptions.add(id, filter, start);
+            let known = self.subscriptions.add(id, filter, start, snapshot);
             self.send_unsubscribe(known);
         }
         self.finish(now);

@@ -5,12 +5,12 @@
 mod subscription;
 
 use crate::effect::Effect;
-use anabranch_protocol::client_frame::{Subscribe, SubscriptionId};
+use anabranch_protocol::client_frame::{SnapshotMode, Subscribe, SubscriptionId};
 use anabranch_protocol::cursor::{Cursor, Offset, Position};
 use anabranch_protocol::filter::Filter;
-use anabranch_protocol::server_frame::{Gap, GapReason, Outcome};
+use anabranch_protocol::server_frame::{Gap, GapReason, Outcome, Snapshot};
 use std::collections::VecDeque;
-use subscription::{Began, Stage, Subscription};
+use subscription::{Began, Stage, Subscription, UnderWay};
 
 pub use subscription::OWN_IDS;
 
@@ -53,10 +53,16 @@ pub struct Subscriptions {
 impl Subscriptions {
     /// Adds a subscription. One with the same id is replaced; what the gateway knows that one by is returned, to be
     /// unsubscribed.
-    pub fn add(&mut self, id: SubscriptionId, filter: Filter, start: Start) -> Option<SubscriptionId> {
+    pub fn add(
+        &mut self,
+        id: SubscriptionId,
+        filter: Filter,
+        start: Start,
+        wish: SnapshotMode,
+    ) -> Option<SubscriptionId> {
         let known = self.remove(id);
         let wire = if known.is_some() { self.make_up_id() } else { id };
-        self.list.push(Subscription::new(id, wire, filter, start));
+        self.list.push(Subscription::new(id, wire, filter, start, wish));
         known
     }
 
@@ -77,13 +83,10 @@ impl Subscriptions {
         self.list.iter().any(|s| s.filter.matches(topic))
     }
 
-    /// Where a subscription stands: everything up to here was delivered to the body, or is none of its business.
+    /// Where a subscription stands: everything up to here was delivered to the body, or is none of its business. While a snapshot is
+    /// on its way, it stands where it stood before.
     pub fn cursor(&self, id: SubscriptionId) -> Option<&Cursor> {
-        let found = self.list.iter().find(|s| s.id == id)?;
-        match (&found.cursor, &found.start) {
-            (Some(cursor), _) | (None, Start::After(cursor)) => Some(cursor),
-            _ => None,
-        }
+        self.list.iter().find(|s| s.id == id)?.stands_at()
     }
 
     fn find_mut(&mut self, id: SubscriptionId) -> Option<&mut Subscription> {
@@ -149,26 +152,30 @@ impl Subscriptions {
         wire: SubscriptionId,
         cursor: &Cursor,
         outcome: Outcome,
+        snapshot: Option<Snapshot>,
         effects: &mut VecDeque<Effect>,
     ) {
         let Some(s) = self.find_wire(wire) else { return };
-        let began = s.begin(cursor, &outcome);
+        let whole = snapshot.as_ref().is_some_and(|snapshot| snapshot.whole);
+        let began = s.begin(cursor, &outcome, snapshot);
         effects.push_back(Effect::Subscribed { subscription: s.id, outcome });
+        let subscription = s.id;
         let subscriptions = vec![s.id];
         match began {
             Began::Anew => tell_reset(s.id, cursor, effects),
             Began::With(Some(gap)) => effects.push_back(Effect::Gap { subscriptions, gap }),
             Began::With(None) => {}
         }
+        if whole {
+            effects.push_back(Effect::SnapshotBegins { subscription });
+        }
     }
 
     /// One `message` frame: who gets it. Whoever has it already does not.
-    pub fn message(&mut self, topic: &str, position: Position) -> Vec<SubscriptionId> {
+    pub fn message(&mut self, topic: &str, position: Position, is_newest_value: bool) -> Vec<SubscriptionId> {
         let mut ids = Vec::new();
         for s in self.list.iter_mut().filter(|s| s.is_active()) {
-            let Some(cursor) = &mut s.cursor else { continue };
-            if s.filter.matches(topic) && cursor.advance(position) {
-                s.moved = true;
+            if s.filter.matches(topic) && s.take(position, is_newest_value) {
                 ids.push(s.id);
             }
         }
@@ -198,16 +205,21 @@ impl Subscriptions {
             s.good = None;
             if s.is_active() {
                 s.follow(cursor);
-                s.good = s.cursor.clone();
+                s.have_come_to(cursor);
+                s.good = s.place().cloned();
             }
         }
     }
 
-    /// Every subscription is at the newest record.
-    pub fn caught_up(&mut self, cursor: &Cursor, effects: &mut VecDeque<Effect>) {
+    /// Every subscription is at the newest record. `complete`: snapshots that were on their way lack nothing.
+    pub fn caught_up(&mut self, cursor: &Cursor, complete: bool, effects: &mut VecDeque<Effect>) {
         let mut subscriptions = Vec::new();
         for s in self.list.iter_mut().filter(|s| s.is_active()) {
             s.follow(cursor);
+            s.have_come_to(cursor);
+            if std::mem::take(&mut s.whole) {
+                effects.push_back(Effect::SnapshotEnds { subscription: s.id, complete });
+            }
             if !s.live {
                 s.live = true;
                 subscriptions.push(s.id);
@@ -218,11 +230,13 @@ impl Subscriptions {
         }
     }
 
-    /// Records are gone that this connection should have had.
-    pub fn gap(&mut self, gap: Gap, effects: &mut VecDeque<Effect>) {
+    /// Records are gone that this connection should have had. `values`: the newest values among them follow.
+    pub fn gap(&mut self, gap: Gap, values: bool, effects: &mut VecDeque<Effect>) {
         let mut subscriptions = Vec::new();
         for s in self.list.iter_mut().filter(|s| s.is_active()) {
+            let before = s.cursor.clone().filter(|_| values && s.snapshot.is_none());
             if s.pass(&gap) {
+                s.snapshot = s.snapshot.take().or(before.map(UnderWay::from));
                 subscriptions.push(s.id);
             }
         }
@@ -244,8 +258,7 @@ impl Subscriptions {
             AfterRefusal::RetryAt(retry_at) => s.stage = Stage::Refused { retry_at },
             AfterRefusal::Anew(retry_at) => {
                 s.stage = Stage::Refused { retry_at };
-                s.cursor = None;
-                s.start = Start::Anew;
+                s.start_anew();
             }
             AfterRefusal::Drop => {
                 let id = s.id;
@@ -266,20 +279,19 @@ impl Subscriptions {
         let at = self.list.iter().position(|s| s.id == id)?;
         let mut gone = self.list.remove(at);
         gone.follow(cursor);
-        Some((id, gone.filter, gone.cursor))
+        gone.have_come_to(cursor);
+        let stands_at = gone.stands_at().cloned();
+        Some((id, gone.filter, stands_at))
     }
 
     /// All cursors mean nothing any more.
     pub fn start_anew(&mut self) {
-        for s in &mut self.list {
-            s.cursor = None;
-            s.start = Start::Anew;
-        }
+        self.list.iter_mut().for_each(Subscription::start_anew);
     }
 
     /// A subscription whose cursor moved since the last call: a batch of messages makes one commit.
     pub fn take_moved(&mut self) -> Option<(SubscriptionId, Cursor)> {
-        let s = self.list.iter_mut().find(|s| s.moved)?;
+        let s = self.list.iter_mut().find(|s| s.moved && s.snapshot.is_none())?;
         s.moved = false;
         s.cursor.clone().map(|cursor| (s.id, cursor))
     }

@@ -10,5 +10,7 @@ mod counting;
 mod liveness;
 #[path = "stories/revoking.rs"]
 mod revoking;
+#[path = "stories/snapshots.rs"]
+mod snapshots;
 #[path = "stories/tokens.rs"]
 mod tokens;

@@ -1,5 +1,6 @@
 //! The client's half of the protocol, as `protocol/vectors/delivery.json` plays it.
 
+use anabranch_protocol::client_frame::SnapshotMode;
 use anabranch_protocol::cursor::Cursor;
 use anabranch_protocol::envelope::Envelope;
 use anabranch_protocol::server_frame::{GapReason, Outcome};
@@ -27,7 +28,7 @@ impl Player {
         };
         self.open.insert(id);
         self.machine
-            .subscribe(NOW, id, subscription["filter"].as_str().expect("a filter"), start)
+            .subscribe(NOW, id, subscription["filter"].as_str().expect("a filter"), start, SnapshotMode::None)
             .expect("a filter");
         self.take_effects();
     }
@@ -42,7 +43,7 @@ impl Player {
                     self.machine.handle_opened(NOW, attempt);
                 }
                 Effect::Send { text, .. } => self.sent.push(serde_json::from_str(&text).expect("JSON")),
-                Effect::Deliver { subscriptions, position, envelope } => {
+                Effect::Deliver { subscriptions, position, envelope, .. } => {
                     let envelope = Envelope::parse(&envelope).expect("an envelope");
                     let payload: Value = serde_json::from_str(envelope.payload).expect("JSON");
                     for id in subscriptions {

@@ -181,7 +181,7 @@ impl CachedRead {
     pub fn read(self) -> Result<Vec<Message>, NameError> {
         let filter = Filter::new(&self.filter)?;
         let cached = self.client.shared().cached(&filter, self.limit);
-        Ok(cached.into_iter().filter_map(|c| Message::new(c.envelope, c.position)).collect())
+        Ok(cached.into_iter().filter_map(|c| Message::new(c.envelope, c.position, c.about)).collect())
     }
 }
 

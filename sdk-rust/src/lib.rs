@@ -31,7 +31,7 @@ pub use client::{CachedRead, Client, States};
 pub use error::{BuildError, PublishError, SubscribeError, WaitError};
 pub use message::{Message, Metadata, Transient};
 pub use publish::{Publish, Published};
-pub use subscription::{Closed, Event, Start, Subscribe, Subscription};
+pub use subscription::{Closed, Event, Snapshot, Start, Subscribe, Subscription};
 
 pub use anabranch_protocol::code::{Code, Remedy};
 pub use anabranch_protocol::cursor::{Cursor, Offset, Position};

@@ -2,6 +2,7 @@
 
 use anabranch_protocol::cursor::Position;
 use anabranch_protocol::json::{JsonError, Scanner};
+use anabranch_protocol::server_frame::About;
 use serde::de::DeserializeOwned;
 use std::borrow::Cow;
 use std::fmt;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 pub struct Message {
     content: Content,
     position: Position,
+    about: About,
 }
 
 /// A message that no log keeps: presence, typing. It comes to whoever is there, and to nobody afterwards; nothing covers it,
@@ -54,8 +56,8 @@ impl Content {
 
 impl Message {
     /// `None` if the text has no metadata with a topic, or no payload.
-    pub(crate) fn new(envelope: Arc<str>, position: Position) -> Option<Message> {
-        Some(Message { content: Content::new(envelope)?, position })
+    pub(crate) fn new(envelope: Arc<str>, position: Position, about: About) -> Option<Message> {
+        Some(Message { content: Content::new(envelope)?, position, about })
     }
 
     /// The full topic.
@@ -84,6 +86,22 @@ impl Message {
     /// Where the log has it. Together with a topic, this is the message's identity.
     pub fn position(&self) -> Position {
         self.position
+    }
+
+    /// Whether the payload is the whole newest value of its topic: one of a snapshot, or sent in the place of messages that it
+    /// has replaced and that did not come. `null` means that the topic has no value any more.
+    pub fn is_snapshot(&self) -> bool {
+        self.about.snapshot
+    }
+
+    /// Of such a value: whether a newer one may have been lost.
+    pub fn is_stale(&self) -> bool {
+        self.about.stale
+    }
+
+    /// Whether the payload is a merge patch (RFC 7396) of the topic's value before.
+    pub fn is_patch(&self) -> bool {
+        self.about.patch
     }
 
     /// The whole envelope as JSON text.
@@ -236,7 +254,8 @@ mod tests {
     use anabranch_protocol::cursor::Offset;
 
     fn message(text: &str) -> Option<Message> {
-        Message::new(text.into(), Position { partition: 0, offset: Offset(1), fingerprint: None })
+        let position = Position { partition: 0, offset: Offset(1), fingerprint: None };
+        Message::new(text.into(), position, About::default())
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use crate::error::{PublishError, SubscribeError};
 use crate::publish::Published;
 use crate::subscription::queue::Queue;
-use crate::subscription::{Closed, Event, Start};
+use crate::subscription::{Closed, Event, Snapshot, Start};
 use anabranch_protocol::client_frame::SubscriptionId;
 use anabranch_protocol::filter::Filter;
 use anabranch_sdk_core::cache::Cached;
@@ -140,6 +140,7 @@ impl Shared {
         &self,
         filter: &str,
         start: Start,
+        snapshot: Snapshot,
     ) -> Result<(SubscriptionId, Arc<Queue>), SubscribeError> {
         let mut locked = self.lock();
         if locked.closed {
@@ -150,7 +151,7 @@ impl Shared {
             Start::After(cursor) => Some(cursor.clone()),
             _ => None,
         };
-        locked.machine.subscribe(self.now(), id, filter, start.into())?;
+        locked.machine.subscribe(self.now(), id, filter, start.into(), snapshot.into())?;
         locked.next_id = locked.next_id.wrapping_add(1);
         let queue = Arc::new(Queue::starting_at(cursor));
         locked.queues.insert(id, queue.clone());

@@ -5,7 +5,7 @@ pub(crate) mod queue;
 use crate::client::Handle;
 use crate::error::SubscribeError;
 use crate::message::{Message, Transient};
-use anabranch_protocol::client_frame::SubscriptionId;
+use anabranch_protocol::client_frame::{SnapshotMode, SubscriptionId};
 use anabranch_protocol::code::Code;
 use anabranch_protocol::cursor::Cursor;
 use anabranch_protocol::server_frame::{Gap, Outcome};
@@ -45,6 +45,27 @@ impl From<Start> for core::Start {
     }
 }
 
+/// Which newest values of its state topics a subscription begins with. Topics of events and commands have none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Snapshot {
+    /// None: what was published before [`Start::Now`] does not come.
+    None,
+    /// Every value, if it begins with [`Start::Now`]; with [`Start::After`], the values that have changed since.
+    IfNew,
+    /// Every value, whatever the start.
+    Always,
+}
+
+impl From<Snapshot> for SnapshotMode {
+    fn from(snapshot: Snapshot) -> SnapshotMode {
+        match snapshot {
+            Snapshot::None => SnapshotMode::None,
+            Snapshot::IfNew => SnapshotMode::IfNew,
+            Snapshot::Always => SnapshotMode::Always,
+        }
+    }
+}
+
 /// What happens on a subscription, in order.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -57,6 +78,13 @@ pub enum Event {
     Transient(Transient),
     /// Messages may be missing here. Always comes before the next message.
     Gap(Gap),
+    /// Every value that the filter's state topics have comes from here on, among other messages, until
+    /// [`Event::SnapshotEnds`]. Topics that do not come until then have no value: forget them at the end. After a reconnect
+    /// it goes on where it stood; if that cannot be, it begins again with this event.
+    SnapshotBegins,
+    /// The snapshot is whole as of here. `complete` unless the gateway does not know every value: what did not come may
+    /// have one all the same.
+    SnapshotEnds { complete: bool },
     /// Everything up to the newest message has been delivered; what follows comes as it happens.
     Live,
     /// The end: nothing follows.
@@ -82,11 +110,12 @@ pub struct Subscribe {
     handle: Arc<Handle>,
     filter: String,
     start: Start,
+    snapshot: Option<Snapshot>,
 }
 
 impl Subscribe {
     pub(crate) fn new(handle: Arc<Handle>, filter: &str) -> Subscribe {
-        Subscribe { handle, filter: filter.into(), start: Start::Now }
+        Subscribe { handle, filter: filter.into(), start: Start::Now, snapshot: None }
     }
 
     /// Where to begin; without it, [`Start::Now`].
@@ -95,12 +124,23 @@ impl Subscribe {
         self
     }
 
+    /// Which newest values of state topics to begin with. Without it, [`Snapshot::IfNew`], and with [`Start::Earliest`] or
+    /// [`Start::Since`], which ask for the past as it was, [`Snapshot::None`].
+    pub fn snapshot(mut self, snapshot: Snapshot) -> Subscribe {
+        self.snapshot = Some(snapshot);
+        self
+    }
+
     /// Opens it. The gateway is told as soon as there is a connection.
     ///
     /// # Errors
     /// The filter is not valid, or the client is closed. A refusal by the gateway arrives as [`Event::Closed`].
     pub fn open(self) -> Result<Subscription, SubscribeError> {
-        let (id, queue) = self.handle.shared().subscribe(&self.filter, self.start)?;
+        let snapshot = self.snapshot.unwrap_or(match self.start {
+            Start::Now | Start::After(_) => Snapshot::IfNew,
+            Start::Earliest | Start::Since(_) => Snapshot::None,
+        });
+        let (id, queue) = self.handle.shared().subscribe(&self.filter, self.start, snapshot)?;
         Ok(Subscription { handle: self.handle, id, queue })
     }
 }
@@ -140,7 +180,8 @@ impl Subscription {
     }
 
     /// Where the app stands: covers every event after which the next one was asked for. Store it together with what
-    /// the messages changed, and begin with [`Start::After`] in the next run. `None` until the gateway has answered.
+    /// the messages changed, and begin with [`Start::After`] in the next run. `None` until the gateway has answered. While the values
+    /// of a snapshot come that are older than it, it stays where it was, since the rest of them would not come again.
     pub fn cursor(&self) -> Option<Cursor> {
         self.queue.cursor()
     }

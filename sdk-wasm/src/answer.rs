@@ -3,9 +3,19 @@
 use anabranch_protocol::client_frame::SubscriptionId;
 use anabranch_protocol::code::Code;
 use anabranch_protocol::json::{ObjectWriter, write_string};
-use anabranch_protocol::server_frame::Outcome;
+use anabranch_protocol::server_frame::{About, Outcome};
 use anabranch_sdk_core::{Effect, State};
 use std::fmt::{Display, Write};
+
+/// What a message's payload is: `,1` for a whole newest value, plus 2 if a newer one may have been lost; `,4` for a merge patch;
+/// nothing for anything else.
+pub(crate) fn write_flags(out: &mut String, about: About) {
+    let flags = u32::from(about.snapshot) | u32::from(about.stale) << 1 | u32::from(about.patch) << 2;
+    if let Some(digit) = char::from_digit(flags, 10).filter(|_| flags > 0) {
+        out.push(',');
+        out.push(digit);
+    }
+}
 
 /// A JSON array of effects in the making.
 pub(crate) struct Answer {
@@ -50,12 +60,13 @@ impl Answer {
                 self.number(*request);
                 self.text(why.name());
             }
-            Effect::Deliver { subscriptions, position, envelope } => {
+            Effect::Deliver { subscriptions, position, about, envelope } => {
                 self.begin("message");
                 self.ids(subscriptions);
                 self.plain(position);
                 self.out.push(',');
                 self.out.push_str(envelope);
+                write_flags(&mut self.out, *about);
             }
             Effect::Transient { subscriptions, envelope } => {
                 self.begin("transient");
@@ -85,6 +96,15 @@ impl Answer {
                     Outcome::Gap(_) => "gap",
                     Outcome::Reset(_) => "reset",
                 });
+            }
+            Effect::SnapshotBegins { subscription } => {
+                self.begin("snapshot_begins");
+                self.number(*subscription);
+            }
+            Effect::SnapshotEnds { subscription, complete } => {
+                self.begin("snapshot_ends");
+                self.number(*subscription);
+                self.boolean(*complete);
             }
             Effect::Refused { subscription, code, message } => {
                 self.begin("refused");

@@ -16,10 +16,12 @@
 //! | `["close", attempt, code]` | close it and forget it; nothing needs to be reported |
 //! | `["token", request, why]` | ask the app for a token; answer `token` or `token_failed`. `why`: `first`, `expiring`, `rejected` |
 //! | `["timer", at]` | call `timer` at this monotonic time, instead of any earlier wish; `null`: no timer |
-//! | `["message", [id…], position, envelope]` | one message for these subscriptions |
+//! | `["message", [id…], position, envelope, flags]` | one message for these subscriptions. `flags` is 1 for the whole newest value of a state topic, 3 if a newer one may have been lost, 4 for a merge patch, and absent for anything else |
 //! | `["gap", [id…], {partition, after, before, reason}]` | records that they have not seen are gone; `after` and `before` are strings |
 //! | `["live", [id…]]` | they have everything up to the newest record |
 //! | `["subscribed", id, outcome]` | delivery begins: `live`, `resumed`, `gap`, `reset`. The last two are followed by a `gap` effect (of reason `reset` for a reset) |
+//! | `["snapshot_begins", id]` | every value that its state topics have comes from here on |
+//! | `["snapshot_ends", id, complete]` | all have come; topics that did not have none, unless it is not `complete` |
 //! | `["refused", id or null, code, message]` | the subscription is gone; or, with `null`, the connection was refused (what follows shows in `state`) |
 //! | `["revoked", id, code]` | the token no longer grants it: it is gone |
 //! | `["cursor", id, cursor]` | where it stands after all that came before in this array; at most one for each subscription. Store both together |
@@ -28,7 +30,7 @@
 //! | `["state", {phase, attempt, retryInMs, since, code, upstream}]` | `phase`: `idle`, `connecting`, `syncing`, `live`, `offline`, `paused`, `needs_auth`, `closed`; `retryInMs` and `code` may be `null`; `since` is wall time |
 //!
 //! A `startJson` is an object with the fields of a `subscribe` frame: at most one of `cursor`, `from` (`now`,
-//! `earliest`) and `sinceMs`. Empty, `{}` or `null` means from now. A cursor that cannot be read begins from now and is
+//! `earliest`) and `sinceMs`, and `snapshot`. Empty, `{}` or `null` means from now, and no snapshot. A cursor that cannot be read begins from now and is
 //! told as a reset. Use a fresh id for each subscription.
 
 #![forbid(unsafe_code)]
@@ -40,7 +42,7 @@ use anabranch_protocol::code::Code;
 use anabranch_protocol::filter::Filter;
 use anabranch_protocol::json::write_string;
 use anabranch_sdk_core::{Effect, Machine, Now};
-use answer::Answer;
+use answer::{Answer, write_flags};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 /// One client. See the [crate](self) for the contract.
@@ -140,7 +142,8 @@ impl Core {
 
     /// Adds a subscription.
     pub fn subscribe(&mut self, id: u32, filter: &str, start_json: &str, now: f64, wall: f64) -> String {
-        let refused = self.machine.subscribe(at(now, wall), id, filter, start::parse(start_json)).err();
+        let (start, snapshot) = start::parse(start_json);
+        let refused = self.machine.subscribe(at(now, wall), id, filter, start, snapshot).err();
         let mut answer = Answer::new();
         if let Some(error) = refused {
             let message = error.message().into();
@@ -152,6 +155,18 @@ impl Core {
     /// Ends a subscription.
     pub fn unsubscribe(&mut self, id: u32, now: f64, wall: f64) -> String {
         self.machine.unsubscribe(at(now, wall), id);
+        self.answer()
+    }
+
+    /// The app does not keep up with a subscription: stops its delivery until `unpark`.
+    pub fn park(&mut self, id: u32, now: f64, wall: f64) -> String {
+        self.machine.park(at(now, wall), id);
+        self.answer()
+    }
+
+    /// Takes it up again where it stopped.
+    pub fn unpark(&mut self, id: u32, now: f64, wall: f64) -> String {
+        self.machine.unpark(at(now, wall), id);
         self.answer()
     }
 
@@ -172,7 +187,8 @@ impl Core {
         self.machine.cursor(id).map(ToString::to_string).unwrap_or_default()
     }
 
-    /// The newest messages in memory for a filter, as a JSON array of `[position, envelope]`, oldest first.
+    /// The newest messages in memory for a filter, as a JSON array of `[position, envelope, flags]`, oldest first; flags as in a `message`
+    /// effect.
     pub fn cached(&self, filter: &str, limit: u32) -> String {
         let mut out = String::from("[");
         if let Ok(filter) = Filter::new(filter) {
@@ -181,6 +197,7 @@ impl Core {
                 write_string(&mut out, &message.position.to_string());
                 out.push(',');
                 out.push_str(&message.envelope);
+                write_flags(&mut out, message.about);
                 out.push(']');
             }
         }

@@ -11,7 +11,7 @@ use anabranch_protocol::client_frame::ClientFrame;
 use anabranch_protocol::code::{Code, Remedy};
 use anabranch_protocol::cursor::Position;
 use anabranch_protocol::json::Scanner;
-use anabranch_protocol::server_frame::{Refused, ServerFrame, Welcome};
+use anabranch_protocol::server_frame::{About, Refused, ServerFrame, Welcome};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -42,17 +42,17 @@ impl Machine {
             }
             // Everything else makes sense only after the welcome.
             _ if self.link.online().is_none() => {}
-            ServerFrame::Message { position, envelope, .. } => self.message(position, envelope),
+            ServerFrame::Message { position, about, envelope } => self.message(position, about, envelope),
             ServerFrame::Transient { envelope } => self.transient(envelope),
-            ServerFrame::Subscribed { subscription, cursor, outcome, .. } => {
-                self.subscriptions.subscribed(subscription, &cursor, outcome, &mut self.effects);
+            ServerFrame::Subscribed { subscription, cursor, outcome, snapshot } => {
+                self.subscriptions.subscribed(subscription, &cursor, outcome, snapshot, &mut self.effects);
                 self.note_caught_up();
             }
-            ServerFrame::CaughtUp { cursor, .. } => {
-                self.subscriptions.caught_up(&cursor, &mut self.effects);
+            ServerFrame::CaughtUp { cursor, complete } => {
+                self.subscriptions.caught_up(&cursor, complete, &mut self.effects);
                 self.note_caught_up();
             }
-            ServerFrame::Gap { gap, .. } => self.subscriptions.gap(gap, &mut self.effects),
+            ServerFrame::Gap { gap, values } => self.subscriptions.gap(gap, values, &mut self.effects),
             ServerFrame::Mark { cursor, delivered } => {
                 self.subscriptions.mark(&cursor, delivered, &mut self.effects);
             }
@@ -114,14 +114,14 @@ impl Machine {
         }
     }
 
-    fn message(&mut self, position: Position, envelope: &str) {
+    fn message(&mut self, position: Position, about: About, envelope: &str) {
         self.subscriptions.count();
         let Some(topic) = topic_of(envelope) else { return };
-        let subscriptions = self.subscriptions.message(&topic, position);
+        let subscriptions = self.subscriptions.message(&topic, position, about.snapshot);
         if !subscriptions.is_empty() {
             let envelope: Arc<str> = envelope.into();
-            self.cache.insert(&topic, position, &envelope);
-            self.effects.push_back(Effect::Deliver { subscriptions, position, envelope });
+            self.cache.insert(&topic, position, about, &envelope);
+            self.effects.push_back(Effect::Deliver { subscriptions, position, about, envelope });
         }
     }
 

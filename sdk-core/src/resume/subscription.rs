@@ -1,10 +1,10 @@
 //! One subscription: what was asked of the gateway for it, and where it stands.
 
 use super::Start;
-use anabranch_protocol::client_frame::{StartAt, Subscribe, SubscriptionId};
+use anabranch_protocol::client_frame::{SnapshotMode, StartAt, Subscribe, SubscriptionId};
 use anabranch_protocol::cursor::{Cursor, Offset, Position};
 use anabranch_protocol::filter::Filter;
-use anabranch_protocol::server_frame::{Gap, GapReason, Outcome};
+use anabranch_protocol::server_frame::{Gap, GapReason, Outcome, Snapshot};
 use std::borrow::Cow;
 
 /// Ids from here on are made up by us; the app's lie below.
@@ -22,6 +22,10 @@ pub(super) struct Subscription {
     /// Where to begin, until the gateway has given a cursor.
     pub start: Start,
     pub cursor: Option<Cursor>,
+    /// Which newest values are asked for.
+    pub wish: SnapshotMode,
+    /// Newest values from before the cursor are on their way.
+    pub snapshot: Option<UnderWay>,
     pub stage: Stage,
     /// Since `subscribed`, there was a `caught_up`.
     pub live: bool,
@@ -34,6 +38,24 @@ pub(super) struct Subscription {
     pub refusals: u32,
     /// The cursor moved in this input.
     pub moved: bool,
+    /// Every value comes, until the next `caught_up`.
+    pub whole: bool,
+}
+
+/// Newest values that are on their way. While they are, the cursor alone would not bring the rest of them.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    /// How far they have come.
+    pub place: Cursor,
+    /// Where the app stands meanwhile: where it stood before.
+    pub before: Option<Cursor>,
+}
+
+impl From<Cursor> for UnderWay {
+    /// Those that follow the place at which the app stands.
+    fn from(cursor: Cursor) -> UnderWay {
+        UnderWay { place: cursor.clone(), before: Some(cursor) }
+    }
 }
 
 /// What the gateway knows of it on this connection.
@@ -63,6 +85,7 @@ impl Subscription {
         wire: SubscriptionId,
         filter: Filter,
         start: Start,
+        wish: SnapshotMode,
     ) -> Subscription {
         Subscription {
             id,
@@ -70,13 +93,32 @@ impl Subscription {
             filter,
             start,
             cursor: None,
+            wish,
+            snapshot: None,
             stage: Stage::Unknown,
             live: false,
             parked: false,
             good: None,
             refusals: 0,
             moved: false,
+            whole: false,
         }
+    }
+
+    /// Where the app stands: from here, nothing is missed and nothing comes twice.
+    pub(super) fn stands_at(&self) -> Option<&Cursor> {
+        match (&self.snapshot, &self.cursor, &self.start) {
+            (Some(snapshot), ..) => snapshot.before.as_ref(),
+            (None, Some(cursor), _) | (None, None, Start::After(cursor)) => Some(cursor),
+            _ => None,
+        }
+    }
+
+    /// The cursor means nothing any more.
+    pub(super) fn start_anew(&mut self) {
+        self.cursor = None;
+        self.snapshot = None;
+        self.start = Start::Anew;
     }
 
     pub(super) fn is_active(&self) -> bool {
@@ -120,12 +162,13 @@ impl Subscription {
             id: self.wire,
             filter: Cow::Owned(self.filter.as_str().into()),
             start,
-            ..Subscribe::default()
+            snapshot: self.wish,
+            state: self.snapshot.as_ref().map(|snapshot| Cow::Owned(snapshot.place.to_string())),
         }
     }
 
-    /// The gateway begins the delivery after `cursor`.
-    pub(super) fn begin(&mut self, cursor: &Cursor, outcome: &Outcome) -> Began {
+    /// The gateway begins the delivery after `cursor`, with newest values from before it.
+    pub(super) fn begin(&mut self, cursor: &Cursor, outcome: &Outcome, snapshot: Option<Snapshot>) -> Began {
         self.stage = Stage::Active;
         self.live = false;
         self.refusals = 0;
@@ -134,6 +177,7 @@ impl Subscription {
             Start::After(cursor) => Some(cursor.clone()),
             _ => None,
         });
+        let asked = had.clone();
         let anew = std::mem::replace(&mut self.start, Start::Now) == Start::Anew;
         let reset = match (outcome, &had) {
             (Outcome::Reset(_), _) => true,
@@ -145,6 +189,14 @@ impl Subscription {
         // A cursor of our own stays: what lies between it and the gateway's is told by gaps and covered by marks, so
         // a second gap, told in a frame of its own, still finds it where it was, and nothing comes twice.
         self.cursor = had.filter(|_| !reset).or_else(|| Some(cursor.clone()));
+        let before = match self.snapshot.take() {
+            Some(interrupted) => interrupted.before,
+            None => asked,
+        };
+        // Once asked for, it is not asked for again after each reconnect.
+        if self.wish == SnapshotMode::Always {
+            self.wish = SnapshotMode::IfNew;
+        }
         let began = match outcome {
             _ if reset => Began::Anew,
             Outcome::Gap(gap) => {
@@ -153,11 +205,57 @@ impl Subscription {
             }
             _ => Began::With(None),
         };
+        self.whole = (self.whole && !reset) || snapshot.as_ref().is_some_and(|snapshot| snapshot.whole);
+        self.snapshot = snapshot
+            .map(|snapshot| UnderWay { place: snapshot.state, before: before.filter(|_| !reset) })
+            .filter(|snapshot| {
+                self.cursor.as_ref().is_some_and(|cursor| !snapshot.place.includes_all(cursor))
+            });
         // Parked and taken up again between two counts: the next one still speaks of before.
-        if reset || self.good.is_none() {
-            self.good = self.cursor.clone();
+        if reset || self.good.is_none() || self.snapshot.is_some() {
+            self.good = self.place().cloned();
         }
         began
+    }
+
+    /// How far the gateway has come with it.
+    pub(super) fn place(&self) -> Option<&Cursor> {
+        self.snapshot.as_ref().map(|snapshot| &snapshot.place).or(self.cursor.as_ref())
+    }
+
+    /// One record; says whether it is new here.
+    pub(super) fn take(&mut self, position: Position, is_newest_value: bool) -> bool {
+        let Some(cursor) = &mut self.cursor else { return false };
+        let is_new = cursor.advance(position);
+        self.moved |= is_new;
+        match &mut self.snapshot {
+            // A partition's records come in order: what lies before this one has come.
+            Some(snapshot) if is_new => {
+                snapshot.place.advance(position);
+                self.end_snapshot();
+                true
+            }
+            Some(snapshot) if is_newest_value => snapshot.place.advance(position),
+            _ => is_new,
+        }
+    }
+
+    /// Newest values have come up to here.
+    pub(super) fn have_come_to(&mut self, place: &Cursor) {
+        if let Some(snapshot) = self.snapshot.as_mut().filter(|snapshot| snapshot.place.log() == place.log())
+        {
+            snapshot.place.advance_to(place);
+            self.end_snapshot();
+        }
+    }
+
+    /// Once all values from before the cursor have come, the cursor says all again.
+    fn end_snapshot(&mut self) {
+        let (Some(snapshot), Some(cursor)) = (&self.snapshot, &self.cursor) else { return };
+        if snapshot.place.includes_all(cursor) {
+            self.snapshot = None;
+            self.moved = true;
+        }
     }
 
     /// Moves the cursor forward to another; one of another log moves nothing.

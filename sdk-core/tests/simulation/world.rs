@@ -3,7 +3,7 @@
 use crate::gateway::{Connection, Mood};
 use crate::log::{Log, TOPICS};
 use crate::oracle::Oracle;
-use anabranch_protocol::client_frame::SubscriptionId;
+use anabranch_protocol::client_frame::{SnapshotMode, SubscriptionId};
 use anabranch_protocol::code::Code;
 use anabranch_protocol::cursor::Cursor;
 use anabranch_protocol::envelope::Envelope;
@@ -269,7 +269,7 @@ impl World {
             },
         };
         self.oracle.watch(id, FILTERS[filter], base);
-        self.machine.subscribe(self.now, id, FILTERS[filter], start).expect("a filter");
+        self.machine.subscribe(self.now, id, FILTERS[filter], start, SnapshotMode::None).expect("a filter");
     }
 
     fn publish(&mut self) {
@@ -408,7 +408,7 @@ impl World {
                     }
                 }
                 Effect::NeedToken { request, .. } => self.request = Some(request),
-                Effect::Deliver { subscriptions, position, envelope } => {
+                Effect::Deliver { subscriptions, position, envelope, .. } => {
                     let envelope = Envelope::parse(&envelope).expect("an envelope");
                     for id in subscriptions {
                         self.oracle.delivered(id, envelope.topic.as_deref().expect("a topic"), position);
@@ -430,6 +430,8 @@ impl World {
                 Effect::Refused { subscription: Some(id), code, .. } => panic!("{id} refused: {code}"),
                 Effect::Subscribed { .. }
                 | Effect::Live { .. }
+                | Effect::SnapshotBegins { .. }
+                | Effect::SnapshotEnds { .. }
                 | Effect::Refused { .. }
                 | Effect::Revoked { .. }
                 | Effect::State(_) => {}

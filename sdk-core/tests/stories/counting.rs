@@ -1,5 +1,5 @@
 use crate::body::{Body, cursor, position};
-use anabranch_protocol::client_frame::ClientFrame;
+use anabranch_protocol::client_frame::{ClientFrame, SnapshotMode};
 use anabranch_protocol::server_frame::{GapReason, Outcome, ServerFrame};
 use anabranch_sdk_core::{Effect, Start};
 
@@ -18,7 +18,9 @@ fn asked(body: &mut Body) -> Vec<u32> {
 #[test]
 fn a_loss_before_a_pause_of_the_subscription_is_told_after_it() {
     let mut body = Body::online(1 << 40);
-    body.command(|machine, now| machine.subscribe(now, 1, "a", Start::Now).expect("a filter"));
+    body.command(|machine, now| {
+        machine.subscribe(now, 1, "a", Start::Now, SnapshotMode::None).expect("a filter")
+    });
     assert_eq!(asked(&mut body), [1]);
     body.subscribed(1, 10);
     // The gateway has sent 11 and 12, and 11 was lost.
@@ -47,7 +49,9 @@ fn a_loss_before_a_pause_of_the_subscription_is_told_after_it() {
 #[test]
 fn an_answer_to_an_earlier_question_starts_nothing() {
     let mut body = Body::online(1 << 40);
-    body.command(|machine, now| machine.subscribe(now, 1, "a", Start::Now).expect("a filter"));
+    body.command(|machine, now| {
+        machine.subscribe(now, 1, "a", Start::Now, SnapshotMode::None).expect("a filter")
+    });
     body.command(|machine, now| machine.park(now, 1));
     body.command(|machine, now| machine.unpark(now, 1));
     body.effects.clear();
@@ -59,8 +63,12 @@ fn an_answer_to_an_earlier_question_starts_nothing() {
 #[test]
 fn what_no_log_keeps_moves_no_cursor_and_counts_nothing() {
     let mut body = Body::online(1 << 40);
-    body.command(|machine, now| machine.subscribe(now, 1, "a/#", Start::Now).expect("a filter"));
-    body.command(|machine, now| machine.subscribe(now, 2, "b", Start::Now).expect("a filter"));
+    body.command(|machine, now| {
+        machine.subscribe(now, 1, "a/#", Start::Now, SnapshotMode::None).expect("a filter")
+    });
+    body.command(|machine, now| {
+        machine.subscribe(now, 2, "b", Start::Now, SnapshotMode::None).expect("a filter")
+    });
     body.subscribed(1, 10);
     body.subscribed(2, 10);
     body.message(11, "a/x");

@@ -1,11 +1,14 @@
 use crate::body::{Body, cursor};
+use anabranch_protocol::client_frame::SnapshotMode;
 use anabranch_protocol::code::Code;
 use anabranch_protocol::filter::Filter;
 use anabranch_protocol::server_frame::{Refused, ServerFrame};
 use anabranch_sdk_core::{Effect, Start};
 
 fn subscribe(body: &mut Body, id: u32, filter: &str) {
-    body.command(|machine, now| machine.subscribe(now, id, filter, Start::Now).expect("a filter"));
+    body.command(|machine, now| {
+        machine.subscribe(now, id, filter, Start::Now, SnapshotMode::None).expect("a filter")
+    });
 }
 
 #[test]
@@ -44,7 +47,7 @@ fn closing_forgets_everything_that_names_a_user() {
 fn a_subscription_refused_for_now_is_asked_for_again_from_its_cursor() {
     let mut body = Body::online(1 << 40);
     let start = Start::After(cursor(5));
-    body.command(|machine, now| machine.subscribe(now, 1, "a", start).expect("a filter"));
+    body.command(|machine, now| machine.subscribe(now, 1, "a", start, SnapshotMode::None).expect("a filter"));
     assert_eq!(body.sent(), ["subscribe"]);
     body.receive(&ServerFrame::Refused(Refused {
         code: Code::UPSTREAM_DOWN,

@@ -78,8 +78,8 @@ impl Delivery {
     /// Passes on what the machine tells the app.
     pub(crate) fn take(&mut self, locked: &mut Locked, effect: Effect) {
         match effect {
-            Effect::Deliver { subscriptions, position, envelope } => {
-                let Some(message) = Message::new(envelope, position) else { return };
+            Effect::Deliver { subscriptions, position, about, envelope } => {
+                let Some(message) = Message::new(envelope, position, about) else { return };
                 for id in subscriptions {
                     self.push(locked, id, Event::Message(message.clone()));
                 }
@@ -106,6 +106,10 @@ impl Delivery {
             }
             Effect::Subscribed { subscription, outcome } => {
                 self.push(locked, subscription, Event::Subscribed(outcome));
+            }
+            Effect::SnapshotBegins { subscription } => self.push(locked, subscription, Event::SnapshotBegins),
+            Effect::SnapshotEnds { subscription, complete } => {
+                self.push(locked, subscription, Event::SnapshotEnds { complete });
             }
             Effect::Cursor { subscription, cursor } => {
                 if let Some(queue) = locked.queues.get(&subscription) {

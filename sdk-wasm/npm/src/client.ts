@@ -1,6 +1,6 @@
 import { Delivery } from './delivery.ts';
 import { AnabranchError } from './errors.ts';
-import type { MessageEvent, SubscriptionEvent } from './events.ts';
+import { type MessageEvent, messageEvent, type SubscriptionEvent } from './events.ts';
 import type { ClientOptions, PublishOptions, Published, SubscribeOptions } from './options.ts';
 import { Session } from './session.ts';
 import type { ConnectionState, Envelope } from './shell/core.ts';
@@ -64,14 +64,8 @@ export class Client implements Disposable {
 
   /** The newest messages in memory that `filter` matches, oldest first. Never asks the network. */
   cached<Payload = unknown>(filter: string, { limit = 100 }: { readonly limit?: number } = {}): MessageEvent<Payload>[] {
-    const entries = JSON.parse(this.session.cached(filter, limit)) as [string, Envelope][];
-    return entries.map(([position, { metadata, payload }]) => ({
-      type: 'message',
-      topic: metadata.topic,
-      payload: payload as Payload,
-      metadata,
-      position,
-    }));
+    const entries = JSON.parse(this.session.cached(filter, limit)) as [string, Envelope, number?][];
+    return entries.map((entry) => messageEvent(...entry) as MessageEvent<Payload>);
   }
 
   /**
@@ -114,9 +108,12 @@ export class Client implements Disposable {
     callback?: (event: SubscriptionEvent<Payload>) => void,
   ): Subscription<Payload> {
     const cursor = options.from === undefined ? this.session.resume.find(filter) : undefined;
+    const start = options.from ?? (cursor === undefined ? undefined : { cursor });
+    const past = start === 'earliest' || (typeof start === 'object' && 'sinceMs' in start);
     const delivery = new Delivery(
       filter,
-      options.from ?? (cursor === undefined ? undefined : { cursor }),
+      start,
+      options.snapshot ?? (past ? 'none' : cursor === undefined ? 'if_new' : 'always'),
       this.session,
       callback as ((event: SubscriptionEvent) => void) | undefined,
       options.signal,

@@ -1,7 +1,7 @@
 import { Cursor } from './cursor.ts';
 import type { AnabranchError } from './errors.ts';
 import type { SubscriptionEvent } from './events.ts';
-import type { Start } from './options.ts';
+import type { Snapshot, Start } from './options.ts';
 import type { Subscription } from './subscription.ts';
 
 /** What a subscription needs of its client. */
@@ -10,8 +10,8 @@ export interface Host {
   taken(delivery: Delivery): void;
   /** The buffer is full: stop the stream on the wire. */
   hold(delivery: Delivery): void;
-  /** There is room again: go on after `cursor`. */
-  release(delivery: Delivery, cursor: string | undefined): void;
+  /** There is room again: go on. */
+  release(delivery: Delivery): void;
   ended(delivery: Delivery): void;
   /** Unix milliseconds of the last frame from the gateway. */
   heardAt(): number | null;
@@ -36,7 +36,7 @@ export class Delivery implements Subscription {
   private inHand: Item | undefined;
   private waiting: ((result: IteratorResult<SubscriptionEvent>) => void)[] = [];
   private taken: Cursor | undefined;
-  private held = false;
+  private isHeld = false;
   private done = false;
   private live = false;
   private freshUntil: number | null = null;
@@ -45,6 +45,7 @@ export class Delivery implements Subscription {
   constructor(
     readonly filter: string,
     readonly start: Start | undefined,
+    readonly snapshot: Snapshot,
     private readonly host: Host,
     private readonly callback?: (event: SubscriptionEvent) => void,
     private readonly signal?: AbortSignal,
@@ -64,6 +65,11 @@ export class Delivery implements Subscription {
 
   get stale(): boolean {
     return !this.live;
+  }
+
+  /** Whether its buffer is full, and the stream stopped. */
+  get held(): boolean {
+    return this.isHeld;
   }
 
   get closed(): boolean {
@@ -122,8 +128,8 @@ export class Delivery implements Subscription {
     }
     this.queue.push(item);
     this.queuedBytes += item.bytes;
-    if (this.queuedBytes > this.bufferBytes && !this.held) {
-      this.held = true;
+    if (this.queuedBytes > this.bufferBytes && !this.isHeld) {
+      this.isHeld = true;
       this.lost();
       this.queue.push({ event: { type: 'lagging' }, bytes: 0 });
       this.host.hold(this);
@@ -132,7 +138,7 @@ export class Delivery implements Subscription {
 
   /** Something that comes once and is not kept: an app that does not keep up misses it. */
   pass(event: SubscriptionEvent, bytes: number): void {
-    if (!this.held) this.push({ event, bytes });
+    if (!this.isHeld) this.push({ event, bytes });
   }
 
   /** The stream is not live any more. */
@@ -174,10 +180,10 @@ export class Delivery implements Subscription {
   private dequeue(): Item | undefined {
     for (let item = this.queue.shift(); item; item = this.queue.shift()) {
       this.queuedBytes -= item.bytes;
-      if (this.held && !this.done && this.queuedBytes <= this.bufferBytes / 2) {
-        this.held = false;
+      if (this.isHeld && !this.done && this.queuedBytes <= this.bufferBytes / 2) {
+        this.isHeld = false;
         this.inHand = item;
-        this.host.release(this, this.received);
+        this.host.release(this);
       }
       if (item.event) return item;
       this.take(item);

@@ -4,6 +4,9 @@ import type { CursorStore } from './store.ts';
 /** Where a subscription starts: from now, from the oldest record of the log, some time ago, or after a cursor. */
 export type Start = 'now' | 'earliest' | { readonly sinceMs: number } | { readonly cursor: string };
 
+/** Which newest values of state topics a subscription begins with. */
+export type Snapshot = 'none' | 'if_new' | 'always';
+
 /** Where the core's wasm comes from when the default, `core_bg.wasm` beside this module, does not fit. */
 export type WasmSource = string | URL | Response | BufferSource | WebAssembly.Module;
 
@@ -34,6 +37,13 @@ export interface SubscribeOptions {
    * and no cursor is kept.
    */
   readonly from?: Start;
+  /**
+   * Which newest values of its state topics to begin with. `always`: every value. `if_new`: every value, or, after a cursor,
+   * those that have changed since. `none`: what changes from now on. Without it: `always` where the page's last load left a
+   * cursor, since the page itself has forgotten what it showed; `none` from `earliest` or `sinceMs`, which ask for the past as
+   * it was; else `if_new`.
+   */
+  readonly snapshot?: Snapshot;
   /**
    * Most bytes of events that wait for a slow `for await` loop; 4 MiB unless told. Beyond, the client stops the stream and
    * goes on from the cursor when half is taken. Callbacks do not wait, so `on` has no buffer.

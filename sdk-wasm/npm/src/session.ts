@@ -1,8 +1,9 @@
 import { AnabranchError } from './errors.ts';
-import type { ClientOptions, Published, Start } from './options.ts';
+import type { ClientOptions, Published, Snapshot, Start } from './options.ts';
 import { Publishes } from './publishes.ts';
 import { Resume } from './resume.ts';
 import { Body, type Call } from './shell/body.ts';
+import { messageEvent } from './events.ts';
 import type { ConnectionState, Effect } from './shell/core.ts';
 import { Engine } from './shell/engine.ts';
 import type { CoreClassFactory, Environment } from './shell/environment.ts';
@@ -145,11 +146,11 @@ export class Session implements Host {
   }
 
   hold(subscription: Delivery): void {
-    this.shut(subscription);
+    for (const id of this.idsOf(subscription)) this.call((core, ...at) => core.park(id, ...at));
   }
 
-  release(subscription: Delivery, cursor: string | undefined): void {
-    this.open(subscription, cursor === undefined ? subscription.start : { cursor });
+  release(subscription: Delivery): void {
+    for (const id of this.idsOf(subscription)) this.call((core, ...at) => core.unpark(id, ...at));
   }
 
   ended(subscription: Delivery): void {
@@ -202,6 +203,7 @@ export class Session implements Host {
     for (const subscription of open) {
       const cursor = subscription.received;
       this.open(subscription, cursor === undefined ? subscription.start : { cursor });
+      if (subscription.held) this.hold(subscription);
     }
     for (const [messageId, envelope] of this.publishes.waiting()) {
       this.call((core, ...at) => core.publish(messageId, envelope, ...at));
@@ -213,12 +215,15 @@ export class Session implements Host {
   private open(subscription: Delivery, start: Start | undefined): void {
     const id = this.nextId++;
     this.subscriptions.set(id, subscription);
-    this.call((core, ...at) => core.subscribe(id, subscription.filter, startJson(start), ...at));
+    this.call((core, ...at) => core.subscribe(id, subscription.filter, startJson(start, subscription.snapshot), ...at));
+  }
+
+  private idsOf(subscription: Delivery): number[] {
+    return [...this.subscriptions].filter(([, open]) => open === subscription).map(([id]) => id);
   }
 
   private shut(subscription: Delivery): void {
-    for (const [id, open] of this.subscriptions) {
-      if (open !== subscription) continue;
+    for (const id of this.idsOf(subscription)) {
       this.subscriptions.delete(id);
       this.call((core, ...at) => core.unsubscribe(id, ...at));
     }
@@ -233,9 +238,8 @@ export class Session implements Host {
       case 'timer':
         return this.body.carryOut(effect);
       case 'message': {
-        const [, ids, position, envelope] = effect;
-        const { metadata, payload } = envelope;
-        const event = { type: 'message', topic: metadata.topic, payload, metadata, position } as const;
+        const [, ids, position, envelope, flags] = effect;
+        const event = messageEvent(position, envelope, flags);
         return this.each(ids, (subscription) => subscription.push({ event, position, bytes }));
       }
       case 'transient': {
@@ -251,6 +255,12 @@ export class Session implements Host {
         return this.each(effect[1], (subscription) => subscription.push({ event: { type: 'live' }, bytes: 0 }));
       case 'subscribed': {
         const event = { type: 'subscribed', outcome: effect[2] } as const;
+        return this.each([effect[1]], (subscription) => subscription.push({ event, bytes: 0 }));
+      }
+      case 'snapshot_begins':
+        return this.each([effect[1]], (subscription) => subscription.push({ event: { type: effect[0] }, bytes: 0 }));
+      case 'snapshot_ends': {
+        const event = { type: effect[0], complete: effect[2] } as const;
         return this.each([effect[1]], (subscription) => subscription.push({ event, bytes: 0 }));
       }
       case 'cursor':
@@ -343,10 +353,10 @@ const HINT_CORE =
   "Is core_bg.wasm served, and does the page's Content-Security-Policy allow 'wasm-unsafe-eval'? Else please report it.";
 
 /** A start as the core reads it. */
-function startJson(start: Start | undefined): string {
-  if (typeof start === 'string') return JSON.stringify({ from: start });
-  if (start && 'sinceMs' in start) return JSON.stringify({ sinceMs: Math.max(0, Math.round(start.sinceMs)) });
-  return JSON.stringify(start ?? null);
+function startJson(start: Start | undefined, snapshot: Snapshot): string {
+  if (typeof start === 'string') return JSON.stringify({ from: start, snapshot });
+  if (start && 'sinceMs' in start) return JSON.stringify({ sinceMs: Math.max(0, Math.round(start.sinceMs)), snapshot });
+  return JSON.stringify({ ...start, snapshot });
 }
 
 /** A path becomes a url of this page's host. Where there is no page, it stays as it is: nothing connects there. */

@@ -43,8 +43,8 @@ test('a reload goes on where the app was', async () => {
   second.on('a', () => {}, { from: 'earliest' });
   await after.accept();
   assert.deepEqual(startsOf(after), [
-    { id: 0, filter: 'a', cursor: cursor(12) },
-    { id: 1, filter: 'b', from: 'now' },
+    { id: 0, filter: 'a', cursor: cursor(12), snapshot: 'always' },
+    { id: 1, filter: 'b', from: 'now', snapshot: 'if_new' },
     { id: 2, filter: 'a', from: 'earliest' },
   ]);
 });
@@ -59,7 +59,7 @@ test('another client, another gateway, or resume: off starts from now', async ()
     before.kept.forEach((value, key) => after.kept.set(key, value));
     after.client(options).on('a', () => {});
     await after.accept();
-    assert.deepEqual(startsOf(after), [{ id: 0, filter: 'a', from: 'now' }]);
+    assert.deepEqual(startsOf(after), [{ id: 0, filter: 'a', from: 'now', snapshot: 'if_new' }]);
   }
 });
 

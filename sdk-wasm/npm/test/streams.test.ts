@@ -145,3 +145,50 @@ test('what no log keeps has no position, moves no cursor, and is missed by an ap
   );
   subscription.close();
 });
+
+test('a snapshot begins, brings what the topics have, and ends; until then the cursor waits', async () => {
+  const stage = new Stage();
+  const client = stage.client();
+  const seen: string[] = [];
+  const subscription = client.on('a/#', (event) => {
+    if (event.type !== 'message') return seen.push(event.type);
+    const marks = [event.snapshot && 'value', event.stale && 'stale', event.patch && 'patch'].filter(Boolean);
+    return seen.push([event.topic, event.payload, ...marks].join(' '));
+  });
+  const socket = await stage.accept();
+  assert.equal(socket.of('hello').length, 1);
+  socket.receive({ ...subscribed(0, 10), snapshot: 'whole', state: cursor(0) });
+  socket.receive({ ...message(3, 'a/x', 3), snapshot: true });
+  socket.receive({ ...message(7, 'a/y', null), snapshot: true, stale: true });
+  assert.equal(subscription.cursor, undefined);
+  socket.receive({ ...message(11, 'a/z', {}), patch: true });
+  socket.receive({ type: 'caught_up', cursor: cursor(12) });
+  assert.deepEqual(seen, [
+    'subscribed',
+    'snapshot_begins',
+    'a/x 3 value',
+    'a/y  value stale',
+    'a/z [object Object] patch',
+    'snapshot_ends',
+    'live',
+  ]);
+  assert.equal(subscription.cursor, cursor(12));
+  assert.deepEqual(client.cached('a/#').map(({ snapshot, stale, patch }) => [snapshot, stale, patch]), [
+    [true, false, false],
+    [true, true, false],
+    [false, false, true],
+  ]);
+});
+
+test('a full buffer in the middle of a snapshot does not begin it anew', async () => {
+  const stage = new Stage();
+  const client = stage.client();
+  const subscription = client.subscribe('a/#', { bufferBytes: 2_000 });
+  const socket = await stage.accept();
+  socket.receive({ ...subscribed(0, 1_000), snapshot: 'whole', state: cursor(0) });
+  let offset = 0;
+  while (socket.of('unsubscribe').length === 0) socket.receive({ ...message((offset += 1), `a/${offset}`), snapshot: true });
+  while (socket.of('subscribe').length === 0) await subscription.next();
+  const [again] = socket.of('subscribe');
+  assert.deepEqual([again?.['cursor'], again?.['state']], [cursor(1_000), cursor(offset)]);
+});

@@ -37,8 +37,8 @@ async function play({ subscriptions, steps, resume }: Case): Promise<void> {
   const open = new Map<number, Subscription>();
   let seen: Record<string, unknown>[] = [];
   const subscribe = ({ id, filter, cursor }: Wanted): void => {
-    const from = cursor === undefined ? {} : { from: { cursor } };
-    open.set(id, client.on(filter, (event) => seen.push(...told(id, event)), from));
+    const start = cursor === undefined ? {} : { from: { cursor } };
+    open.set(id, client.on(filter, (event) => seen.push(...told(id, event)), { ...start, snapshot: 'none' }));
   };
   subscriptions.forEach(subscribe);
   let socket: FakeSocket | undefined;

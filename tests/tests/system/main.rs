@@ -18,6 +18,7 @@
 //! | [`readers`] | clients that read slowly, or not at all |
 //! | [`resume`] | what a cursor is worth: ring, log, gap, reset |
 //! | [`secrecy`] | no token in any log |
+//! | [`snapshots`] | what a dashboard is shown first, and after it was away |
 //! | [`tls`] | certificates, and handshakes that never end |
 //! | [`transient`] | messages that no log keeps |
 //! | [`token_life`] | tokens that end, are renewed, and grant less |
@@ -43,6 +44,7 @@ mod mqtt;
 mod readers;
 mod resume;
 mod secrecy;
+mod snapshots;
 mod tls;
 mod token_life;
 mod told;

@@ -1,7 +1,7 @@
 //! Several filters as one sequence: each message once, in the order of the log, with one cursor.
 
 use anabranch::{
-    Client, Closed, Cursor, Event, Gap, Message, Start, SubscribeError, Subscription, Transient,
+    Client, Closed, Cursor, Event, Gap, Message, Snapshot, Start, SubscribeError, Subscription, Transient,
 };
 use anabranch_protocol::cursor::{Offset, Position};
 use anabranch_protocol::filter::Filter;
@@ -45,7 +45,8 @@ impl Merged {
     /// Opens a subscription for each filter that no other one covers.
     pub(super) fn open(client: &Client, filters: &[Filter], start: &Start) -> Result<Merged, SubscribeError> {
         let open = |filter: &Filter| -> Result<Source, SubscribeError> {
-            let events = client.subscribe(filter.as_str()).from(start.clone()).open()?;
+            let events =
+                client.subscribe(filter.as_str()).from(start.clone()).snapshot(Snapshot::None).open()?;
             Ok(Source {
                 filter: filter.clone(),
                 events,

@@ -16,6 +16,8 @@ export interface Core {
   token_failed(request: number, message: string, now: number, wall: number): string;
   subscribe(id: number, filter: string, startJson: string, now: number, wall: number): string;
   unsubscribe(id: number, now: number, wall: number): string;
+  park(id: number, now: number, wall: number): string;
+  unpark(id: number, now: number, wall: number): string;
   publish(messageId: string, envelopeJson: string, now: number, wall: number): string;
   wake(now: number, wall: number): string;
   timer(now: number, wall: number): string;
@@ -76,11 +78,14 @@ export type Effect =
   | ['close', number, number?]
   | ['token', number, TokenReason]
   | ['timer', number | null]
-  | ['message', number[], string, Envelope]
+  /** The last is 1 for a whole newest value, plus 2 if a newer one may have been lost; 4 for a merge patch. */
+  | ['message', number[], string, Envelope, number?]
   | ['transient', number[], Envelope]
   | ['gap', number[], GapRange]
   | ['live', number[]]
   | ['subscribed', number, Outcome]
+  | ['snapshot_begins', number]
+  | ['snapshot_ends', number, boolean]
   | ['refused', number | null, number, string]
   | ['revoked', number, number]
   | ['cursor', number, string]
