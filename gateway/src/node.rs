@@ -74,7 +74,7 @@ impl Node {
         let Parts { id, log, authenticator, registry, rules, ring_bytes } = parts;
         let publisher = Publisher::new(Arc::clone(&log));
         Arc::new(Node {
-            replay: Replay::new(Arc::clone(&log), Arc::clone(&publisher)),
+            replay: Replay::new(Arc::clone(&log), Arc::clone(&publisher), Arc::clone(&rules.classes)),
             upstream: Arc::new(Upstream::new(log.capabilities().partitions)),
             publisher,
             canary: Arc::new(Canary::new(&id)),

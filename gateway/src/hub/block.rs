@@ -41,6 +41,11 @@ struct Entry {
 impl Block {
     /// Encodes records that follow `before`.
     pub fn encode(before: Cursor, records: &[Record]) -> Block {
+        Block::encode_with(before, records, |_| false)
+    }
+
+    /// The same; those of some topics say that they are merge patches.
+    pub fn encode_with(before: Cursor, records: &[Record], mut is_patch: impl FnMut(&str) -> bool) -> Block {
         let envelopes: usize = records.iter().map(|r| r.envelope.len() + 96).sum();
         let mut bytes = Vec::with_capacity(envelopes);
         let mut topics = String::new();
@@ -48,7 +53,7 @@ impl Block {
         let mut ends = Vec::with_capacity(records.len());
         let mut head = String::new();
         for record in records {
-            message_head(&mut head, record.position);
+            message_head(&mut head, record.position, is_patch(&record.topic));
             write_header(&mut bytes, Opcode::Text, head.len() + record.envelope.len() + 1);
             bytes.extend_from_slice(head.as_bytes());
             bytes.extend_from_slice(&record.envelope);
@@ -128,8 +133,9 @@ impl Block {
 }
 
 /// `{"type":"message","position":"…","envelope":`, the part of a message frame before the envelope.
-fn message_head(out: &mut String, position: Position) {
+fn message_head(out: &mut String, position: Position, patch: bool) {
     use std::fmt::Write;
     out.clear();
-    let _ = write!(out, r#"{{"type":"message","position":"{position}","envelope":"#);
+    let _ = write!(out, r#"{{"type":"message","position":"{position}""#);
+    out.push_str(if patch { r#","patch":true,"envelope":"# } else { r#","envelope":"# });
 }

@@ -118,6 +118,12 @@ impl Classes {
         Holds { events: !only_state, state }
     }
 
+    /// Whether a topic's messages are merge patches.
+    pub fn is_patch(&self, topic: &str) -> bool {
+        let patch = Class::State(Value::Patch);
+        self.rows.iter().any(|(_, class)| *class == patch) && self.class_of(topic) == patch
+    }
+
     /// Whether any topic is state.
     pub fn have_state(&self) -> bool {
         self.rows.iter().any(|(_, class)| matches!(class, Class::State(_)))

@@ -154,7 +154,8 @@ impl Pump {
         let mut rest = &records[..];
         while !rest.is_empty() {
             let (now, later) = rest.split_at(block_len(rest));
-            let block = Block::encode(self.head.clone(), now);
+            let classes = self.fold.classes();
+            let block = Block::encode_with(self.head.clone(), now, |topic| classes.is_patch(topic));
             self.head = block.cursor_before(block.len());
             send(with_values(Arc::new(block), self.fold.take(now)));
             rest = later;

@@ -6,6 +6,7 @@
 //! At most [`READS`] reads run at a time, so that a storm does not starve the tail.
 
 use super::block::Block;
+use super::classes::Classes;
 use super::publish::Publisher;
 use crate::log::{Budget, Log, ReadError};
 use anabranch_protocol::cursor::{Cursor, LogId, Offset, Partition, Position};
@@ -39,6 +40,7 @@ type Reading = Shared<BoxFuture<'static, Result<Page, ReadError>>>;
 pub struct Replay {
     log: Arc<dyn Log>,
     publisher: Arc<Publisher>,
+    classes: Arc<Classes>,
     permits: Semaphore,
     pages: Mutex<Pages>,
 }
@@ -69,8 +71,8 @@ impl Pages {
 }
 
 impl Replay {
-    pub fn new(log: Arc<dyn Log>, publisher: Arc<Publisher>) -> Arc<Replay> {
-        Arc::new(Replay { log, publisher, permits: Semaphore::new(READS), pages: Mutex::default() })
+    pub fn new(log: Arc<dyn Log>, publisher: Arc<Publisher>, classes: Arc<Classes>) -> Arc<Replay> {
+        Arc::new(Replay { log, publisher, classes, permits: Semaphore::new(READS), pages: Mutex::default() })
     }
 
     fn pages(&self) -> MutexGuard<'_, Pages> {
@@ -120,7 +122,8 @@ impl Replay {
         batch.records.retain(|record| !self.publisher.is_duplicate(record.key, record.position));
         let mut before = Cursor::beginning(self.log.id());
         before.set(Position { partition, offset: after, fingerprint: None });
-        let block = Arc::new(Block::encode(before, &batch.records));
+        let block =
+            Arc::new(Block::encode_with(before, &batch.records, |topic| self.classes.is_patch(topic)));
         let covered = last.filter(|last| last.offset >= batch.covered_to).unwrap_or(Position {
             partition,
             offset: batch.covered_to.max(after),
@@ -153,7 +156,7 @@ mod tests {
             let position = log.append(record).await.expect("appended");
             publisher.note(key, position);
         }
-        (Replay::new(log, publisher.clone()), publisher)
+        (Replay::new(log, publisher.clone(), Arc::default()), publisher)
     }
 
     fn offsets(page: &Page) -> Vec<u64> {

@@ -197,7 +197,8 @@ impl World {
         let records = self.log.all(self.pumped, count);
         if let Some(last) = records.last() {
             self.pumped += records.len();
-            let block = Block::encode(self.head.clone(), &records);
+            let classes = classes();
+            let block = Block::encode_with(self.head.clone(), &records, |topic| classes.is_patch(topic));
             self.head.advance(last.position);
             let newest = self.fold.take(&records);
             self.handle.mailbox().push(ShardEvent::State(Arc::new(block), newest.into()));

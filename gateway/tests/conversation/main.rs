@@ -4,3 +4,4 @@ mod kit;
 mod limits;
 mod publishing;
 mod resuming;
+mod snapshots;

@@ -28,6 +28,10 @@ impl Fold {
         self.known.classes().have_state().then_some(Offset(0))
     }
 
+    pub fn classes(&self) -> &Classes {
+        self.known.classes()
+    }
+
     pub fn values(&self) -> &Values {
         &self.values
     }

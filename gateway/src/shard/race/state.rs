@@ -82,6 +82,7 @@ impl Held {
         if let Some(state) = &mut self.state {
             state.advance(position);
         }
+        assert_eq!(about.patch, !about.snapshot && classes().is_patch(topic), "{topic} says what it is");
         let Class::State(kind) = classes().class_of(topic) else {
             assert!(!about.snapshot, "{topic} is no state");
             return;
