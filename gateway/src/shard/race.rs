@@ -12,6 +12,7 @@ mod client;
 mod log;
 mod state;
 
+use super::lines::Line;
 use super::{Arrival, RETRY_MS, Shard, ShardEvent, ShardHandle};
 use crate::auth::{Algorithm, Authenticator, NewToken};
 use crate::config::{AuthConfig, KeyConfig, Secret};
@@ -144,7 +145,7 @@ struct World {
 impl World {
     fn new(room: usize, ring_bytes: usize, page: usize, newest_bytes: usize) -> World {
         let log = ListLog::new(page);
-        let registry = Registry::new(Seats { total: 9, per_address: 9, per_subject: 9 });
+        let registry = Registry::new(Seats { total: 999, per_address: 999, per_subject: 999 });
         let limits = Limits { frame_bytes: 100_000, subscriptions: 256, publishes_in_flight: 8 };
         let node = Node::new(Parts {
             id: "race".into(),
@@ -379,4 +380,34 @@ fn ten_thousand_missed_updates_of_three_hundred_topics_are_three_hundred_message
     world.rest(&runtime);
     assert_eq!(world.client.messages(), 300, "one for each topic");
     world.settle(&runtime);
+}
+
+/// A message for three hundred puts them all in line; who asks something then is not the three hundred and first.
+#[test]
+fn who_asks_for_little_does_not_stand_behind_the_many() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.expect("a runtime");
+    let _context = runtime.enter();
+    let mut world = World::new(100_000, 100_000, 300, 1 << 24);
+    let many: Vec<Client> = (0..300)
+        .map(|_| {
+            let pipe = World::dial(&world.node, &world.handle, world.room);
+            let mut client = Client::new(pipe, world.log.clone(), token());
+            client.subscribe("c", &Start::Now, SnapshotMode::None);
+            client
+        })
+        .collect();
+    world.rest(&runtime);
+    assert_eq!(world.shard.connections.len(), 1 + many.len());
+    world.log.push("c", "1", 0);
+    world.pump(usize::MAX);
+    world.client.probe();
+    let waker = Waker::from(Arc::clone(&world.woken));
+    let (cx, now) = (&mut Context::from_waker(&waker), world.node.clock.now());
+    // Each takes a slice of time, however much that is enough for.
+    while !(world.shard.take_events(cx, now) && world.shard.take_ready(cx, now)) {}
+    assert_eq!(world.shard.lines.next(Line::Short), Some(0), "the first to connect has asked");
+    assert_eq!(world.shard.lines.next(Line::Short), None);
+    let in_line = std::iter::from_fn(|| world.shard.lines.next(Line::Long)).count();
+    assert_eq!(in_line, many.len());
 }
