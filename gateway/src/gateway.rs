@@ -7,7 +7,7 @@ use crate::drain::Slots;
 use crate::http::accept::Door;
 use crate::http::{self, Service};
 use crate::hub::newest::Fold;
-use crate::hub::pump::Pump;
+use crate::hub::pump::{Ask, Keeper, Pump};
 use crate::hub::registry::{self, Registry};
 use crate::hub::transient;
 use crate::log::{Log, ReadError};
@@ -20,10 +20,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
+
+/// How long the drain waits for the newest values to be written.
+const CHECKPOINT: Duration = Duration::from_secs(5);
 
 /// What a gateway is to be.
 pub struct Options {
@@ -42,6 +46,8 @@ pub struct Options {
     pub ring_bytes: usize,
     /// How much memory the newest values of state topics may take, in bytes.
     pub newest_bytes: usize,
+    /// A file in which the newest values outlive the process.
+    pub checkpoint: Option<PathBuf>,
     /// Over how long reconnects are spread when this node drains, in milliseconds.
     pub drain_spread: Millis,
     /// How long the drain waits for clients to leave, in milliseconds.
@@ -65,6 +71,7 @@ pub struct Attached {
     log: Arc<dyn Log>,
     node: Arc<Node>,
     pump: Pump,
+    ask: Ask,
 }
 
 /// A gateway that runs.
@@ -76,6 +83,8 @@ pub struct Gateway {
     closing: watch::Sender<bool>,
     drain_spread: Millis,
     drain_patience: Millis,
+    /// Asks for a checkpoint, if there is a file for one.
+    ask: Option<Ask>,
     /// The pump, the canary and the watch on the lag. Aborted when dropped.
     _tasks: JoinSet<()>,
 }
@@ -99,6 +108,7 @@ impl Gateway {
         let registry = Registry::new(options.limits);
         let Options { id, rules, ring_bytes, .. } = &options;
         let (id, rules, ring_bytes) = (id.clone(), rules.clone(), *ring_bytes);
+        let (keeper, ask) = Keeper::new(options.checkpoint.clone());
         let fold = Fold::new(Arc::clone(&rules.classes), options.newest_bytes);
         let node = Node::new(Parts { id, log: Arc::clone(&log), authenticator, registry, rules, ring_bytes });
         let pump = Pump::attach(
@@ -107,9 +117,10 @@ impl Gateway {
             Arc::clone(&node.canary),
             Arc::clone(&node.upstream),
             fold,
+            keeper,
         )
         .await?;
-        Ok(Attached { options, log, node, pump })
+        Ok(Attached { options, log, node, pump, ask })
     }
 
     /// Where it listens.
@@ -129,6 +140,13 @@ impl Gateway {
         let clients = self.node.registry.open();
         tracing::info!(clients, "draining");
         let _ = self.closing.send(true);
+        if let Some(ask) = self.ask.take() {
+            let (answer, written) = tokio::sync::oneshot::channel();
+            if ask.try_send(answer).is_ok() {
+                // A disk that hangs does not hold up the drain.
+                let _ = tokio::time::timeout(CHECKPOINT, written).await;
+            }
+        }
         let slots = Arc::new(Slots::new(self.node.clock, clients, self.drain_spread, self.drain_patience));
         for shard in &self.shards {
             shard.mailbox().push(ShardEvent::Drain(Arc::clone(&slots)));
@@ -160,7 +178,7 @@ impl Drop for Gateway {
 impl Attached {
     /// Binds and starts the threads.
     pub fn open(self) -> Result<Gateway, StartError> {
-        let Attached { options, log, node, pump } = self;
+        let Attached { options, log, node, pump, ask } = self;
         let count = options.shards.max(1);
         let listeners = listen(options.listen, count)
             .map_err(|error| StartError::Listen { address: options.listen, error })?;
@@ -218,6 +236,7 @@ impl Attached {
             closing,
             drain_spread: options.drain_spread,
             drain_patience: options.drain_patience,
+            ask: options.checkpoint.is_some().then_some(ask),
             _tasks: tasks,
         })
     }

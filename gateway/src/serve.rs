@@ -96,6 +96,7 @@ fn options(config: &Config, tls: Option<Arc<ServerConfig>>) -> Options {
         limits: seats(config),
         ring_bytes: limits.ring,
         newest_bytes: limits.newest,
+        checkpoint: config.topics.checkpoint.clone(),
         drain_spread: ms(config.drain.spread),
         drain_patience: ms(config.drain.patience),
     }

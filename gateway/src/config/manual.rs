@@ -32,6 +32,7 @@ Settings (file; in the environment limits.ring is ANABRANCH_LIMITS_RING):
   topics.patch = []                   those whose payloads are merge patches
   topics.event = []                   events after all, where a broader filter says otherwise
   topics.command = [...]              filters of requests and responses
+  topics.checkpoint = \"FILE\"          newest values outlive the process; a start reads less
   limits.connections = 100000         of this node
   limits.connections_per_address = 10000
   limits.connections_per_subject = 1000

@@ -6,6 +6,7 @@ use super::value::{filter, text};
 use crate::hub::classes::{Class, Classes, Value};
 use anabranch_protocol::filter::Filter;
 use anabranch_protocol::topic::Topic;
+use std::path::PathBuf;
 
 /// Section `topics`: the rows of one table. A topic that no row means is an event: every message of it matters. Of two rows
 /// that mean the same topic, the narrower counts; two that contradict each other, neither being narrower, are a mistake.
@@ -22,6 +23,9 @@ pub struct TopicsConfig {
     pub event: Vec<Filter>,
     /// Topics of requests and responses.
     pub command: Vec<Filter>,
+    /// A file in which the newest values outlive the process, written each minute and at the drain. With it, a start reads
+    /// the log from there on only. Default none: the whole log is read. Each node needs its own.
+    pub checkpoint: Option<PathBuf>,
 }
 
 impl TopicsConfig {
@@ -44,6 +48,7 @@ impl TopicsConfig {
             patch: Vec::new(),
             event: Vec::new(),
             command: filters(&["devices/+/commands/+"]),
+            checkpoint: None,
         }
     }
 
@@ -61,6 +66,7 @@ impl TopicsConfig {
             event: list("topics.event", defaults.event),
             command: list("topics.command", defaults.command),
             root: defaults.root,
+            checkpoint: reader.path("topics.checkpoint").map(|(path, _)| path),
         };
         if let Err(conflict) = Classes::new(config.rows()) {
             let place = ["topics.state", "topics.patch", "topics.event", "topics.command"]

@@ -51,6 +51,13 @@ pub struct Classes {
     rows: Vec<(Filter, Class)>,
 }
 
+impl fmt::Display for Classes {
+    /// A row a line. Two tables with the same text mean the same.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.rows.iter().try_for_each(|(row, class)| writeln!(f, "{row} {}", class.name()))
+    }
+}
+
 /// Two rows that give the same topics different meanings, neither being narrower.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {

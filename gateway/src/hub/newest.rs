@@ -9,9 +9,11 @@
 //! The pump makes it of the record that it reads, and hands it to the shards together with the block in which that record
 //! stands. So each shard knows exactly the values as of its ring's head, and nothing is locked.
 
+mod checkpoint;
 mod fold;
 mod values;
 
+pub use checkpoint::Checkpoint;
 pub use fold::Fold;
 pub use values::Values;
 

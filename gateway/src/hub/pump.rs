@@ -1,6 +1,7 @@
 //! From the log to the shards: each record is read once, encoded once, and handed to every shard.
 
 mod histories;
+mod keeper;
 mod reread;
 #[cfg(test)]
 mod tests;
@@ -8,7 +9,7 @@ mod tests;
 use super::block::Block;
 use super::canary::Canary;
 use super::mailbox::Mailbox;
-use super::newest::{Fold, Newest, Values};
+use super::newest::{Checkpoint, Fold, Newest, Values};
 use super::publish::Publisher;
 use super::upstream::{self, Upstream};
 use crate::log::{self, Batch, Health, Log, ReadError, Record, ResetReason, Start, TailEvent};
@@ -19,6 +20,7 @@ use anabranch_protocol::server_frame::{Gap, GapReason};
 use futures_util::StreamExt;
 use futures_util::stream::{BoxStream, SelectAll, select_all};
 use histories::{Entered, Histories};
+pub use keeper::{Ask, Keeper};
 use reread::reread;
 use std::sync::Arc;
 
@@ -34,6 +36,7 @@ pub struct Pump {
     upstream: Arc<Upstream>,
     head: Cursor,
     fold: Fold,
+    keeper: Keeper,
     histories: Histories,
     tails: SelectAll<BoxStream<'static, (Partition, TailEvent)>>,
 }
@@ -46,7 +49,9 @@ impl Pump {
         canary: Arc<Canary>,
         upstream: Arc<Upstream>,
         mut fold: Fold,
+        keeper: Keeper,
     ) -> Result<Pump, ReadError> {
+        keeper.restore(&*log, &mut fold).await?;
         let mut head = Cursor::beginning(log.id());
         let mut tails = Vec::new();
         for partition in 0..log.capabilities().partitions {
@@ -69,7 +74,7 @@ impl Pump {
             tails.push(log.tail(partition, start).map(move |event| (partition, event)).boxed());
         }
         let histories = Histories::new(head.log(), tails.len());
-        Ok(Pump { publisher, canary, upstream, head, fold, histories, tails: select_all(tails) })
+        Ok(Pump { publisher, canary, upstream, head, fold, keeper, histories, tails: select_all(tails) })
     }
 
     /// Where the shards begin.
@@ -84,7 +89,17 @@ impl Pump {
 
     /// Feeds the shards until the log is closed.
     pub async fn run(mut self, shards: Vec<Arc<Mailbox<ShardEvent>>>) {
-        while let Some((partition, event)) = self.tails.next().await {
+        loop {
+            let next = tokio::select! {
+                biased;
+                next = self.tails.next() => next,
+                answer = self.keeper.asked() => {
+                    let made = Checkpoint::new(self.head.clone(), self.fold.classes(), self.fold.values());
+                    self.keeper.save(made, answer);
+                    continue;
+                }
+            };
+            let Some((partition, event)) = next else { break };
             self.handle(partition, event, |event| {
                 for shard in &shards {
                     shard.push(event.clone());

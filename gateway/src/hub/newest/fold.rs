@@ -1,9 +1,9 @@
 //! From records to newest values: classified, and for topics of patches folded into documents.
 
-use super::{Newest, Values};
+use super::{Checkpoint, Newest, Values};
 use crate::hub::classes::{Class, Classes, Known, Value};
 use crate::log::Record;
-use anabranch_protocol::cursor::{Offset, Partition};
+use anabranch_protocol::cursor::{Cursor, Offset, Partition};
 use anabranch_protocol::envelope::Envelope;
 use anabranch_protocol::json::Scanner;
 use anabranch_protocol::limits;
@@ -15,17 +15,27 @@ use std::sync::Arc;
 pub struct Fold {
     known: Known,
     values: Values,
+    max_bytes: usize,
+    /// Where the values are from with which it began.
+    began: Option<Cursor>,
 }
 
 impl Fold {
     /// Nothing is known yet. Keeps at most about `max_bytes`.
     pub fn new(classes: Arc<Classes>, max_bytes: usize) -> Fold {
-        Fold { known: Known::new(classes), values: Values::new(max_bytes) }
+        Fold { known: Known::new(classes), values: Values::new(max_bytes), max_bytes, began: None }
     }
 
-    /// After which offset a partition is to be read at the start; `None` if it holds no state.
-    pub fn reads_from(&self, _partition: Partition) -> Option<Offset> {
-        self.known.classes().have_state().then_some(Offset(0))
+    /// Begins with the values of a checkpoint.
+    pub fn begin(&mut self, checkpoint: Checkpoint) {
+        self.began = Some(checkpoint.cursor.clone());
+        self.values = checkpoint.into_values(self.max_bytes);
+    }
+
+    /// Up to which offset of a partition everything is folded at the start; `None` if there is nothing to fold.
+    pub fn knows_to(&self, partition: Partition) -> Option<Offset> {
+        let began = self.began.as_ref().and_then(|cursor| cursor.position(partition));
+        self.known.classes().have_state().then(|| began.map_or(Offset(0), |position| position.offset))
     }
 
     pub fn classes(&self) -> &Classes {

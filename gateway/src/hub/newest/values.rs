@@ -126,6 +126,13 @@ impl Values {
         line.values.range(..=to).map(|(_, value)| Arc::clone(value)).collect()
     }
 
+    /// What a checkpoint says of what was unsure when it was made.
+    pub(super) fn doubt(&mut self, partition: Partition, unsure: Offset, deletions: Offset) {
+        let line = self.line_mut(partition);
+        line.unsure_to = line.unsure_to.max(unsure);
+        line.tombstones_to = line.tombstones_to.max(deletions);
+    }
+
     /// Another history begins.
     pub fn clear(&mut self) {
         *self = Values::new(self.max_bytes);

@@ -20,17 +20,18 @@ pub(super) async fn reread(
     fold: &mut Fold,
 ) -> Result<(), ReadError> {
     let partition = newest.partition;
-    let mut after = match fold.reads_from(partition) {
-        Some(offset) => offset,
-        None => last_keys(log, newest).await?.max(Offset(oldest.0.saturating_sub(1))),
-    };
+    let known = fold.knows_to(partition).unwrap_or(newest.offset);
+    let keys = last_keys(log, newest).await?.max(Offset(oldest.0.saturating_sub(1)));
+    let mut after = known.min(keys);
     while after < newest.offset {
         let budget = Budget { records: BLOCK_FRAMES, bytes: BLOCK_BYTES };
         let mut batch = match log.read(partition, after, budget).await {
             Ok(batch) => batch,
             Err(ReadError::Forgotten { oldest: before } | ReadError::Corrupt { before, .. }) => {
                 let last = Offset(before.0.saturating_sub(1)).max(Offset(after.0 + 1));
-                fold.lose(partition, last.min(newest.offset));
+                if last > known {
+                    fold.lose(partition, last.min(newest.offset));
+                }
                 after = last;
                 continue;
             }
@@ -40,6 +41,7 @@ pub(super) async fn reread(
         batch.records.retain(|record| {
             record.position.offset <= newest.offset && !publisher.note(record.key, record.position)
         });
+        batch.records.retain(|record| record.position.offset > known);
         fold.take(&batch.records);
         if batch.covered_to <= after {
             break;

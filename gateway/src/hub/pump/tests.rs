@@ -18,6 +18,7 @@ impl Pumping {
             upstream: Arc::new(Upstream::new(2)),
             head: Cursor::beginning(log),
             fold: Fold::new(Arc::default(), 1_000),
+            keeper: Keeper::new(None).0,
             histories: Histories::new(log, 2),
             tails: SelectAll::new(),
         };
@@ -84,4 +85,96 @@ fn what_a_lagging_tail_says_of_a_history_that_has_ended_is_void() {
     pumping.reset(1, LogId(3));
     pumping.record(1, 1);
     assert_eq!((pumping.resets(), pumping.blocks()), (2, 1));
+}
+
+mod restart {
+    use super::*;
+    use crate::hub::classes::{Class, Classes, Value};
+    use crate::log::NewRecord;
+    use anabranch_protocol::filter::Filter;
+    use anabranch_protocol::topic::Topic;
+    use std::path::Path;
+
+    fn classes() -> Arc<Classes> {
+        let row = (Filter::new("s/#").expect("a filter"), Class::State(Value::Whole));
+        Arc::new(Classes::new([row]).expect("one row"))
+    }
+
+    async fn append(log: &MemoryLog, topic: &str, number: u64) {
+        let envelope = format!(r#"{{"metadata":{{"topic":"{topic}"}},"payload":{number}}}"#);
+        let topic = Topic::new(topic).expect("a topic");
+        let key = MessageKey::new(topic.as_str(), &number.to_string());
+        log.append(NewRecord { topic, key, envelope: envelope.into() }).await.expect("appended");
+    }
+
+    async fn attach(log: Arc<MemoryLog>, file: Option<&Path>) -> Pump {
+        let (canary, upstream) = (Arc::new(Canary::new("n")), Arc::new(Upstream::new(1)));
+        let (keeper, _) = Keeper::new(file.map(Path::to_owned));
+        let fold = Fold::new(classes(), 1 << 20);
+        Pump::attach(log.clone(), Publisher::new(log), canary, upstream, fold, keeper)
+            .await
+            .expect("attached")
+    }
+
+    /// Topic, payload, and whether a newer one may have been lost.
+    fn held(pump: &Pump) -> Vec<(String, String, bool)> {
+        let mut held: Vec<_> = pump
+            .values()
+            .iter()
+            .map(|value| {
+                let text = std::str::from_utf8(value.envelope()).expect("UTF-8");
+                let payload =
+                    anabranch_protocol::envelope::Envelope::parse(text).expect("an envelope").payload;
+                (value.topic().to_string(), payload.to_owned(), value.is_stale())
+            })
+            .collect();
+        held.sort();
+        held
+    }
+
+    fn expected(list: &[(&str, &str, bool)]) -> Vec<(String, String, bool)> {
+        list.iter().map(|(topic, payload, stale)| (topic.to_string(), payload.to_string(), *stale)).collect()
+    }
+
+    #[tokio::test]
+    async fn a_start_finds_every_newest_value_that_the_log_has() {
+        let log = MemoryLog::new(memory::Options { records: 4, ..memory::Options::default() });
+        for (topic, number) in [("s/a", 1), ("s/b", 2), ("s/a", 3), ("e", 4)] {
+            append(&log, topic, number).await;
+        }
+        let pump = attach(log.clone(), None).await;
+        assert_eq!(held(&pump), expected(&[("s/a", "3", false), ("s/b", "2", false)]));
+        assert_eq!(pump.values().unsure_to(0), Offset(0));
+        append(&log, "s/c", 5).await;
+        append(&log, "s/c", 6).await;
+        let pump = attach(log, None).await;
+        assert_eq!(held(&pump), expected(&[("s/a", "3", false), ("s/c", "6", false)]));
+        assert_eq!(pump.values().unsure_to(0), Offset(2), "what there was before nobody knows");
+    }
+
+    #[tokio::test]
+    async fn a_checkpoint_knows_what_the_log_has_forgotten() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("newest");
+        let log = MemoryLog::new(memory::Options { records: 4, ..memory::Options::default() });
+        append(&log, "s/a", 1).await;
+        append(&log, "s/b", 2).await;
+        let pump = attach(log.clone(), Some(&file)).await;
+        Checkpoint::new(pump.head().clone(), &classes(), pump.values()).save(&file).expect("written");
+        for number in 3..6 {
+            append(&log, "s/b", number).await;
+        }
+        let pump = attach(log.clone(), Some(&file)).await;
+        assert_eq!(held(&pump), expected(&[("s/a", "1", false), ("s/b", "5", false)]));
+        assert_eq!(pump.values().unsure_to(0), Offset(0), "nothing is missing between the two");
+        for number in 6..20 {
+            append(&log, "s/b", number).await;
+        }
+        let pump = attach(log, Some(&file)).await;
+        assert_eq!(held(&pump), expected(&[("s/a", "1", true), ("s/b", "19", false)]));
+        let other = MemoryLog::new(memory::Options::default());
+        append(&other, "s/c", 1).await;
+        let pump = attach(other, Some(&file)).await;
+        assert_eq!(held(&pump), expected(&[("s/c", "1", false)]), "of another log");
+    }
 }
