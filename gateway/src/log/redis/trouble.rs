@@ -19,7 +19,9 @@ pub(super) fn explain(error: &RedisError) -> String {
         "NOPERM" => {
             return format!("Redis forbids it ({}); the user needs the ACL rules {ACL}", plain(error));
         }
-        "WRONGTYPE" => "the key holds something else than a stream: choose another name with stream=",
+        "WRONGTYPE" => {
+            "the key holds something else than a stream, or the hash :anabranch beside it something else than a hash: choose another name with stream="
+        }
         "WRONGPASS" | "NOAUTH" => "Redis does not take the user and the password of the log's URL",
         "SELECT" => {
             "this Redis does not have the database whose number ends the log's URL: see databases in its configuration"

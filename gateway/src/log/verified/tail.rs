@@ -40,6 +40,7 @@ pub(super) fn start<S: Source>(
         consumption: None,
         out: VecDeque::new(),
         health: None,
+        writing: Health::Connected,
         doubt: false,
         failures: 0,
         since: Instant::now(),
@@ -73,6 +74,8 @@ struct Tail<S> {
     consumption: Option<Consumption>,
     out: VecDeque<TailEvent>,
     health: Option<Health>,
+    /// What this consumer has said of writing.
+    writing: Health,
     /// The last consumer was given up although it stood, or the last two ended without a delivery: this one is healthy once it has
     /// delivered.
     doubt: bool,
@@ -158,7 +161,10 @@ impl<S: Source> Tail<S> {
             agreed = agreeing => self.agreed(agreed),
             event = consumption.next() => match event {
                 Some(Ok(SourceEvent::Deliveries(deliveries))) => self.deliveries(deliveries.into()).await,
-                Some(Ok(SourceEvent::Health(health))) => self.health(health),
+                Some(Ok(SourceEvent::Health(health))) => {
+                    self.writing = health;
+                    self.well();
+                }
                 Some(Err(error)) => self.lost(error).await,
                 None => self.lost(SourceError::Gone).await,
             },
@@ -207,9 +213,8 @@ impl<S: Source> Tail<S> {
                 self.unanswered = 0;
                 self.quiet_since = Instant::now();
                 self.stalled_since = None;
-                if !self.doubt {
-                    self.health(Health::Connected);
-                }
+                self.writing = Health::Connected;
+                self.well();
             }
             Err(Trouble::Source(error)) => self.retry(error.to_string()),
             Err(Trouble::Reset(why)) => self.reset(why).await,
@@ -307,7 +312,7 @@ impl<S: Source> Tail<S> {
         self.failures = 0;
         self.gone = false;
         if std::mem::take(&mut self.doubt) {
-            self.health(Health::Connected);
+            self.well();
         }
         if self.deaths.careful() && self.deaths.survived >= CAREFUL_RECORDS {
             self.deaths = Deaths::default();
@@ -339,7 +344,7 @@ impl<S: Source> Tail<S> {
                 self.stalled_since = None;
                 self.failures = 0;
                 if std::mem::take(&mut self.doubt) {
-                    self.health(Health::Connected);
+                    self.well();
                 }
             }
         }
@@ -409,6 +414,13 @@ impl<S: Source> Tail<S> {
         self.consumption = None;
         if let Err(error) = self.shared.reset(self.id, why).await {
             self.retry(error.to_string());
+        }
+    }
+
+    /// It can read, as far as is known. What is said is how writing goes.
+    fn well(&mut self) {
+        if !self.doubt {
+            self.health(self.writing.clone());
         }
     }
 
