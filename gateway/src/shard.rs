@@ -30,10 +30,9 @@ use crate::hub::transient::Passing;
 use crate::log::{AppendError, ReadError};
 use crate::node::Node;
 use crate::socket::Socket;
-use anabranch_protocol::client_frame::SubscriptionId;
 use anabranch_protocol::code::Code;
 use anabranch_protocol::cursor::{Cursor, Position};
-use anabranch_protocol::server_frame::{Gap, GapReason, Outcome, ServerFrame};
+use anabranch_protocol::server_frame::{Gap, GapReason, ServerFrame};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -276,24 +275,13 @@ impl Shard {
             ShardEvent::Transient(passing) => self.pass(&passing),
             ShardEvent::Progress(position) => self.ring.advance_head(position),
             ShardEvent::Reset { head, code } => {
-                self.ring.reset(head.clone());
-                self.values.clear();
                 for id in self.ids() {
                     let connection = &mut self.connections[id as usize];
-                    connection.start_over();
-                    let subscribed: Vec<SubscriptionId> =
-                        connection.session.subscriptions().iter().map(|s| s.id).collect();
-                    for subscription in subscribed {
-                        let outcome = Outcome::Reset(code);
-                        connection.say(&ServerFrame::Subscribed {
-                            subscription,
-                            cursor: head.clone(),
-                            outcome,
-                            snapshot: None,
-                        });
-                    }
+                    connection.enter(&head, connection.cursor(&self.ring), code);
                     self.stand(Line::Long, id);
                 }
+                self.values.part(&head);
+                self.ring.reset(head);
             }
             ShardEvent::Upstream { up, message } => {
                 self.upstream = (!up).then(|| Arc::clone(&message));
@@ -498,7 +486,10 @@ impl Shard {
 
     fn complete(&mut self, id: ConnectionId, completion: Completion, now: Millis) {
         match completion {
-            Completion::Started { subscriptions, verdict } => self.begin(id, subscriptions, verdict, now),
+            Completion::Started { subscriptions, verdict } => {
+                self.looked_up(id);
+                self.begin(id, subscriptions, verdict, now);
+            }
             Completion::Appended { message_id, result } => {
                 self.connections[id as usize].session.appended(message_id, result, &mut self.actions);
                 self.perform(id, now);
@@ -515,6 +506,8 @@ impl Shard {
             return;
         };
         match page {
+            // Of another history by now: what it says may stand no more.
+            Ok(page) if page.block.before().log() != self.ring.head().log() => behind.read_failed(),
             Ok(page) if page.covered.offset > asked.offset => {
                 behind.page(page.block, page.covered, &self.values, wanted);
             }

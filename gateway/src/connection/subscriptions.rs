@@ -24,6 +24,8 @@ pub struct Subscription {
     pub id: SubscriptionId,
     pub filter: Filter,
     pub holds: Holds,
+    /// Whether its client wants newest values to begin with.
+    snapshots: bool,
     stage: Stage,
 }
 
@@ -72,8 +74,15 @@ impl Subscriptions {
         }
         self.asked = self.asked.wrapping_add(1);
         let number = self.asked;
+        let snapshots = holds.state && wish.snapshot != SnapshotMode::None;
         let wish = (wish != Wish::default()).then(|| Box::new(wish));
-        self.list.push(Subscription { id, filter, holds, stage: Stage::Starting { number, wish } });
+        self.list.push(Subscription {
+            id,
+            filter,
+            holds,
+            snapshots,
+            stage: Stage::Starting { number, wish },
+        });
         Asked { id, number }
     }
 
@@ -158,6 +167,36 @@ impl Subscriptions {
                 (*after, *state) = (None, None);
             }
         }
+    }
+
+    /// Another history begins, which agrees with the one before up to `head`. Each that has started goes on from where it stood, or
+    /// from where the two part, and its state begins anew: what it shows may be of the part that is gone. `place` is where
+    /// the connection stood, and then where it is to read from. Says where each begins.
+    pub fn enter(
+        &mut self,
+        head: &Cursor,
+        place: &mut Cursor,
+    ) -> Vec<(SubscriptionId, Cursor, Option<Cursor>)> {
+        let agreed = |cursor: &Cursor| {
+            let mut both = head.clone();
+            both.retreat_to(cursor);
+            both
+        };
+        let stood = std::mem::replace(place, head.clone());
+        let mut begun = Vec::new();
+        for subscription in &mut self.list {
+            let Stage::Started { after, state } = &mut subscription.stage else { continue };
+            let mut own = stood.clone();
+            if let Some(after) = after {
+                own.advance_to(after);
+            }
+            let own = agreed(&own);
+            let values = subscription.snapshots.then(|| Cursor::beginning(head.log()));
+            place.retreat_to(values.as_ref().unwrap_or(&own));
+            begun.push((subscription.id, own.clone(), values.clone()));
+            (*after, *state) = (Some(Box::new(own)), values.map(Box::new));
+        }
+        begun
     }
 
     /// Whether some subscription is to get this record. Costs one match for each.

@@ -15,7 +15,7 @@ mod window;
 mod witness;
 
 use crate::log::{AppendError, Log, MessageKey, NewRecord};
-use anabranch_protocol::cursor::Position;
+use anabranch_protocol::cursor::{Cursor, Position};
 use appending::Appending;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -133,9 +133,9 @@ impl Publisher {
         self.lock().stored(key).is_some_and(|first| is_before(first, position))
     }
 
-    /// Forgets everything: another history begins.
-    pub fn reset(&self) {
-        self.lock().reset();
+    /// Another history begins, which agrees with the one before up to `head`: forgets what stands no more.
+    pub fn part(&self, head: &Cursor) {
+        self.lock().part(head);
     }
 
     fn lock(&self) -> MutexGuard<'_, Window> {
@@ -155,7 +155,7 @@ mod tests {
     use crate::log::conformance::record;
     use crate::log::memory::Publishing;
     use crate::log::memory::{self, MemoryLog};
-    use anabranch_protocol::cursor::Offset;
+    use anabranch_protocol::cursor::{LogId, Offset};
 
     fn at(offset: u64) -> Position {
         Position { partition: 0, offset: Offset(offset), fingerprint: None }
@@ -280,7 +280,7 @@ mod tests {
         let publisher = Publisher::new(log.clone());
         log.lies().publishing(Publishing::Hangs);
         let confirmed = publisher.publish(record(0));
-        publisher.reset();
+        publisher.part(&Cursor::beginning(LogId(2)));
         log.lies().publishing(Publishing::Works);
         confirmed.await.expect("confirmed at 1");
         assert!(!publisher.note(record(0).key, at(7)), "the first copy of this history");

@@ -133,8 +133,8 @@ impl Pump {
             TailEvent::Reset { head, why } => {
                 tracing::warn!(log = %head.log(), ?why, "the log has another history");
                 self.head = head;
-                self.publisher.reset();
-                self.fold.reset();
+                self.publisher.part(&self.head);
+                self.fold.part(&self.head);
                 self.upstream.reset();
                 let code = match why {
                     ResetReason::Diverged | ResetReason::Recreated | ResetReason::Renamed => {

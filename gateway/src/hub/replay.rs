@@ -120,7 +120,7 @@ impl Replay {
         let last = batch.records.last().map(|record| record.position);
         // As on the tail: of a message that was stored twice, the first copy is the one that is delivered.
         batch.records.retain(|record| !self.publisher.is_duplicate(record.key, record.position));
-        let mut before = Cursor::beginning(self.log.id());
+        let mut before = Cursor::beginning(id);
         before.set(Position { partition, offset: after, fingerprint: None });
         let block =
             Arc::new(Block::encode_with(before, &batch.records, |topic| self.classes.is_patch(topic)));

@@ -2,6 +2,7 @@
 
 use super::{CLOSE_MS, Completion, Shard};
 use crate::connection::Asked;
+use crate::connection::look_ups::LookUp;
 use crate::connection::resume::{self, Verdict};
 use crate::connection::session::{Action, Millis, Refusal};
 use crate::connection::start::Start;
@@ -129,11 +130,33 @@ impl Shard {
         subscriptions: Vec<Asked>,
         looking: impl Future<Output = Result<Verdict, ReadError>> + Send + 'static,
     ) {
-        let serial = self.connections[id as usize].serial;
-        self.begin_work(Box::pin(async move {
-            let verdict = looking.await;
-            (id, serial, Completion::Started { subscriptions, verdict })
-        }));
+        let connection = &mut self.connections[id as usize];
+        let known = connection.session.subscriptions();
+        connection
+            .look_ups
+            .add(LookUp { subscriptions, looking: looking.boxed() }, |asked| known.awaits(asked));
+        self.look_up_next(id);
+    }
+
+    /// A look-up of this connection has ended.
+    pub(super) fn looked_up(&mut self, id: ConnectionId) {
+        self.connections[id as usize].look_ups.ended();
+        self.look_up_next(id);
+    }
+
+    fn look_up_next(&mut self, id: ConnectionId) {
+        let connection = &mut self.connections[id as usize];
+        let serial = connection.serial;
+        let known = connection.session.subscriptions();
+        while let Some(LookUp { subscriptions, looking }) =
+            connection.look_ups.next(|asked| known.awaits(asked))
+        {
+            self.new_work = true;
+            self.work.push(Box::pin(async move {
+                let verdict = looking.await;
+                (id, serial, Completion::Started { subscriptions, verdict })
+            }));
+        }
     }
 
     /// It is known where some subscriptions begin: begins.
@@ -154,7 +177,10 @@ impl Shard {
         let mut actions = std::mem::take(&mut self.actions);
         match verdict {
             Err(error) => {
-                let refusal = Refusal::new(Code::UPSTREAM_DOWN, error.to_string());
+                // The reason is the operator's: it may hold addresses.
+                tracing::warn!(id, %error, "the log does not say where a subscription begins");
+                let refusal =
+                    Refusal::new(Code::UPSTREAM_DOWN, "the log does not answer; ask again".to_owned());
                 for subscription in subscriptions {
                     connection.session.start_failed(subscription, refusal.clone(), &mut actions);
                 }

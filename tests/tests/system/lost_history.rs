@@ -4,13 +4,14 @@
 use crate::brokers;
 use crate::fleet;
 use crate::told::{Listener, Told};
-use anabranch::Start;
+use anabranch::{Client, Event, Outcome, Start};
 use anabranch_brokers::{Redis, RedisOptions};
 use anabranch_tests::gateway_process::{Gateway, Settings};
 use anabranch_tests::ledger::Ledger;
 use anabranch_tests::proxy::ChaosProxy;
 use anabranch_tests::publisher::HttpPublisher;
 use anabranch_tests::tokens;
+use anabranch_tests::wait::within;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -146,8 +147,12 @@ struct FailedOver {
 }
 
 impl FailedOver {
-    /// Loses the primary. The gateway still asks for it.
     async fn new() -> Option<FailedOver> {
+        FailedOver::after(async |_| {}).await
+    }
+
+    /// Does something with the gateway, and then loses the primary with the end of the log. The gateway still asks for it.
+    async fn after(first: impl AsyncFnOnce(&Gateway)) -> Option<FailedOver> {
         let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
         let [primary, replica] = [0, 1].map(|n| Redis::start(RedisOptions::new(folders[n].path())));
         let (mut primary, replica) = (brokers::had(primary)?, brokers::had(replica)?);
@@ -155,6 +160,7 @@ impl FailedOver {
         let proxy = ChaosProxy::start(at).await.expect("a proxy");
         let stream = format!("t{:016x}", rand::random::<u64>());
         let gateway = gateway(&format!("redis://{}?stream={stream}", proxy.address())).await;
+        first(&gateway).await;
         let live = Listener::live(&gateway.url(), 1).await.remove(0);
         publish(&gateway, 50).await;
         replica.replica_of(&primary).expect("a replica");
@@ -184,6 +190,52 @@ async fn redis_fails_over_under_a_client() {
     over.live.until("what follows", |told| told.messages.len() >= 11).await;
     let told = over.live.told();
     assert_eq!((told.losses(), told.messages.len()), ((0, 1), 11), "what stood was sent before");
+}
+
+/// A client that was slow meanwhile gets all that still stands and it has not had; and a message that still stands is known as stored.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_fails_over_under_a_slow_client() {
+    const LARGE: usize = 600;
+    let mut slow = None;
+    let publish_first = async |client: &Client| {
+        let first = client.publish("plant/0/first").message_id("first").json(&0).expect("JSON");
+        first.send().await.expect("a confirm")
+    };
+    let over = FailedOver::after(async |gateway| {
+        let way = ChaosProxy::start(gateway.address()).await.expect("a proxy");
+        let url = format!("ws://{}/v1/ws", way.address());
+        let client = Client::builder(url).token(tokens::all("slow")).build().expect("a client");
+        client.connect();
+        let mut subscription = client.subscribe("plant/#").open().expect("a subscription");
+        publish_first(&client).await;
+        within("the first message", subscription.next_message()).await.expect("a message");
+        way.freeze();
+        let ledger = Ledger::new();
+        let mut publisher =
+            HttpPublisher::new(gateway.address(), &tokens::all("plant"), ledger).with_padding(20_000);
+        for _ in 0..LARGE / 10 {
+            publisher.publish(&["plant/0/large"; 10]).await;
+        }
+        slow = Some((way, client, subscription));
+    })
+    .await;
+    let (Some(over), Some((way, client, mut subscription))) = (over, slow) else { return };
+    over.lead_to_the_replica();
+    over.live.until("the reset", |told| !told.resets.is_empty()).await;
+    publish(&over.gateway, 10).await;
+    way.heal();
+    // 600 and 50 stand, of the 20 that are lost none can be due any more; then the one that hides the loss, and ten.
+    let (mut messages, mut resets) = (Vec::new(), 0);
+    while messages.len() < LARGE + 50 + 11 {
+        match within("what stands", subscription.next()).await.expect("it goes on") {
+            Event::Message(message) => messages.push(message.topic().to_owned()),
+            Event::Subscribed(Outcome::Reset(_)) => resets += 1,
+            _ => {}
+        }
+    }
+    let large = messages.iter().filter(|topic| *topic == "plant/0/large").count();
+    assert_eq!((large, resets), (LARGE, 1), "none is missing, and none comes twice");
+    assert!(publish_first(&client).await.duplicate, "it stands");
 }
 
 /// The replica that takes over lacks the newest messages, and one later write hides it. Every cursor in the lost part is

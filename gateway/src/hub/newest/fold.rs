@@ -68,9 +68,9 @@ impl Fold {
         marked
     }
 
-    /// Another history begins.
-    pub fn reset(&mut self) {
-        self.values.clear();
+    /// Another history begins, which agrees with this one up to `head`.
+    pub fn part(&mut self, head: &Cursor) {
+        self.values.part(head);
     }
 
     fn fold(&self, record: &Record, kind: Value) -> Option<Arc<Newest>> {

@@ -5,7 +5,7 @@
 //! changes moves ahead of the reader, never behind it.
 
 use super::Newest;
-use anabranch_protocol::cursor::{Offset, Partition, Position};
+use anabranch_protocol::cursor::{Cursor, Offset, Partition, Position};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -133,9 +133,26 @@ impl Values {
         line.tombstones_to = line.tombstones_to.max(deletions);
     }
 
-    /// Another history begins.
-    pub fn clear(&mut self) {
-        *self = Values::new(self.max_bytes);
+    /// Another history begins, which agrees with this one up to `head`. What stood behind that is gone, and what its topics had
+    /// before is not known any more.
+    pub fn part(&mut self, head: &Cursor) {
+        for partition in 0..self.lines.len() as Partition {
+            let last = head.position(partition).map_or(Offset(0), |position| position.offset);
+            let line = self.line_mut(partition);
+            let gone = line.values.split_off(&Offset(last.0.saturating_add(1)));
+            if last == Offset(0) {
+                *line = Line::default(); // Read from its beginning.
+            } else if !gone.is_empty() {
+                line.tombstones.split_off(&Offset(last.0.saturating_add(1)));
+                line.unsure_to = line.unsure_to.max(last);
+                line.tombstones_to = line.tombstones_to.max(last);
+            }
+            for value in gone.into_values() {
+                self.bytes -= value.size();
+                self.topics.remove(value.topic());
+                self.names.remove(value.topic());
+            }
+        }
     }
 
     /// Forgets what may go first. Says whether there was anything.
@@ -190,6 +207,7 @@ impl Values {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anabranch_protocol::cursor::LogId;
     use proptest::prelude::*;
 
     fn value(topic: &str, offset: u64, deleted: bool) -> Arc<Newest> {
@@ -212,6 +230,24 @@ mod tests {
         assert_eq!(offsets(&values, 3, 2), [0; 0]);
         let below: Vec<&str> = values.below("a").map(|value| &**value.topic()).collect();
         assert_eq!(below, ["a", "a/x"]);
+    }
+
+    #[test]
+    fn in_another_history_what_stands_is_kept_and_the_rest_is_unsure() {
+        let mut values = Values::new(1 << 20);
+        values.put(value("a", 1, false));
+        values.put(value("b", 2, true));
+        values.put(value("c", 3, false));
+        values.put(value("d", 4, true));
+        let mut head = Cursor::beginning(LogId(2));
+        head.set(Position { partition: 0, offset: Offset(3), fingerprint: None });
+        values.part(&head);
+        assert_eq!(offsets(&values, 0, 9), [1, 2, 3]);
+        assert_eq!((values.unsure_to(0), values.deletions_unsure_to(0)), (Offset(3), Offset(3)));
+        assert_eq!((values.len(), values.get("d").is_none()), (3, true));
+        assert_eq!(values.bytes(), values.iter().map(|value| value.size()).sum::<usize>());
+        values.part(&Cursor::beginning(LogId(3)));
+        assert!(values.are_none() && values.bytes() == 0 && values.below("").next().is_none());
     }
 
     #[test]

@@ -8,8 +8,8 @@
 
 use super::{Appended, WINDOW, is_before};
 use crate::log::MessageKey;
-use anabranch_protocol::cursor::{Partition, Position};
-use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use anabranch_protocol::cursor::{Cursor, Partition, Position};
+use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
 use std::hash::BuildHasher;
 use tokio::sync::oneshot::{Receiver, Sender, channel};
 
@@ -103,9 +103,12 @@ impl Window {
         }
     }
 
-    /// Another history begins.
-    pub fn reset(&mut self) {
-        *self = Window { epoch: self.epoch + 1, ..Window::default() };
+    /// Another history begins, which agrees with the one before up to `head`.
+    pub fn part(&mut self, head: &Cursor) {
+        self.epoch += 1;
+        self.appending.clear();
+        self.newest.retain(|_, (_, position)| head.includes(*position));
+        self.known.retain(|stored| head.includes(stored.position));
     }
 
     /// How many are known, stored or on their way.
@@ -155,6 +158,19 @@ impl Known {
         places.insert_unique(hasher.hash_one(key), place, |&place| hasher.hash_one(stored[place as usize].0));
     }
 
+    /// Keeps those alone for which this holds.
+    fn retain(&mut self, keep: impl Fn(&Stored) -> bool) {
+        let [newer, older] = [&mut self.newer, &mut self.older].map(std::mem::take);
+        for generation in [older, newer] {
+            let known: HashSet<u32> = generation.places.iter().copied().collect();
+            for (place, (key, stored)) in (0..).zip(generation.stored) {
+                if known.contains(&place) && keep(&stored) {
+                    self.push(key, stored);
+                }
+            }
+        }
+    }
+
     fn remove(&mut self, key: MessageKey) {
         let hash = self.hasher.hash_one(key);
         for Generation { stored, places } in [&mut self.newer, &mut self.older] {
@@ -168,7 +184,7 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anabranch_protocol::cursor::Offset;
+    use anabranch_protocol::cursor::{LogId, Offset};
 
     fn key(n: u64) -> MessageKey {
         MessageKey::new("t", &n.to_string())
@@ -195,5 +211,23 @@ mod tests {
         let lost = many - 5000 + 7 - (many - 5000) % 1000 + 1000;
         window.note(key(lost), at(many), true);
         assert_eq!(window.stored(key(lost)), Some(at(many)), "stored again");
+    }
+
+    #[test]
+    fn what_stands_in_another_history_is_known_there() {
+        let mut window = Window::default();
+        for n in 1..10 {
+            window.note(key(n), at(n), true);
+        }
+        window.lose(key(3), at(3));
+        let mut head = Cursor::beginning(LogId(2));
+        head.set(at(5));
+        window.part(&head);
+        let known: Vec<u64> = (1..10).filter(|n| window.stored(key(*n)).is_some()).collect();
+        assert_eq!(known, [1, 2, 4, 5]);
+        assert!(window.newest.is_empty() && window.len() == 4);
+        assert_eq!(window.note(key(5), at(6), true), Some(at(5)), "a copy is told as one");
+        window.part(&Cursor::beginning(LogId(3)));
+        assert_eq!(window.len(), 0);
     }
 }
