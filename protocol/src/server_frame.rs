@@ -1,10 +1,12 @@
 //! What the gateway may say.
 
-use crate::client_frame::{FrameError, SubscriptionId, once};
+mod fields;
+
+use crate::client_frame::{FrameError, SubscriptionId};
 use crate::code::Code;
 use crate::cursor::{Cursor, Offset, Partition, Position};
 use crate::json::{ObjectWriter, Scanner};
-use crate::limits;
+use fields::Fields;
 use std::borrow::Cow;
 
 /// How the delivery of a subscription begins: the verdict on the cursor that was given.
@@ -327,173 +329,6 @@ impl Gap {
             .display("after", self.after)
             .display("before", self.before)
             .string("reason", self.reason.name());
-    }
-}
-
-/// Every field that any server frame has.
-#[derive(Default)]
-struct Fields<'a> {
-    kind: Option<Cow<'a, str>>,
-    session: Option<Cow<'a, str>>,
-    cursor: Option<Cow<'a, str>>,
-    position: Option<Cow<'a, str>>,
-    envelope: Option<&'a str>,
-    outcome: Option<Cow<'a, str>>,
-    after: Option<Cow<'a, str>>,
-    before: Option<Cow<'a, str>>,
-    reason: Option<Cow<'a, str>>,
-    message: Option<Cow<'a, str>>,
-    message_id: Option<Cow<'a, str>>,
-    numbers: [Option<u64>; NUMBERS.len()],
-    limits: [Option<u64>; LIMITS.len()],
-    /// Of `subscribed`, a text; of `message`, a boolean.
-    snapshot: Option<Cow<'a, str>>,
-    state: Option<Cow<'a, str>>,
-    booleans: [Option<bool>; BOOLEANS.len()],
-}
-
-/// Fields that are numbers, by their index in [`Fields::numbers`].
-const NUMBERS: [&str; 10] = [
-    "pingIntervalMs",
-    "pingGraceMs",
-    "tokenTtlMs",
-    "serverTimeMs",
-    "subscription",
-    "code",
-    "partition",
-    "delivered",
-    "retryAfterMs",
-    "reconnectAfterMs",
-];
-/// Fields that are booleans, by their index in [`Fields::booleans`].
-const BOOLEANS: [&str; 7] = ["duplicate", "up", "complete", "stale", "patch", "values", "snapshot"];
-const LIMITS: [&str; 3] = ["frameBytes", "subscriptions", "publishesInFlight"];
-
-impl<'a> Fields<'a> {
-    fn scan(scanner: &mut Scanner<'a>) -> Result<Fields<'a>, FrameError> {
-        let mut fields = Fields::default();
-        scanner.enter_object()?;
-        while let Some(key) = scanner.next_key()? {
-            let slot = match &*key {
-                "type" => &mut fields.kind,
-                "session" => &mut fields.session,
-                "cursor" => &mut fields.cursor,
-                "position" => &mut fields.position,
-                "outcome" => &mut fields.outcome,
-                "after" => &mut fields.after,
-                "before" => &mut fields.before,
-                "reason" => &mut fields.reason,
-                "message" => &mut fields.message,
-                "messageId" => &mut fields.message_id,
-                "envelope" => {
-                    once(&mut fields.envelope, scanner.raw()?, "envelope")?;
-                    continue;
-                }
-                "state" => &mut fields.state,
-                "snapshot" => {
-                    let value = scanner.raw()?;
-                    if value.starts_with('"') {
-                        once(&mut fields.snapshot, Scanner::new(value).string()?, "snapshot")?;
-                    } else {
-                        once(&mut fields.booleans[6], Scanner::new(value).boolean()?, "snapshot")?;
-                    }
-                    continue;
-                }
-                "limits" => {
-                    scanner.enter_object()?;
-                    while let Some(key) = scanner.next_key()? {
-                        match LIMITS.iter().position(|name| *name == key) {
-                            Some(at) => once(&mut fields.limits[at], scanner.number()?, &key)?,
-                            None => drop(scanner.raw()?),
-                        }
-                    }
-                    continue;
-                }
-                name => {
-                    if let Some(at) = BOOLEANS.iter().position(|known| *known == name) {
-                        once(&mut fields.booleans[at], scanner.boolean()?, name)?;
-                        continue;
-                    }
-                    match NUMBERS.iter().position(|known| *known == name) {
-                        Some(at) => once(&mut fields.numbers[at], scanner.number()?, name)?,
-                        // A newer gateway may say more than we know.
-                        None => drop(scanner.raw()?),
-                    }
-                    continue;
-                }
-            };
-            once(slot, scanner.string()?, &key)?;
-        }
-        Ok(fields)
-    }
-
-    fn number(&self, name: &str) -> Result<u64, FrameError> {
-        self.optional(name).ok_or_else(|| FrameError::missing(name))
-    }
-
-    fn optional(&self, name: &str) -> Option<u64> {
-        NUMBERS.iter().position(|known| *known == name).and_then(|at| self.numbers[at])
-    }
-
-    fn limit(&self, at: usize) -> Result<u64, FrameError> {
-        self.limits[at].ok_or_else(|| FrameError::missing(LIMITS[at]))
-    }
-
-    fn subscription(&self) -> Result<SubscriptionId, FrameError> {
-        SubscriptionId::try_from(self.number("subscription")?)
-            .map_err(|_| FrameError::new("subscription is too large"))
-    }
-
-    fn code(&self) -> Result<Code, FrameError> {
-        u16::try_from(self.number("code")?).map(Code).map_err(|_| FrameError::new("code is too large"))
-    }
-
-    fn parsed<T: std::str::FromStr>(
-        text: &Option<Cow<'a, str>>,
-        name: &'static str,
-    ) -> Result<T, FrameError> {
-        let text = text.as_deref().ok_or_else(|| FrameError::missing(name))?;
-        text.parse().map_err(|_| FrameError::new([name, " cannot be read"].concat()))
-    }
-
-    fn boolean(&self, name: &str) -> Option<bool> {
-        BOOLEANS.iter().position(|known| *known == name).and_then(|at| self.booleans[at])
-    }
-
-    fn cursor(&self) -> Result<Cursor, FrameError> {
-        Self::parsed(&self.cursor, "cursor")
-    }
-
-    fn snapshot(&self) -> Result<Option<Snapshot>, FrameError> {
-        let whole = match self.snapshot.as_deref() {
-            Some("whole") => true,
-            Some("since") => false,
-            // A newer kind is no less than nothing.
-            _ => return Ok(None),
-        };
-        Ok(Some(Snapshot { whole, state: Self::parsed(&self.state, "state")? }))
-    }
-
-    fn gap(&self) -> Result<Gap, FrameError> {
-        Ok(Gap {
-            partition: Partition::try_from(self.number("partition")?)
-                .ok()
-                .filter(|partition| usize::from(*partition) < limits::PARTITIONS)
-                .ok_or_else(|| FrameError::new("partition is too large"))?,
-            after: Self::parsed(&self.after, "after")?,
-            before: Self::parsed(&self.before, "before")?,
-            reason: self.reason.as_deref().map_or(GapReason::Other, GapReason::from_name),
-        })
-    }
-
-    fn outcome(&self) -> Result<Outcome, FrameError> {
-        Ok(match self.outcome.as_deref() {
-            Some("live") => Outcome::Live,
-            Some("resumed") => Outcome::Resumed,
-            Some("gap") => Outcome::Gap(self.gap()?),
-            Some("reset") => Outcome::Reset(self.code()?),
-            _ => return Err(FrameError::new("outcome must be live, resumed, gap or reset")),
-        })
     }
 }
 
