@@ -5,6 +5,7 @@
 
 use anabranch_gateway::hub::block::Block;
 use anabranch_gateway::hub::interest::Interest;
+use anabranch_gateway::hub::newest::{Newest, Values};
 use anabranch_gateway::hub::ring::Ring;
 use anabranch_gateway::log::{MessageKey, Record};
 use anabranch_protocol::cursor::{Cursor, Fingerprint, LogId, Offset, Position};
@@ -173,6 +174,47 @@ fn full_ring() -> Ring {
         ring.push(Arc::clone(&block));
     }
     ring
+}
+
+const TOPICS: u64 = 100_000;
+
+fn newest_value(topic: u64, offset: u64) -> Arc<Newest> {
+    let name = format!("iotsphere/devices/d{topic}/shadow/reported");
+    let envelope =
+        format!(r#"{{"metadata":{{"topic":"{name}"}},"payload":{{"on":true,"temperature":21.5}}}}"#);
+    Arc::new(Newest::new(name.as_str().into(), position(offset), envelope.as_bytes(), false, false))
+}
+
+fn values() -> Values {
+    let mut values = Values::new(1 << 30);
+    (0..TOPICS).for_each(|topic| values.put(newest_value(topic, topic + 1)));
+    values
+}
+
+/// A snapshot by one wildcard: each value is found by its offset, matched, and its frame's bytes are taken. An item is a topic.
+#[divan::bench(sample_size = 1, sample_count = 50)]
+fn snapshot(bencher: Bencher<'_, '_>) {
+    let values = values();
+    let filter = filter("iotsphere/devices/+/shadow/reported");
+    bencher.counter(ItemsCount::new(TOPICS)).bench_local(|| {
+        let all = values.between(0, Offset(0), Offset(u64::MAX));
+        all.filter(|value| filter.matches(value.topic()))
+            .map(|value| value.piece().bytes().len())
+            .sum::<usize>()
+    });
+}
+
+/// A new value takes the place of the one before, among 100,000 topics: once for each state record and shard.
+#[divan::bench(sample_size = 1000)]
+fn value_put(bencher: Bencher<'_, '_>) {
+    let mut values = values();
+    let mut offset = TOPICS;
+    bencher
+        .with_inputs(|| {
+            offset += 1;
+            newest_value(u64::from(device(offset as u32, 2 * TOPICS as u32)), offset)
+        })
+        .bench_local_values(|value| values.put(value));
 }
 
 #[divan::bench(sample_size = 1000)]
