@@ -283,6 +283,8 @@ impl Shard {
                 self.values.part(&head);
                 self.ring.reset(head);
             }
+            // The first word of a log that is well is no news.
+            ShardEvent::Upstream { up: true, .. } if self.upstream.is_none() => {}
             ShardEvent::Upstream { up, message } => {
                 self.upstream = (!up).then(|| Arc::clone(&message));
                 for id in self.ids() {
