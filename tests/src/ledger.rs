@@ -54,6 +54,11 @@ impl Ledger {
         self.entries().iter().filter(|entry| entry.confirmed.is_some()).count()
     }
 
+    /// The position with the highest offset of those that were confirmed.
+    pub fn newest(&self) -> Option<Position> {
+        self.entries().iter().filter_map(|entry| entry.confirmed).max_by_key(|position| position.offset)
+    }
+
     /// Compares what was confirmed with what one client saw.
     pub fn judge(&self, witness: &Witness) -> Verdict {
         let mut verdict = Verdict {

@@ -46,7 +46,7 @@ impl Harness for Rabbit {
         async {
             let oldest = self.oldest().await;
             let last = self.open().bounds(0).await.expect("bounds").last;
-            if last.0 - oldest.0 < 500 {
+            if last.0.saturating_sub(oldest.0) < 500 {
                 return false; // All in one segment, which stays.
             }
             keep(&self.server, &self.options.queue, 2 * SEGMENT);

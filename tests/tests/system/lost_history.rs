@@ -210,12 +210,15 @@ async fn redis_fails_over_under_a_slow_client() {
         publish_first(&client).await;
         within("the first message", subscription.next_message()).await.expect("a message");
         way.freeze();
+        let quick = Listener::live(&gateway.url(), 1).await.remove(0);
         let ledger = Ledger::new();
         let mut publisher =
             HttpPublisher::new(gateway.address(), &tokens::all("plant"), ledger).with_padding(20_000);
         for _ in 0..LARGE / 10 {
             publisher.publish(&["plant/0/large"; 10]).await;
         }
+        // What the node has not read by now would come to those who subscribe next.
+        quick.until("the large ones", |told| told.messages.len() >= LARGE).await;
         slow = Some((way, client, subscription));
     })
     .await;

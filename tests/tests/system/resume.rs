@@ -7,7 +7,7 @@ use anabranch_tests::proxy::ChaosProxy;
 use anabranch_tests::publisher::HttpPublisher;
 use anabranch_tests::raw_client::{Heard, RawClient};
 use anabranch_tests::tokens;
-use anabranch_tests::wait::within;
+use anabranch_tests::wait::{until, within};
 use serde_json::{Value, json};
 use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
@@ -39,10 +39,15 @@ async fn resume(gateway: &Gateway, cursor: &str, ledger: &Ledger) -> (Value, Wit
     (verdict, witness)
 }
 
-/// The newest cursor.
-async fn head(gateway: &Gateway) -> String {
-    let hello = RawClient::hello(gateway.address(), &tokens::all("c"), json!([])).await;
-    hello.expect("a welcome").1["cursor"].as_str().expect("a cursor").to_owned()
+/// The newest cursor, once the node has read what was confirmed.
+async fn head(gateway: &Gateway, published: &Ledger) -> String {
+    let newest = published.newest().expect("something was published");
+    until("the node reads what was confirmed", async || {
+        let hello = RawClient::hello(gateway.address(), &tokens::all("c"), json!([])).await;
+        let cursor = hello.expect("a welcome").1["cursor"].as_str().expect("a cursor").to_owned();
+        cursor.parse::<Cursor>().expect("a cursor").includes(newest).then_some(cursor)
+    })
+    .await
 }
 
 async fn publish(gateway: &Gateway, ledger: &std::sync::Arc<Ledger>, batches: usize, bytes: usize) {
@@ -58,7 +63,7 @@ async fn from_the_ring_the_log_and_over_a_restart() {
     let mut gateway = Gateway::with(Settings::default().set("limits.ring", "\"1MiB\"")).await;
     let ledger = Ledger::new();
     publish(&gateway, &ledger, 10, 0).await;
-    let start = head(&gateway).await;
+    let start = head(&gateway, &ledger).await;
     let ours = Ledger::new();
     publish(&gateway, &ours, 10, 0).await;
     let (verdict, witness) = resume(&gateway, &start, &ours).await;
@@ -81,7 +86,7 @@ async fn what_the_log_has_forgotten_is_a_gap_with_its_range() {
     let gateway = Gateway::with(Settings::default().set("log", "\"memory:?records=1000\"")).await;
     let ledger = Ledger::new();
     publish(&gateway, &ledger, 1, 0).await;
-    let start = head(&gateway).await;
+    let start = head(&gateway, &ledger).await;
     let ours = Ledger::new();
     // The ring must not hold it either, or nothing is missing.
     publish(&gateway, &ours, 1_000, 20_000).await;
@@ -98,7 +103,7 @@ async fn another_history_is_a_reset_with_its_reason() {
     let mut gateway = Gateway::with(Settings::default().set("log", "\"memory:\"")).await;
     let ledger = Ledger::new();
     publish(&gateway, &ledger, 2, 0).await;
-    let good = head(&gateway).await;
+    let good = head(&gateway, &ledger).await;
     let (log, position) = good.split_once('/').expect("a cursor");
     let mut parts = position.split(':');
     let (partition, offset) = (parts.next().expect("a partition"), parts.next().expect("an offset"));
