@@ -177,7 +177,9 @@ impl Merged {
                 Some(Event::Message(next)) if together || source.live => {
                     step_back_before(&mut whole, next.position())
                 }
-                None if together || source.live => {}
+                // That a filter is live is no record.
+                None | Some(Event::Live) if together || source.live => {}
+                // A gap that was not told must not be covered.
                 _ => whole.retreat_to(cursor),
             }
         }
