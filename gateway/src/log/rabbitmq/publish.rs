@@ -9,6 +9,7 @@ use super::mark::{self, Mark};
 use super::probe::Probes;
 use super::shared::Shared;
 use super::{echo_reader, key, topology};
+use crate::log::source::SourceError;
 use crate::log::{AppendError, DEADLINE, Health};
 use bytes::Bytes;
 use doubt::Doubts;
@@ -264,7 +265,12 @@ impl Publisher {
         }
         for (sight, probes) in self.shared.sights().iter().zip(&self.probes) {
             if sight.highest().is_none() {
-                let newest = probes.newest(None).await;
+                let mut newest = probes.newest(None).await;
+                // Its readers were told that it was deleted, before a record was given back to us. There may be no tail that makes it anew.
+                if newest.as_ref().is_err_and(|error| *error == SourceError::Gone) {
+                    topology::establish(&self.shared).await?;
+                    newest = probes.newest(None).await;
+                }
                 newest.map_err(|error| Fault::Unreachable(error.to_string()))?;
             }
         }
