@@ -3,43 +3,43 @@
 #
 #   brokers/another-debian.sh SUITE FOLDER      for example: trixie target/trixie
 #
-# makes FOLDER/root, a system of that release, and three folders of scripts that start its servers in a chroot:
+# makes FOLDER/system, a system of that release, and three folders of scripts that start its servers in a chroot:
 #
 #   ANABRANCH_RABBITMQ_BIN=FOLDER/rabbitmq ANABRANCH_REDIS_BIN=FOLDER/valkey (or FOLDER/redis) cargo xtask test
 #
-# The workspace and the folder of temporary files are mounted there, so that all paths mean the same; `umount -R` FOLDER/root/*
+# The workspace and the folder of temporary files are mounted there, so that all paths mean the same; `umount -R` FOLDER/system/*
 # before you delete it.
 set -eu
 suite=$1
 workspace=$(cd "$(dirname "$0")/.." && pwd -P)
 mkdir -p "$2"
 folder=$(cd "$2" && pwd -P)
-root=$folder/root
+system=$folder/system
 packages='rabbitmq-server redis-server valkey-server'
 
-if [ ! -e "$root/usr/sbin/policy-rc.d" ]; then
+if [ ! -e "$system/usr/sbin/policy-rc.d" ]; then
     scripts=/usr/share/debootstrap/scripts
     [ -e "$scripts/$suite" ] || ln -s sid "$scripts/$suite"
-    debootstrap --variant=minbase "$suite" "$root" http://deb.debian.org/debian
+    debootstrap --variant=minbase "$suite" "$system" http://deb.debian.org/debian
     # No service starts (invoke-rc.d(8)).
-    printf '#!/bin/sh\nexit 101\n' > "$root/usr/sbin/policy-rc.d"
-    chmod 755 "$root/usr/sbin/policy-rc.d"
+    printf '#!/bin/sh\nexit 101\n' > "$system/usr/sbin/policy-rc.d"
+    chmod 755 "$system/usr/sbin/policy-rc.d"
 fi
 # RabbitMQ asks for localhost by name.
-cp /etc/hosts "$root/etc/hosts"
+cp /etc/hosts "$system/etc/hosts"
 for shared in /proc "${TMPDIR:-/tmp}" "$workspace"; do
-    mkdir -p "$root$shared"
-    mountpoint -q "$root$shared" || mount --bind "$shared" "$root$shared"
+    mkdir -p "$system$shared"
+    mountpoint -q "$system$shared" || mount --bind "$shared" "$system$shared"
 done
-[ -e "$root/usr/bin/valkey-server" ] ||
-    DEBIAN_FRONTEND=noninteractive chroot "$root" apt-get -q install -y --no-install-recommends $packages
+[ -e "$system/usr/bin/valkey-server" ] ||
+    DEBIAN_FRONTEND=noninteractive chroot "$system" apt-get -q install -y --no-install-recommends $packages
 
 # script FOLDER NAME PROGRAM: becomes the program, in the working folder it is called in.
 script() {
     mkdir -p "$folder/$1"
     cat > "$folder/$1/$2" <<END
 #!/bin/sh
-exec chroot "$root" /bin/sh -c 'cd "\$0" && exec "\$@"' "\$PWD" $3 "\$@"
+exec chroot "$system" /bin/sh -c 'cd "\$0" && exec "\$@"' "\$PWD" $3 "\$@"
 END
     chmod 755 "$folder/$1/$2"
 }
@@ -51,4 +51,4 @@ for server in redis valkey; do
     script $server redis-server /usr/bin/$server-server
     script $server redis-cli /usr/bin/$server-cli
 done
-chroot "$root" dpkg-query -W -f '${Package} ${Version}\n' $packages erlang-base
+chroot "$system" dpkg-query -W -f '${Package} ${Version}\n' $packages erlang-base
