@@ -131,6 +131,7 @@ codes! {
     4400 NOT_ALLOWED "not_allowed": "The token does not grant this. Ask for a grant that covers it, or ask for less.";
     4401 BAD_TOPIC "bad_topic": "The topic is not valid. At most 255 bytes and 32 levels, no wildcards, no control characters.";
     4402 BAD_FILTER "bad_filter": "The filter is not valid. + and # fill a whole level, # stands last.";
+    4403 EXPIRED "expired": "Its time to live ended before it could be sent. Publish it anew if it still matters.";
     4404 BAD_ENVELOPE "bad_envelope": "The envelope is not valid: {\"metadata\":{\"topic\":…},\"payload\":…}.";
     4405 TOO_LARGE "too_large": "The message is over the size limit in welcome. Send less.";
     4406 TOO_MANY_SUBSCRIPTIONS "too_many_subscriptions": "The connection has as many subscriptions as are allowed. Use a wildcard, or unsubscribe from some.";

@@ -61,6 +61,8 @@ pub struct Cache {
     bytes: usize,
     limit: usize,
     arrivals: u64,
+    /// Topics of which messages were dropped, and how many of each are left. Noted only for a store.
+    dropped: Option<Vec<(Box<str>, usize)>>,
 }
 
 impl Default for Cache {
@@ -72,7 +74,17 @@ impl Default for Cache {
 impl Cache {
     /// A cache of at most so many bytes; 0 keeps nothing.
     pub fn new(limit: usize) -> Cache {
-        Cache { topics: Vec::new(), bytes: 0, limit, arrivals: 0 }
+        Cache { topics: Vec::new(), bytes: 0, limit, arrivals: 0, dropped: None }
+    }
+
+    /// From here on, notes what is dropped, for [`take_dropped`](Cache::take_dropped).
+    pub fn note_dropped(&mut self) {
+        self.dropped.get_or_insert_default();
+    }
+
+    /// Topics of which messages were dropped since the last call, and how many of each are left.
+    pub fn take_dropped(&mut self) -> impl Iterator<Item = (Box<str>, usize)> {
+        self.dropped.as_mut().map(std::mem::take).into_iter().flatten()
     }
 
     /// Keeps a message.
@@ -94,6 +106,7 @@ impl Cache {
         self.bytes += cost(envelope);
         if messages.len() > PER_TOPIC {
             self.bytes -= messages.pop_front().map_or(0, |old| cost(&old.envelope));
+            note(&mut self.dropped, topic, PER_TOPIC);
         }
         if self.bytes > self.limit {
             self.shrink();
@@ -117,7 +130,14 @@ impl Cache {
 
     /// Forgets the topics that `gone` means.
     pub fn purge(&mut self, mut gone: impl FnMut(&str) -> bool) {
-        self.topics.retain(|t| !gone(&t.name));
+        let dropped = &mut self.dropped;
+        self.topics.retain(|t| {
+            let gone = gone(&t.name);
+            if gone {
+                note(dropped, &t.name, 0);
+            }
+            !gone
+        });
         self.recount();
     }
 
@@ -133,17 +153,25 @@ impl Cache {
         let mut keep = PER_TOPIC;
         while self.bytes > target && keep > 1 {
             keep /= 2;
-            for topic in &mut self.topics {
+            for topic in self.topics.iter_mut().filter(|topic| topic.messages.len() > keep) {
                 while topic.messages.len() > keep {
                     self.bytes -= topic.messages.pop_front().map_or(0, |old| cost(&old.envelope));
                 }
+                note(&mut self.dropped, &topic.name, keep);
             }
         }
         while self.bytes > target {
             let newest = |t: &Topic| t.messages.back().map_or(0, |m| m.arrival);
             let oldest = self.topics.iter().map(newest).min().unwrap_or(0);
             let bar = oldest + (self.arrivals - oldest) / 8;
-            self.topics.retain(|t| newest(t) > bar);
+            let dropped = &mut self.dropped;
+            self.topics.retain(|t| {
+                let stays = newest(t) > bar;
+                if !stays {
+                    note(dropped, &t.name, 0);
+                }
+                stays
+            });
             self.recount();
         }
     }
@@ -151,6 +179,12 @@ impl Cache {
     fn recount(&mut self) {
         let topic = |t: &Topic| t.name.len() + t.messages.iter().map(|m| cost(&m.envelope)).sum::<usize>();
         self.bytes = self.topics.iter().map(topic).sum();
+    }
+}
+
+fn note(dropped: &mut Option<Vec<(Box<str>, usize)>>, topic: &str, left: usize) {
+    if let Some(dropped) = dropped {
+        dropped.push((topic.into(), left));
     }
 }
 

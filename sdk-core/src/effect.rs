@@ -1,5 +1,6 @@
 //! What the machine asks its body to do, and what it tells the app.
 
+use crate::store::Write;
 use crate::token::TokenWhy;
 use anabranch_protocol::client_frame::SubscriptionId;
 use anabranch_protocol::code::Code;
@@ -41,8 +42,15 @@ pub enum Effect {
     Cursor { subscription: SubscriptionId, cursor: Cursor },
     /// The log has it.
     Published { message_id: String, position: Position, duplicate: bool },
+    /// A publish that is kept, or has a time to live, has left this client for the first time.
+    Sent { message_id: String },
+    /// The gateway refused a kept publish for good: it waits until the app tries it again or withdraws it, and others of its topic behind it.
+    Wedged { message_id: String, code: Code, message: String },
     /// It will not be published. `retryable`: the same thing may work later, under the same message id.
     Failed { message_id: String, code: Code, message: String, retryable: bool },
+    /// Write this to the store, in the order of the effects; what comes until [`poll_effect`](crate::Machine::poll_effect) has no more belongs together. Only
+    /// after [`restore`](crate::Machine::restore).
+    Keep(Write),
     /// The connection's state changed.
     State(State),
 }

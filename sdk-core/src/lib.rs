@@ -16,10 +16,11 @@
 //! | [`link`] | the one connection: wanted or not, dialing, greeting, online, waiting |
 //! | [`resume`] | the subscriptions, each with its cursor: duplicates, gaps, resets, the count check |
 //! | [`token`] | one request at a time, refresh before expiry, rejection |
-//! | [`publish`] | what is not confirmed yet |
+//! | [`outbox`] | what is published and not confirmed yet |
 //! | [`liveness`] | whether the connection is alive, and whether the machine slept |
 //! | [`backoff`] | when to come back, and the random numbers for it |
 //! | [`cache`] | the newest messages of each topic, within a number of bytes |
+//! | [`store`] | what outlives the process |
 
 #![forbid(unsafe_code)]
 
@@ -29,13 +30,14 @@ pub mod effect;
 pub mod link;
 pub mod liveness;
 pub mod machine;
-pub mod publish;
+pub mod outbox;
 pub mod resume;
+pub mod store;
 pub mod token;
 
 pub use effect::{Effect, Phase, State};
 pub use machine::Machine;
-pub use publish::PublishRefused;
+pub use outbox::PublishRefused;
 pub use resume::Start;
 pub use token::TokenWhy;
 

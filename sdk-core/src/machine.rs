@@ -1,7 +1,10 @@
 //! The whole client: inputs go in, effects come out.
 
 mod frames;
+mod keeping;
 mod progress;
+
+pub(crate) use frames::topic_of;
 
 use crate::Now;
 use crate::backoff::{Backoff, Random};
@@ -9,8 +12,9 @@ use crate::cache::{Cache, Cached};
 use crate::effect::{Effect, Phase, State};
 use crate::link::{GREET_MS, Intent, Link, WAKE_MS, WAKES_APART_MS};
 use crate::liveness::SleepWatch;
-use crate::publish::{PublishRefused, Publishes};
+use crate::outbox::{Outbox, PublishRefused, Terms, Waiting};
 use crate::resume::{Start, Subscriptions};
+use crate::store::Write;
 use crate::token::Tokens;
 use anabranch_protocol::client_frame::{ClientFrame, Hello, SnapshotMode, SubscriptionId, Token};
 use anabranch_protocol::code::Code;
@@ -28,7 +32,7 @@ use std::collections::VecDeque;
 /// * **getters**: `state`, `cursor`, `cached`, `unconfirmed`;
 /// * **`handle_*`**: what the network, the token provider and the clock report;
 /// * **commands**: what the app wants: `connect`, `disconnect`, `close`, `pause`, `resume`, `wake`, `subscribe`,
-///   `unsubscribe`, `park`, `unpark`, `publish`;
+///   `unsubscribe`, `park`, `unpark`, `publish`, `withdraw`, `retry`;
 /// * **polls**: [`poll_effect`](Machine::poll_effect), to be called until `None` after each input, and
 ///   [`next_timer`](Machine::next_timer), the moment by which `handle_timer` is wanted.
 ///
@@ -46,8 +50,10 @@ pub struct Machine {
     last_wake: Option<u64>,
     tokens: Tokens,
     subscriptions: Subscriptions,
-    publishes: Publishes,
+    outbox: Outbox,
     cache: Cache,
+    /// Subscriptions whose messages are kept. `None` without a store.
+    kept: Option<Vec<SubscriptionId>>,
     effects: VecDeque<Effect>,
     /// The state as last told, and when (wall) the app lost the connection or entered the phase.
     told: State,
@@ -71,8 +77,9 @@ impl Machine {
             last_wake: None,
             tokens: Tokens::default(),
             subscriptions: Subscriptions::default(),
-            publishes: Publishes::default(),
+            outbox: Outbox::default(),
             cache: Cache::default(),
+            kept: None,
             effects: VecDeque::new(),
             told: State::idle(),
             told_retry_at: None,
@@ -104,7 +111,12 @@ impl Machine {
 
     /// Publishes that wait for their confirm.
     pub fn unconfirmed(&self) -> usize {
-        self.publishes.len()
+        self.outbox.len()
+    }
+
+    /// What waits for its confirm, or is wedged, oldest first.
+    pub fn outbox(&self) -> impl Iterator<Item = Waiting<'_>> {
+        self.outbox.iter()
     }
 
     // What the network, the token provider and the clock report.
@@ -191,7 +203,7 @@ impl Machine {
     }
 
     /// Ends everything for good and forgets all that names a user: token, subscriptions, cache. Unconfirmed publishes
-    /// fail.
+    /// fail; kept ones are the store's.
     pub fn close(&mut self, now: Now) {
         self.begin(now);
         if !matches!(self.link, Link::Closed) {
@@ -199,8 +211,11 @@ impl Machine {
             self.link = Link::Closed;
             self.tokens.wipe();
             self.subscriptions.clear();
-            self.cache.purge(|_| true);
-            while let Some(message_id) = self.publishes.give_up() {
+            self.cache = Cache::new(0);
+            while let Some((message_id, kept)) = self.outbox.give_up() {
+                if kept {
+                    continue;
+                }
                 self.effects.push_back(Effect::Failed {
                     message_id,
                     code: Code::UNCONFIRMED,
@@ -278,6 +293,7 @@ impl Machine {
     /// Ends a subscription. Nothing is delivered for it from here on.
     pub fn unsubscribe(&mut self, now: Now, id: SubscriptionId) {
         self.begin(now);
+        self.kept.iter_mut().for_each(|kept| kept.retain(|one| *one != id));
         let known = self.subscriptions.remove(id);
         self.send_unsubscribe(known);
         self.finish(now);
@@ -301,13 +317,46 @@ impl Machine {
     /// Queues an envelope (JSON text, with `messageId` and `topic` in its metadata) to be published. The end of it is an
     /// [`Effect::Published`] or an [`Effect::Failed`].
     pub fn publish(&mut self, now: Now, message_id: &str, envelope: &str) -> Result<(), PublishRefused> {
+        self.publish_on(now, message_id, envelope, Terms::default())
+    }
+
+    /// The same on other terms. An [`Effect::Sent`] comes before the end, and a refusal of a kept one is an [`Effect::Wedged`].
+    pub fn publish_on(
+        &mut self,
+        now: Now,
+        message_id: &str,
+        envelope: &str,
+        terms: Terms,
+    ) -> Result<(), PublishRefused> {
         if matches!(self.link, Link::Closed) {
             return Err(PublishRefused::Closed);
         }
-        self.publishes.push(message_id, envelope)?;
+        self.outbox.push(now, message_id, envelope, terms)?;
+        self.keep_publish(now, message_id, envelope, terms);
         self.begin(now);
         self.finish(now);
         Ok(())
+    }
+
+    /// Takes a publish out that never left this client, or that is wedged; nothing more is told of it. `false` if there is none: it may have
+    /// been sent.
+    pub fn withdraw(&mut self, now: Now, message_id: &str) -> bool {
+        self.begin(now);
+        let gone = self.outbox.withdraw(message_id);
+        self.keep_settled(message_id, gone);
+        self.finish(now);
+        gone.is_some()
+    }
+
+    /// Tries a wedged publish again. Says whether there was one.
+    pub fn retry(&mut self, now: Now, message_id: &str) -> bool {
+        self.begin(now);
+        let there = self.outbox.unwedge(message_id);
+        if there {
+            self.keep(|| Write::Wedge { message_id: message_id.into(), why: None });
+        }
+        self.finish(now);
+        there
     }
 
     // What is to be done.
@@ -327,9 +376,8 @@ impl Machine {
             Link::Closed => None,
             _ => self.tokens.deadline(matches!(self.link, Link::Fetching), connected),
         };
-        let connection =
-            if connected { earliest(self.publishes.deadline(), self.subscriptions.deadline()) } else { None };
-        earliest(earliest(self.link.deadline(), tokens), connection)
+        let subscriptions = if connected { self.subscriptions.deadline() } else { None };
+        earliest(earliest(self.link.deadline(), tokens), earliest(self.outbox.deadline(), subscriptions))
     }
 
     fn send(&mut self, attempt: u32, frame: &ClientFrame<'_>) {

@@ -6,6 +6,8 @@ mod body;
 mod coming_back;
 #[path = "stories/counting.rs"]
 mod counting;
+#[path = "stories/keeping.rs"]
+mod keeping;
 #[path = "stories/liveness.rs"]
 mod liveness;
 #[path = "stories/revoking.rs"]

@@ -3,8 +3,10 @@
 use crate::client::Client;
 use crate::driver::{self, Dialer, Provider};
 use crate::error::BuildError;
+use crate::keeper::Keeper;
 use crate::shared::Shared;
 use anabranch_protocol::limits;
+use anabranch_sdk_core::store::{Kept, Store};
 use anabranch_sdk_core::{Machine, TokenWhy};
 use rustls::RootCertStore;
 use std::error::Error;
@@ -39,6 +41,7 @@ pub struct ClientBuilder {
     client_id: Option<String>,
     cache: CacheLimits,
     roots: Option<RootCertStore>,
+    store: Option<Box<dyn Store>>,
 }
 
 impl ClientBuilder {
@@ -49,6 +52,7 @@ impl ClientBuilder {
             client_id: None,
             cache: CacheLimits::default(),
             roots: None,
+            store: None,
         }
     }
 
@@ -96,7 +100,14 @@ impl ClientBuilder {
         self
     }
 
-    /// Makes the client, and the task that will drive it on the current runtime.
+    /// Keeps the outbox, and messages and places of subscriptions that are [kept](crate::Subscribe::keep_as), where they outlive the process. Another user is
+    /// another store.
+    pub fn store(mut self, store: impl Store + 'static) -> ClientBuilder {
+        self.store = Some(Box::new(store));
+        self
+    }
+
+    /// Makes the client, and the task that will drive it on the current runtime. Reads the whole store, if there is one, some megabytes at most.
     ///
     /// # Errors
     /// See [`BuildError`].
@@ -112,7 +123,14 @@ impl ClientBuilder {
         let dialer = Dialer::new(url, self.roots)?;
         let mut machine = Machine::new(&client_id, SDK, seed);
         machine.limit_cache(self.cache.bytes);
-        let shared = Arc::new(Shared::new(machine, client_id));
+        let (keeper, kept) = match self.store {
+            None => (Keeper::none(), Kept::default()),
+            Some(mut store) => {
+                let kept = store.load()?;
+                (Keeper::start(store).map_err(BuildError::Thread)?, kept)
+            }
+        };
+        let shared = Arc::new(Shared::new(machine, client_id, keeper, kept));
         runtime.spawn(driver::run(shared.clone(), dialer, self.provider));
         Ok(Client::new(shared))
     }

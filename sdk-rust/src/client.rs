@@ -2,12 +2,14 @@
 
 use crate::builder::ClientBuilder;
 use crate::error::WaitError;
+use crate::keeper::Storage;
 use crate::message::Message;
 use crate::publish::Publish;
 use crate::shared::Shared;
 use crate::subscription::Subscribe;
 use anabranch_protocol::filter::Filter;
 use anabranch_protocol::topic::NameError;
+use anabranch_sdk_core::store::StoreError;
 use anabranch_sdk_core::{Phase, State};
 use futures_util::{Stream, stream};
 use std::fmt;
@@ -57,7 +59,7 @@ impl Client {
         Client { handle: Arc::new(Handle { shared }) }
     }
 
-    fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &Shared {
         &self.handle.shared
     }
 
@@ -91,12 +93,47 @@ impl Client {
     }
 
     /// Ends everything, for good: subscriptions get [`Event::Closed`](crate::Event::Closed), unconfirmed publishes fail,
-    /// token and cache are forgotten. Returns when the gateway was told, or after a second. Cancel safe.
+    /// token and memory are forgotten. Returns when the gateway was told, or after a second, and the store is closed: what it holds is there for the next client. Cancel safe.
     pub async fn close(&self) {
+        self.end().await;
+        // An error means that the store failed, which was said.
+        let _ = self.shared().keeper.end().await;
+    }
+
+    async fn end(&self) {
         self.shared().close();
         let mut ended = self.shared().ended.subscribe();
         // An error means that the driver's side is gone, which is what we wait for.
         let _ = ended.wait_for(|ended| *ended).await;
+    }
+
+    /// Ends everything as [`close`](Client::close) does, and wipes the store: cursors, cache and outbox. What was never sent is lost.
+    ///
+    /// # Errors
+    /// The store could not be wiped.
+    pub async fn log_out(&self) -> Result<(), StoreError> {
+        self.end().await;
+        let wiped = self.shared().keeper.wipe().await;
+        let _ = self.shared().keeper.end().await;
+        wiped
+    }
+
+    /// Waits until the store has all that this client has told it. An app that is about to be stopped by its system pauses, and then flushes. Cancel safe.
+    ///
+    /// # Errors
+    /// The store has failed, see [`storage`](Client::storage).
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        self.shared().keeper.flush().await
+    }
+
+    /// Where this client keeps what is to outlive it.
+    pub fn storage(&self) -> Storage {
+        self.shared().keeper.storage()
+    }
+
+    /// Forgets where the subscription that was [kept](Subscribe::keep_as) under this name stood: the next one begins on its own.
+    pub fn forget(&self, name: &str) {
+        self.shared().forget_place(name);
     }
 
     /// Where the connection stands now.

@@ -11,6 +11,7 @@ pub(crate) use dial::Dialer;
 pub(crate) use provider::{Provider, fixed};
 
 use crate::shared::Shared;
+use anabranch_sdk_core::store::Write;
 use anabranch_sdk_core::{Effect, Phase};
 use connection::{Connection, Event};
 use delivery::Delivery;
@@ -54,6 +55,8 @@ pub(crate) async fn run(shared: Arc<Shared>, dialer: Dialer, provider: Provider)
     driver.drive().await;
     // Goodbyes are short by themselves.
     while driver.farewells.join_next().await.is_some() {}
+    // An error means that the store failed, which was said.
+    let _ = driver.shared.keeper.flush().await;
 }
 
 struct End(Arc<Shared>);
@@ -83,7 +86,8 @@ impl Driver {
                 timer.as_mut().reset(deadline);
             }
             tokio::select! {
-                event = self.connection.next(self.delivery.may_read()) => self.report(event),
+                event = self.connection.next(self.delivery.may_read() && shared.keeper.keeps_up()) => self.report(event),
+                () = shared.keeper.progress(), if !shared.keeper.keeps_up() => {}
                 () = shared.changed() => {}
                 (request, answer) = self.request.answer() => self.report_token(request, answer),
                 () = &mut timer => {
@@ -134,9 +138,16 @@ impl Driver {
     /// Carries out all effects. Returns when the machine wants to look at the clock again.
     fn carry_out(&mut self) -> Option<Instant> {
         let shared = self.shared.clone();
+        let (mut writes, mut done) = (Vec::new(), Vec::new());
         let mut locked = shared.lock();
         while let Some(effect) = locked.machine.poll_effect() {
             match effect {
+                Effect::Keep(write) => {
+                    if let Write::Enqueue { message_id, .. } = &write {
+                        done.extend(locked.enqueued.remove(&**message_id));
+                    }
+                    writes.push(write);
+                }
                 Effect::Open { attempt } => self.connection.dial(attempt, &self.dialer),
                 Effect::Send { attempt, text } => self.connection.send(attempt, text),
                 Effect::Close { attempt, code } => {
@@ -154,6 +165,8 @@ impl Driver {
                 told => self.delivery.take(&mut locked, told),
             }
         }
+        // Before the app can come to the messages: its cursor is written behind them.
+        shared.keeper.write(writes, done);
         self.delivery.show();
         shared.tell_state(&locked);
         locked.machine.next_timer().map(|mono| shared.instant(mono))

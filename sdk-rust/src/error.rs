@@ -2,6 +2,7 @@
 
 use anabranch_protocol::code::{Code, Remedy};
 use anabranch_protocol::topic::NameError;
+use anabranch_sdk_core::store::StoreError;
 use anabranch_sdk_core::{Phase, PublishRefused};
 use thiserror::Error;
 
@@ -24,6 +25,12 @@ pub enum BuildError {
     /// The TLS library refused its own defaults.
     #[error("TLS cannot be set up: {0}")]
     Tls(#[from] rustls::Error),
+    /// The store cannot be read.
+    #[error("the store cannot be read: {0}")]
+    Store(#[from] StoreError),
+    /// The system has no thread for the store.
+    #[error("no thread for the store: {0}")]
+    Thread(std::io::Error),
 }
 
 /// A subscription cannot be opened.
@@ -33,6 +40,9 @@ pub enum SubscribeError {
     /// The filter is not one.
     #[error("not a filter: {0}")]
     Filter(#[from] NameError),
+    /// Another subscription goes by the name that was given to [`keep_as`](crate::Subscribe::keep_as).
+    #[error("another subscription is kept as {0:?}: drop it first, or choose another name")]
+    NameInUse(String),
     /// The client was closed.
     #[error("the client is closed")]
     Closed,
@@ -43,11 +53,12 @@ impl SubscribeError {
     pub fn code(&self) -> Code {
         match self {
             SubscribeError::Filter(_) => Code::BAD_FILTER,
+            SubscribeError::NameInUse(_) => Code::SUBSCRIPTION_IN_USE,
             SubscribeError::Closed => Code::GOING_AWAY,
         }
     }
 
-    /// Always `false`: neither gets better by itself.
+    /// Always `false`: none gets better by itself.
     pub fn is_retryable(&self) -> bool {
         false
     }
@@ -95,6 +106,9 @@ pub enum PublishError {
     /// The gateway will not have it.
     #[error("refused by the gateway: {code}: {message}")]
     Refused { code: Code, message: String },
+    /// The store could not take it. It is published all the same, but ends with the process.
+    #[error("the store could not take {message_id}: {why}")]
+    NotKept { message_id: String, why: String },
     /// The client was closed before the confirm. The log may have it: publish again under the same message id.
     #[error("the client was closed before the gateway confirmed {message_id}")]
     Unconfirmed { message_id: String },
@@ -108,7 +122,7 @@ impl PublishError {
             PublishError::Json(_) => Code::BAD_ENVELOPE,
             PublishError::NotQueued(refused) => refused.code(),
             PublishError::Refused { code, .. } => *code,
-            PublishError::Unconfirmed { .. } => Code::UNCONFIRMED,
+            PublishError::Unconfirmed { .. } | PublishError::NotKept { .. } => Code::UNCONFIRMED,
         }
     }
 
@@ -122,6 +136,6 @@ impl PublishError {
 
     /// Whether the log may have the message all the same.
     pub fn could_have_happened(&self) -> bool {
-        matches!(self, PublishError::Unconfirmed { .. })
+        matches!(self, PublishError::Unconfirmed { .. } | PublishError::NotKept { .. })
     }
 }

@@ -9,6 +9,8 @@
 //! | [`subscription`] | a stream of events with a cursor |
 //! | [`message`] | one message |
 //! | [`publish`] | from a value to the gateway's confirm |
+//! | [`outbox`] | what waits to be published |
+//! | [`store`] | what outlives the process |
 //! | [`error`] | one narrow error for each operation |
 //! | `driver` | the one task in which socket, clock, token provider and the state machine meet |
 //!
@@ -21,15 +23,20 @@ pub mod builder;
 pub mod client;
 mod driver;
 pub mod error;
+mod keeper;
 pub mod message;
+pub mod outbox;
 pub mod publish;
 mod shared;
+pub mod store;
 pub mod subscription;
 
 pub use builder::{CacheLimits, ClientBuilder};
 pub use client::{CachedRead, Client, States};
 pub use error::{BuildError, PublishError, SubscribeError, WaitError};
+pub use keeper::Storage;
 pub use message::{Message, Metadata, Transient};
+pub use outbox::{Outboxed, Queued};
 pub use publish::{Publish, Published};
 pub use subscription::{Closed, Event, Snapshot, Start, Subscribe, Subscription};
 

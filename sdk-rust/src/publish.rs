@@ -2,13 +2,16 @@
 
 use crate::client::Handle;
 use crate::error::PublishError;
+use crate::outbox::Queued;
 use anabranch_protocol::cursor::Position;
 use anabranch_protocol::envelope::{Envelope, MessageType, Stamp};
 use anabranch_protocol::json::Scanner;
 use anabranch_protocol::topic::Topic;
 use anabranch_sdk_core::PublishRefused;
+use anabranch_sdk_core::outbox::Terms;
 use serde::Serialize;
 use std::sync::Arc;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// A message that the log has.
@@ -32,6 +35,7 @@ pub struct Publish {
     correlation_id: Option<String>,
     source: Option<String>,
     message_type: MessageType,
+    ttl: Option<Duration>,
 }
 
 impl Publish {
@@ -44,6 +48,7 @@ impl Publish {
             correlation_id: None,
             source: None,
             message_type: MessageType::Event,
+            ttl: None,
         }
     }
 
@@ -86,6 +91,31 @@ impl Publish {
         self
     }
 
+    /// For so long it may be sent, whatever happens to the connection; then it fails with [`Code::EXPIRED`](crate::Code::EXPIRED) if it never was sent.
+    pub fn time_to_live(mut self, ttl: Duration) -> Publish {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// Puts the message into the outbox, to be published whenever there is a connection. Returns when the client's store has it: from then on it
+    /// outlives the process. Without a store it lasts as long as the process does.
+    ///
+    /// Unlike with [`send`](Publish::send), a refusal by the gateway does not end it: see [`Outboxed::wedged`](crate::Outboxed::wedged).
+    ///
+    /// Cancel safe: once polled, it is in the outbox.
+    ///
+    /// # Errors
+    /// See [`PublishError`]. After [`PublishError::NotKept`] it is published, but ends with the process.
+    pub async fn queue(self) -> Result<Queued, PublishError> {
+        let (handle, message_id, envelope, terms) = self.complete(true)?;
+        let (confirm, kept) = handle.shared().enqueue(&message_id, &envelope, terms)?;
+        match kept.await {
+            Ok(Ok(())) => Ok(Queued { handle, message_id, confirm }),
+            Ok(Err(why)) => Err(PublishError::NotKept { message_id, why: why.to_string() }),
+            Err(_) => Err(PublishError::Unconfirmed { message_id }),
+        }
+    }
+
     /// Queues the message and waits until the log has it. Without a connection it waits for one; it is sent again after a
     /// reconnect, under the same message id.
     ///
@@ -94,6 +124,16 @@ impl Publish {
     /// # Errors
     /// See [`PublishError`].
     pub async fn send(self) -> Result<Published, PublishError> {
+        let (handle, message_id, envelope, terms) = self.complete(false)?;
+        match handle.shared().publish(&message_id, &envelope, terms)?.await {
+            Ok(result) => result,
+            // The driver is gone, with the runtime that it ran on.
+            Err(_) => Err(PublishError::Unconfirmed { message_id }),
+        }
+    }
+
+    /// The message id, the envelope, and how it is to be treated.
+    fn complete(self, kept: bool) -> Result<(Arc<Handle>, String, String, Terms), PublishError> {
         Topic::check(&self.topic)?;
         // Checked alone: in the envelope, `1},"x":{` would be as good as a value.
         let mut scanner = Scanner::new(&self.payload);
@@ -102,7 +142,6 @@ impl Publish {
             return Err(PublishRefused::NotJson.into());
         }
         let message_id = self.message_id.unwrap_or_else(|| Uuid::new_v4().to_string());
-        let shared = self.handle.shared();
         let envelope = Envelope {
             correlation_id: self.correlation_id.map(Into::into),
             message_type: Some(self.message_type),
@@ -113,13 +152,10 @@ impl Publish {
         let stamp = Stamp {
             message_id: &message_id,
             timestamp: &timestamp,
-            source: self.source.as_deref().unwrap_or(shared.client_id()),
+            source: self.source.as_deref().unwrap_or(self.handle.shared().client_id()),
         };
-        let confirm = shared.publish(&message_id, &envelope.complete(&self.topic, stamp))?;
-        match confirm.await {
-            Ok(result) => result,
-            // The driver is gone, with the runtime that it ran on.
-            Err(_) => Err(PublishError::Unconfirmed { message_id }),
-        }
+        let envelope = envelope.complete(&self.topic, stamp);
+        let ttl_ms = self.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+        Ok((self.handle, message_id, envelope, Terms { kept, ttl_ms }))
     }
 }

@@ -4,14 +4,18 @@
 //! takes effects out. There is no channel between them that could grow.
 
 use crate::error::{PublishError, SubscribeError};
+use crate::keeper::{Done, Keeper, Storage};
 use crate::publish::Published;
 use crate::subscription::queue::Queue;
 use crate::subscription::{Closed, Event, Snapshot, Start};
 use anabranch_protocol::client_frame::SubscriptionId;
+use anabranch_protocol::cursor::Cursor;
 use anabranch_protocol::filter::Filter;
 use anabranch_sdk_core::cache::Cached;
+use anabranch_sdk_core::outbox::Terms;
+use anabranch_sdk_core::store::{Kept, Place, StoreError, Write};
 use anabranch_sdk_core::{Machine, Now, State};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, oneshot, watch};
@@ -19,6 +23,7 @@ use tokio::time::Instant;
 
 /// The result of a publish, on its way to whoever waits for it.
 pub(crate) type Confirm = oneshot::Sender<Result<Published, PublishError>>;
+pub(crate) type Confirmed = oneshot::Receiver<Result<Published, PublishError>>;
 
 pub(crate) struct Shared {
     locked: Mutex<Locked>,
@@ -27,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) state: watch::Sender<State>,
     /// Turns true when the driver has ended.
     pub(crate) ended: watch::Sender<bool>,
+    pub(crate) keeper: Keeper,
     client_id: String,
     epoch: Instant,
 }
@@ -35,18 +41,28 @@ pub(crate) struct Locked {
     pub(crate) machine: Machine,
     pub(crate) queues: HashMap<SubscriptionId, Arc<Queue>>,
     pub(crate) confirms: HashMap<String, Confirm>,
+    /// Kept publishes of which the store has not said yet that it has them.
+    pub(crate) enqueued: HashMap<String, Done>,
+    /// How far the app has come, by the names under which that is kept.
+    places: HashMap<Box<str>, Place>,
+    /// Names of subscriptions that are open.
+    names: HashSet<Box<str>>,
     pub(crate) last_failure: Option<String>,
     next_id: SubscriptionId,
     closed: bool,
 }
 
 impl Shared {
-    pub(crate) fn new(machine: Machine, client_id: String) -> Shared {
-        Shared {
+    pub(crate) fn new(machine: Machine, client_id: String, keeper: Keeper, kept: Kept) -> Shared {
+        let places = kept.places.iter().cloned().collect();
+        let shared = Shared {
             locked: Mutex::new(Locked {
                 machine,
                 queues: HashMap::new(),
                 confirms: HashMap::new(),
+                enqueued: HashMap::new(),
+                places,
+                names: HashSet::new(),
                 last_failure: None,
                 next_id: 1,
                 closed: false,
@@ -54,9 +70,17 @@ impl Shared {
             changed: Notify::new(),
             state: watch::Sender::new(State::idle()),
             ended: watch::Sender::new(false),
+            keeper,
             client_id,
             epoch: Instant::now(),
+        };
+        {
+            let mut locked = shared.lock();
+            if shared.keeper.storage() != Storage::Memory {
+                locked.machine.restore(shared.now(), kept);
+            }
         }
+        shared
     }
 
     /// Never held across an await.
@@ -123,6 +147,7 @@ impl Shared {
         while locked.machine.poll_effect().is_some() {}
         let queues: Vec<_> = locked.queues.drain().collect();
         locked.confirms.clear();
+        locked.enqueued.clear();
         self.tell_state(&locked);
         drop(locked);
         for (_, queue) in queues {
@@ -141,11 +166,18 @@ impl Shared {
         filter: &str,
         start: Start,
         snapshot: Snapshot,
+        name: Option<&str>,
     ) -> Result<(SubscriptionId, Arc<Queue>), SubscribeError> {
         let mut locked = self.lock();
         if locked.closed {
             return Err(SubscribeError::Closed);
         }
+        if let Some(name) = name.filter(|name| locked.names.contains(*name)) {
+            return Err(SubscribeError::NameInUse(name.to_owned()));
+        }
+        let place =
+            name.and_then(|name| locked.places.get(name)).filter(|place| place.filter.as_str() == filter);
+        let start = place.map_or(start, |place| Start::After(place.cursor.clone()));
         let id = locked.next_id;
         let cursor = match &start {
             Start::After(cursor) => Some(cursor.clone()),
@@ -153,6 +185,10 @@ impl Shared {
         };
         locked.machine.subscribe(self.now(), id, filter, start.into(), snapshot.into())?;
         locked.next_id = locked.next_id.wrapping_add(1);
+        if let Some(name) = name {
+            locked.names.insert(name.into());
+            locked.machine.keep_messages(id);
+        }
         let queue = Arc::new(Queue::starting_at(cursor));
         locked.queues.insert(id, queue.clone());
         drop(locked);
@@ -160,8 +196,9 @@ impl Shared {
         Ok((id, queue))
     }
 
-    pub(crate) fn unsubscribe(&self, id: SubscriptionId) {
+    pub(crate) fn unsubscribe(&self, id: SubscriptionId, name: Option<&str>) {
         let mut locked = self.lock();
+        name.map(|name| locked.names.remove(name));
         if let Some(queue) = locked.queues.remove(&id) {
             queue.abandon();
             locked.machine.unsubscribe(self.now(), id);
@@ -174,14 +211,74 @@ impl Shared {
         &self,
         message_id: &str,
         envelope: &str,
-    ) -> Result<oneshot::Receiver<Result<Published, PublishError>>, PublishError> {
+        terms: Terms,
+    ) -> Result<Confirmed, PublishError> {
         let mut locked = self.lock();
-        locked.machine.publish(self.now(), message_id, envelope)?;
-        let (confirm, confirmed) = oneshot::channel();
-        locked.confirms.insert(message_id.into(), confirm);
+        let confirmed = self.push(&mut locked, message_id, envelope, terms)?;
         drop(locked);
         self.wake_driver();
         Ok(confirmed)
+    }
+
+    fn push(
+        &self,
+        locked: &mut Locked,
+        message_id: &str,
+        envelope: &str,
+        terms: Terms,
+    ) -> Result<Confirmed, PublishError> {
+        locked.machine.publish_on(self.now(), message_id, envelope, terms)?;
+        let (confirm, confirmed) = oneshot::channel();
+        locked.confirms.insert(message_id.into(), confirm);
+        Ok(confirmed)
+    }
+
+    /// As [`publish`](Shared::publish), and when the store has it.
+    pub(crate) fn enqueue(
+        &self,
+        message_id: &str,
+        envelope: &str,
+        terms: Terms,
+    ) -> Result<(Confirmed, oneshot::Receiver<Result<(), StoreError>>), PublishError> {
+        let mut locked = self.lock();
+        let confirmed = self.push(&mut locked, message_id, envelope, terms)?;
+        let (done, kept) = oneshot::channel();
+        match self.keeper.storage() {
+            Storage::Memory => _ = done.send(Ok(())),
+            Storage::Durable | Storage::Failed(_) => _ = locked.enqueued.insert(message_id.into(), done),
+        }
+        drop(locked);
+        self.wake_driver();
+        Ok((confirmed, kept))
+    }
+
+    pub(crate) fn withdraw(&self, message_id: &str) -> bool {
+        let mut gone = false;
+        self.command(|machine, now| gone = machine.withdraw(now, message_id));
+        if gone {
+            self.lock().confirms.remove(message_id);
+        }
+        gone
+    }
+
+    /// The app has come so far with the subscription of this name. Told when the store has it.
+    pub(crate) fn come_to(
+        &self,
+        name: &str,
+        filter: &Filter,
+        cursor: Cursor,
+    ) -> oneshot::Receiver<Result<(), StoreError>> {
+        let place = Place { filter: filter.clone(), cursor };
+        self.lock().places.insert(name.into(), place.clone());
+        let (done, kept) = oneshot::channel();
+        self.keeper.write(vec![Write::Cursor { name: name.into(), place: Some(place) }], vec![done]);
+        kept
+    }
+
+    pub(crate) fn forget_place(&self, name: &str) {
+        if self.lock().places.remove(name).is_some() {
+            self.keeper.write(vec![Write::Cursor { name: name.into(), place: None }], Vec::new());
+        }
     }
 
     pub(crate) fn cached(&self, filter: &Filter, limit: usize) -> Vec<Cached> {

@@ -1,5 +1,6 @@
 //! A subscription: a stream of events, and a cursor from which it can be taken up again.
 
+mod keeping;
 pub(crate) mod queue;
 
 use crate::client::Handle;
@@ -8,9 +9,11 @@ use crate::message::{Message, Transient};
 use anabranch_protocol::client_frame::{SnapshotMode, SubscriptionId};
 use anabranch_protocol::code::Code;
 use anabranch_protocol::cursor::Cursor;
+use anabranch_protocol::filter::Filter;
 use anabranch_protocol::server_frame::{Gap, Outcome};
 use anabranch_sdk_core as core;
 use futures_util::Stream;
+use keeping::Keeping;
 use queue::Queue;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -111,11 +114,12 @@ pub struct Subscribe {
     filter: String,
     start: Start,
     snapshot: Option<Snapshot>,
+    name: Option<String>,
 }
 
 impl Subscribe {
     pub(crate) fn new(handle: Arc<Handle>, filter: &str) -> Subscribe {
-        Subscribe { handle, filter: filter.into(), start: Start::Now, snapshot: None }
+        Subscribe { handle, filter: filter.into(), start: Start::Now, snapshot: None, name: None }
     }
 
     /// Where to begin; without it, [`Start::Now`].
@@ -131,17 +135,31 @@ impl Subscribe {
         self
     }
 
+    /// Keeps the place and the newest messages of this subscription under a name, in the client's store. A subscription of the same name and filter
+    /// begins where the app stood, whatever [`from`](Subscribe::from) says; what it has seen is in [`Client::cached`](crate::Client::cached).
+    ///
+    /// The place is written when the app asks for the next event, before it gets it. So a crash repeats at most the one event that the app had and
+    /// was not done with. State comes whole again, unless [`snapshot`](Subscribe::snapshot) says otherwise.
+    pub fn keep_as(mut self, name: impl Into<String>) -> Subscribe {
+        self.name = Some(name.into());
+        self
+    }
+
     /// Opens it. The gateway is told as soon as there is a connection.
     ///
     /// # Errors
     /// The filter is not valid, or the client is closed. A refusal by the gateway arrives as [`Event::Closed`].
     pub fn open(self) -> Result<Subscription, SubscribeError> {
         let snapshot = self.snapshot.unwrap_or(match self.start {
+            _ if self.name.is_some() => Snapshot::Always,
             Start::Now | Start::After(_) => Snapshot::IfNew,
             Start::Earliest | Start::Since(_) => Snapshot::None,
         });
-        let (id, queue) = self.handle.shared().subscribe(&self.filter, self.start, snapshot)?;
-        Ok(Subscription { handle: self.handle, id, queue })
+        let filter = Filter::new(&self.filter)?;
+        let name = self.name.as_deref();
+        let (id, queue) = self.handle.shared().subscribe(&self.filter, self.start, snapshot, name)?;
+        let keeping = self.name.map(|name| Keeping::new(name, filter, queue.cursor()));
+        Ok(Subscription { handle: self.handle, id, queue, keeping })
     }
 }
 
@@ -157,6 +175,7 @@ pub struct Subscription {
     handle: Arc<Handle>,
     id: SubscriptionId,
     queue: Arc<Queue>,
+    keeping: Option<Keeping>,
 }
 
 impl Subscription {
@@ -187,6 +206,9 @@ impl Subscription {
     }
 
     fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
+        if let Some(keeping) = &mut self.keeping {
+            ready!(keeping.poll(self.handle.shared(), &self.queue, context));
+        }
         let (event, relieved) = self.queue.poll(context);
         if relieved {
             self.handle.shared().wake_driver();
@@ -205,7 +227,8 @@ impl Stream for Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.handle.shared().unsubscribe(self.id);
+        let name = self.keeping.as_ref().map(Keeping::name);
+        self.handle.shared().unsubscribe(self.id, name);
     }
 }
 

@@ -2,6 +2,9 @@
 
 #[path = "client/gateway.rs"]
 mod gateway;
+#[cfg(feature = "sqlite")]
+#[path = "client/keeping.rs"]
+mod keeping;
 #[path = "client/lifecycle.rs"]
 mod lifecycle;
 #[path = "client/publishing.rs"]

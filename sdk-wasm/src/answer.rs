@@ -136,6 +136,8 @@ impl Answer {
                 self.text(message);
                 self.boolean(*retryable);
             }
+            // Only of publishes that are kept or have a time to live, and with a store: the browser's client has neither.
+            Effect::Sent { .. } | Effect::Wedged { .. } | Effect::Keep(_) => return,
             Effect::State(state) => {
                 self.begin("state");
                 self.out.push(',');

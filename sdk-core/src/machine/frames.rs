@@ -7,6 +7,7 @@ use crate::effect::Effect;
 use crate::link::{Link, Online};
 use crate::liveness::Liveness;
 use crate::resume::AfterRefusal;
+use crate::store::Write;
 use anabranch_protocol::client_frame::ClientFrame;
 use anabranch_protocol::code::{Code, Remedy};
 use anabranch_protocol::cursor::Position;
@@ -57,7 +58,9 @@ impl Machine {
                 self.subscriptions.mark(&cursor, delivered, &mut self.effects);
             }
             ServerFrame::Published { message_id, position, duplicate } => {
-                if self.publishes.settle(&message_id) {
+                let settled = self.outbox.settle(&message_id);
+                self.keep_settled(&message_id, settled);
+                if settled.is_some() {
                     let message_id = message_id.into_owned();
                     self.effects.push_back(Effect::Published { message_id, position, duplicate });
                 }
@@ -68,6 +71,7 @@ impl Machine {
                 {
                     let others = &self.subscriptions;
                     self.cache.purge(|topic| filter.matches(topic) && !others.matches(topic));
+                    self.keep_trims();
                     if let Some(cursor) = cursor {
                         self.effects.push_back(Effect::Cursor { subscription, cursor });
                     }
@@ -103,7 +107,7 @@ impl Machine {
         });
         self.intent.code = None;
         self.tokens.in_force(now, welcome.token_ttl_ms, &mut self.random);
-        self.publishes.connected(welcome.limits.publishes_in_flight);
+        self.outbox.connected(welcome.limits.publishes_in_flight);
         self.note_caught_up();
     }
 
@@ -121,6 +125,7 @@ impl Machine {
         if !subscriptions.is_empty() {
             let envelope: Arc<str> = envelope.into();
             self.cache.insert(&topic, position, about, &envelope);
+            self.keep_message(&subscriptions, &topic, position, about, &envelope);
             self.effects.push_back(Effect::Deliver { subscriptions, position, about, envelope });
         }
     }
@@ -140,23 +145,16 @@ impl Machine {
             match remedy {
                 Remedy::Retry => {
                     let after =
-                        retry_after_ms.unwrap_or_else(|| delay(self.publishes.refusals(), &mut self.random));
-                    self.publishes.retry(&message_id, now.mono.saturating_add(after));
+                        retry_after_ms.unwrap_or_else(|| delay(self.outbox.refusals(), &mut self.random));
+                    self.outbox.retry(&message_id, now.mono.saturating_add(after));
                 }
                 Remedy::Authenticate => {
                     self.tokens.rejected(now.mono, &mut self.random);
-                    let after = delay(self.publishes.refusals() + 1, &mut self.random);
-                    self.publishes.retry(&message_id, now.mono.saturating_add(after));
+                    let after = delay(self.outbox.refusals() + 1, &mut self.random);
+                    self.outbox.retry(&message_id, now.mono.saturating_add(after));
                 }
                 Remedy::DropItem | Remedy::StartAnew | Remedy::Stop => {
-                    if self.publishes.settle(&message_id) {
-                        self.effects.push_back(Effect::Failed {
-                            message_id: message_id.into_owned(),
-                            code,
-                            message: message.into_owned(),
-                            retryable: false,
-                        });
-                    }
+                    self.publish_refused(&message_id, code, &message);
                 }
             }
         } else if let Some(id) = subscription {
@@ -178,6 +176,19 @@ impl Machine {
             self.note_caught_up();
         } else {
             self.connection_refused(now, code, message, retry_after_ms);
+        }
+    }
+
+    /// For good.
+    fn publish_refused(&mut self, message_id: &str, code: Code, message: &str) {
+        let Some(kept) = self.outbox.refuse(message_id, code, message) else { return };
+        let (id, text) = (message_id.to_owned(), message.to_owned());
+        if kept {
+            let why = Some((code, message.into()));
+            self.keep(|| Write::Wedge { message_id: message_id.into(), why });
+            self.effects.push_back(Effect::Wedged { message_id: id, code, message: text });
+        } else {
+            self.effects.push_back(Effect::Failed { message_id: id, code, message: text, retryable: false });
         }
     }
 

@@ -6,6 +6,7 @@ use crate::backoff::HEALTHY_MS;
 use crate::effect::{Effect, Phase, State};
 use crate::link::{DIAL_MS, Link};
 use crate::liveness::Verdict;
+use crate::outbox::Expired;
 use crate::token::REJECTIONS;
 use anabranch_protocol::client_frame::ClientFrame;
 use anabranch_protocol::code::{Code, Remedy};
@@ -24,6 +25,7 @@ impl Machine {
     /// After an input was taken in: everything that is due now.
     pub(super) fn finish(&mut self, now: Now) {
         self.tokens.expire(now.mono, &mut self.random);
+        self.expire_publishes(now);
         self.check_deadlines(now);
         self.follow_intent(now);
         self.dial_if_due(now);
@@ -124,9 +126,26 @@ impl Machine {
         for subscribe in self.subscriptions.take_due(now.mono) {
             self.send(attempt, &ClientFrame::Subscribe(subscribe));
         }
-        while let Some(envelope) = self.publishes.next(now.mono) {
+        while let Some((envelope, first)) = self.outbox.next(now.mono) {
             let text = ClientFrame::Publish { envelope }.to_json();
             self.effects.push_back(Effect::Send { attempt, text });
+            self.effects.extend(first.map(|message_id| Effect::Sent { message_id: message_id.into() }));
+        }
+    }
+
+    fn expire_publishes(&mut self, now: Now) {
+        while let Some(Expired { message_id, sent, kept }) = self.outbox.expire(now.mono) {
+            self.keep_settled(&message_id, Some(kept));
+            let (code, message) = match sent {
+                false => (Code::EXPIRED, "its time to live ended before it was sent"),
+                true => (Code::UNCONFIRMED, "its time to live ended; it was sent and not confirmed"),
+            };
+            self.effects.push_back(Effect::Failed {
+                message_id: message_id.into(),
+                code,
+                message: message.into(),
+                retryable: sent,
+            });
         }
     }
 
@@ -146,7 +165,7 @@ impl Machine {
             self.backoff.healthy();
         }
         self.subscriptions.forget_connection();
-        self.publishes.disconnected();
+        self.outbox.disconnected();
     }
 
     pub(super) fn wait(&mut self, now: Now) {

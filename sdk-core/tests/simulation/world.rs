@@ -426,7 +426,9 @@ impl World {
                 Effect::Published { message_id, .. } => {
                     *self.published.get_mut(&message_id).expect("was published") += 1;
                 }
-                Effect::Failed { message_id, .. } => panic!("{message_id} failed"),
+                Effect::Failed { message_id, .. } | Effect::Wedged { message_id, .. } => {
+                    panic!("{message_id} failed")
+                }
                 Effect::Refused { subscription: Some(id), code, .. } => panic!("{id} refused: {code}"),
                 Effect::Subscribed { .. }
                 | Effect::Live { .. }
@@ -434,6 +436,8 @@ impl World {
                 | Effect::SnapshotEnds { .. }
                 | Effect::Refused { .. }
                 | Effect::Revoked { .. }
+                | Effect::Sent { .. }
+                | Effect::Keep(_)
                 | Effect::State(_) => {}
             }
         }

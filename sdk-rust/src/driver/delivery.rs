@@ -141,10 +141,17 @@ impl Delivery {
                     }));
                 }
             }
+            Effect::Wedged { message_id, code, message } => {
+                if let Some(confirm) = locked.confirms.remove(&message_id) {
+                    let _ = confirm.send(Err(PublishError::Refused { code, message }));
+                }
+            }
             Effect::Open { .. }
             | Effect::Send { .. }
             | Effect::Close { .. }
             | Effect::NeedToken { .. }
+            | Effect::Sent { .. }
+            | Effect::Keep(_)
             | Effect::State(_) => {}
         }
     }

@@ -1,7 +1,7 @@
 //! What was delivered for one subscription and its app has not taken yet.
 
 use super::Event;
-use anabranch_protocol::cursor::Cursor;
+use anabranch_protocol::cursor::{Cursor, Position};
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -28,6 +28,11 @@ struct Inner {
     full: bool,
     /// What the app sees as its cursor: it covers every event that was followed by a request for the next one.
     cursor: Option<Cursor>,
+    /// The message that the app has and is not known to be done with.
+    taken: Option<Position>,
+    /// Whether a message moves the cursor by itself: not where another history may have begun, nor among the values of a snapshot, until
+    /// the next cursor.
+    exact: bool,
     ended: bool,
     waker: Option<Waker>,
 }
@@ -103,30 +108,63 @@ impl Queue {
         self.lock().cursor.clone()
     }
 
+    /// Moves the app's cursor over what it has been given, since it asks for more; where that is.
+    pub(crate) fn settle(&self) -> Option<Cursor> {
+        let mut inner = self.lock();
+        inner.settle();
+        inner.cursor.clone()
+    }
+
     /// The next event, and whether the queue has just stopped being full.
     pub(crate) fn poll(&self, context: &mut Context<'_>) -> (Poll<Option<Event>>, bool) {
         let mut inner = self.lock();
-        loop {
-            let next = if inner.shown > 0 { inner.items.pop_front() } else { None };
-            inner.shown = inner.shown.saturating_sub(1);
-            match next {
-                Some(Item::Cursor(cursor)) => inner.cursor = Some(cursor),
-                Some(Item::Event(event)) => {
-                    let mut relieved = false;
-                    if let Some(bytes) = size(&event) {
-                        inner.messages -= 1;
-                        inner.bytes -= bytes;
-                        relieved = inner.full && inner.messages <= MESSAGES / 2 && inner.bytes <= BYTES / 2;
-                        inner.full &= !relieved;
-                    }
-                    return (Poll::Ready(Some(event)), relieved);
-                }
-                None if inner.ended && inner.items.is_empty() => return (Poll::Ready(None), false),
-                None => {
-                    inner.waker = Some(context.waker().clone());
-                    return (Poll::Pending, false);
-                }
+        inner.settle();
+        let Some(event) = inner.next_event() else {
+            if inner.ended && inner.items.is_empty() {
+                return (Poll::Ready(None), false);
             }
+            inner.waker = Some(context.waker().clone());
+            return (Poll::Pending, false);
+        };
+        let mut relieved = false;
+        if let Some(bytes) = size(&event) {
+            inner.messages -= 1;
+            inner.bytes -= bytes;
+            relieved = inner.full && inner.messages <= MESSAGES / 2 && inner.bytes <= BYTES / 2;
+            inner.full &= !relieved;
+        }
+        match &event {
+            Event::Message(message) if !message.is_snapshot() => inner.taken = Some(message.position()),
+            Event::Message(_) | Event::Transient(_) | Event::Live => {}
+            _ => inner.exact = false,
+        }
+        (Poll::Ready(Some(event)), relieved)
+    }
+}
+
+impl Inner {
+    fn settle(&mut self) {
+        if let (Some(position), true, Some(cursor)) = (self.taken.take(), self.exact, &mut self.cursor) {
+            cursor.advance(position);
+        }
+        while self.shown > 0 && matches!(self.items.front(), Some(Item::Cursor(_))) {
+            if let Some(Item::Cursor(cursor)) = self.items.pop_front() {
+                self.cursor = Some(cursor);
+                self.exact = true;
+            }
+            self.shown -= 1;
+        }
+    }
+
+    /// The first item, which is no cursor after [`settle`](Inner::settle), if the app may see it.
+    fn next_event(&mut self) -> Option<Event> {
+        if self.shown == 0 {
+            return None;
+        }
+        self.shown -= 1;
+        match self.items.pop_front()? {
+            Item::Event(event) => Some(event),
+            Item::Cursor(_) => None,
         }
     }
 }
