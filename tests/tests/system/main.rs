@@ -6,6 +6,7 @@
 //! | [`any_node`] | clients that move between the nodes of one broker |
 //! | [`bad_input`] | every kind of bad input: its code, its remedy, and that nobody else notices |
 //! | [`broker_killed`] | the broker dies and comes back during publishing |
+//! | [`client_killed`] | a client with a store on disk, killed at any moment |
 //! | [`doors`] | who gets in at all: half handshakes, deadlines, limits, origins |
 //! | [`drain`] | SIGTERM: a slot for each client, and nobody before it |
 //! | [`half_open`] | the way to the broker goes silent |
@@ -31,6 +32,7 @@ mod any_node;
 mod bad_input;
 mod broker_killed;
 mod brokers;
+mod client_killed;
 mod doors;
 mod drain;
 mod fleet;
