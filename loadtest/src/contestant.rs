@@ -264,7 +264,8 @@ impl Running {
         .through(self.tls.as_ref())
     }
 
-    fn token(&self, number: usize, read: &str, write: &[&str]) -> String {
+    /// The token of a principal who may read one filter and write to others.
+    pub fn token(&self, number: usize, read: &str, write: &[&str]) -> String {
         let subject = format!("user-{number:07}");
         self.issuer.as_ref().map_or_else(String::new, |issuer| issuer.grant(&subject, read, write))
     }

@@ -12,6 +12,11 @@ impl Latencies {
         self.0.push(u32::try_from(micros).unwrap_or(u32::MAX));
     }
 
+    /// Takes over all of another's.
+    pub fn append(&mut self, other: &mut Latencies) {
+        self.0.append(&mut other.0);
+    }
+
     pub fn count(&self) -> usize {
         self.0.len()
     }

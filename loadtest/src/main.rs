@@ -3,6 +3,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `swarm.rs` | the generator: thousands of lean clients in one thread |
+//! | `watch.rs` | clients that follow the protocol in full, and know what they should have |
 //! | `wire.rs` | the message, and the bytes that it is on each contestant's wire |
 //! | `floor.rs` | the least that any server must do, to compare with |
 //! | `contestant.rs` | servers that carry the same messages: our gateway, the floor, peers |
@@ -29,6 +30,7 @@ mod report;
 mod scenario;
 mod swarm;
 mod token;
+mod watch;
 mod wire;
 
 use clap::{Parser, Subcommand};
@@ -69,6 +71,10 @@ enum Scenario {
     Devices(scenario::fan_out::Args),
     /// Some read slowly and a few stop: what the others notice, and what it costs
     Slow(scenario::slow::Args),
+    /// The same with state topics, which conflate: does everyone end on the exact final state
+    SlowState(scenario::slow_state::Args),
+    /// 100,000 state topics by one wildcard while they change: is it whole, and what does it cost
+    Snapshot(scenario::snapshot::Args),
     /// All lose their connection at once and resume
     Storm(scenario::storm::Args),
     /// A scenario on our gateway, the floor and those peers that are installed, in turns
@@ -94,6 +100,8 @@ async fn main() -> anyhow::Result<()> {
         Scenario::Wide(args) => return compare::alone(Shape::Wide, args, program, json).await,
         Scenario::Devices(args) => return compare::alone(Shape::Devices, args, program, json).await,
         Scenario::Slow(slow) => scenario::slow::run(slow, program).await?,
+        Scenario::SlowState(slow) => scenario::slow_state::run(slow, program).await?,
+        Scenario::Snapshot(snapshot) => scenario::snapshot::run(snapshot, program).await?,
         Scenario::Storm(storm) => scenario::storm::run(storm, program).await?,
         Scenario::Compare(compare) => return compare::run(compare, program, json).await,
         Scenario::Floor(floor) => return floor::run(&floor),

@@ -5,6 +5,8 @@ pub mod churn;
 pub mod fan_out;
 pub mod idle;
 pub mod slow;
+pub mod slow_state;
+pub mod snapshot;
 pub mod storm;
 pub mod through;
 

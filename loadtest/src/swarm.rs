@@ -15,7 +15,7 @@ mod stream;
 mod tally;
 
 pub use load::{Load, Measured, Pace};
-pub use plan::Plan;
+pub use plan::{Plan, request};
 pub use probe::{Probed, Probers, Waits};
 pub use storm::Storm;
 pub use tally::Tally;

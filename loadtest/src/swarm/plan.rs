@@ -110,7 +110,8 @@ impl Plan {
     }
 }
 
-fn request(server: SocketAddr, path: &str, subprotocol: Option<&str>) -> Vec<u8> {
+/// A request for a WebSocket.
+pub fn request(server: SocketAddr, path: &str, subprotocol: Option<&str>) -> Vec<u8> {
     let subprotocol =
         subprotocol.map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n")).unwrap_or_default();
     format!(
