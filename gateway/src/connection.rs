@@ -15,6 +15,8 @@ mod behind;
 mod due;
 pub mod look_ups;
 mod output;
+pub mod pace;
+mod pacing;
 mod page;
 pub mod resume;
 pub mod session;
@@ -23,6 +25,7 @@ mod subscriptions;
 
 pub use behind::{Behind, Known, Next};
 pub use output::Wrote;
+pub use pacing::{Offered, Paced};
 pub use subscriptions::{Asked, Subscriptions, Wish};
 
 use crate::hub::registry::{Admission, Seat};
@@ -35,6 +38,7 @@ use anabranch_protocol::code::Code;
 use anabranch_protocol::cursor::Cursor;
 use anabranch_protocol::server_frame::{Outcome, Refused, ServerFrame, Snapshot};
 use due::Due;
+use pace::Pace;
 use session::{Millis, Session};
 use std::task::Waker;
 
@@ -51,6 +55,8 @@ pub struct Connection {
     pub inbound: Inbound,
     pub session: Session,
     delivery: Delivery,
+    /// How it is conflated on purpose. Boxed, because hardly any connection is.
+    pace: Option<Box<Pace>>,
     /// Bytes for this client alone: replies, and the rest of a shared frame that was cut. They leave first.
     private: Vec<u8>,
     /// How much of `private` has been written.
@@ -81,6 +87,8 @@ pub struct Connection {
 enum Delivery {
     Live(Due),
     Behind(Box<Behind>),
+    /// At the head, of one that is conflated on purpose: what comes next decides when it reads on.
+    Resting,
 }
 
 impl Connection {
@@ -92,6 +100,7 @@ impl Connection {
             inbound: Inbound::default(),
             session,
             delivery: Delivery::Live(Due::default()),
+            pace: None,
             private: Vec::new(),
             private_sent: 0,
             delivered: 0,
@@ -116,6 +125,7 @@ impl Connection {
                 None => ring.head().clone(),
             },
             Delivery::Behind(behind) => behind.cursor(ring),
+            Delivery::Resting => ring.head().clone(),
         }
     }
 
@@ -125,16 +135,17 @@ impl Connection {
     }
 
     /// Frames `from..to` of the ring are for this client. Says whether there is something new to write.
-    pub fn offer(&mut self, from: Sequence, to: Sequence, ring: &Ring) -> bool {
+    pub fn offer(&mut self, from: Sequence, to: Sequence, ring: &Ring) -> Offered {
         match &mut self.delivery {
             // Nothing follows a close frame.
-            _ if self.closing.is_some() => false,
-            Delivery::Behind(_) => false,
+            _ if self.closing.is_some() => Offered::Nothing,
+            Delivery::Behind(_) | Delivery::Resting if self.pace.is_some() => Offered::Paced,
+            Delivery::Behind(_) | Delivery::Resting => Offered::Nothing,
             Delivery::Live(due) => {
                 if !due.extend(from, to) {
                     self.fall_behind(ring, false);
                 }
-                true
+                Offered::Due
             }
         }
     }
@@ -144,6 +155,7 @@ impl Connection {
         match &self.delivery {
             Delivery::Live(due) => due.first(),
             Delivery::Behind(behind) => behind.needs(),
+            Delivery::Resting => None,
         }
     }
 
@@ -153,9 +165,10 @@ impl Connection {
     }
 
     fn read_from(&mut self, behind: Behind) {
+        self.let_go();
         let behind = match &self.delivery {
             Delivery::Behind(before) => behind.instead_of(before),
-            Delivery::Live(_) => behind,
+            Delivery::Live(_) | Delivery::Resting => behind,
         };
         self.delivery = Delivery::Behind(Box::new(behind));
     }
@@ -181,16 +194,23 @@ impl Connection {
             let outcome = Outcome::Reset(code);
             self.say(&ServerFrame::Subscribed { subscription, cursor, outcome, snapshot });
         }
+        self.let_go();
         self.delivery = Delivery::Behind(Box::new(Behind::new(place, true)));
     }
 
     /// What a connection behind does next; `None` if it is live. Joins the live ones when it stands at the head.
-    pub fn catch_up(&mut self, known: Known<'_>) -> Option<Next> {
+    pub fn catch_up(&mut self, known: Known<'_>, now: Millis) -> Option<Next> {
         let Delivery::Behind(behind) = &mut self.delivery else { return None };
+        if self.pace.as_mut().is_some_and(|pace| pace.holds(now)) {
+            return Some(Next::Wait);
+        }
         match behind.next(known, self.session.subscriptions()) {
             Next::Join { complete } => {
                 let announce = behind.announce;
-                self.delivery = Delivery::Live(Due::default());
+                self.delivery = match self.pace {
+                    Some(_) => Delivery::Resting,
+                    None => Delivery::Live(Due::default()),
+                };
                 self.session.subscriptions_mut().all_joined();
                 if announce {
                     self.say(&ServerFrame::CaughtUp { cursor: known.ring.head().clone(), complete });
@@ -211,13 +231,17 @@ impl Connection {
     pub fn behind(&mut self) -> Option<(&mut Behind, &Subscriptions)> {
         match &mut self.delivery {
             Delivery::Behind(behind) => Some((behind, self.session.subscriptions())),
-            Delivery::Live(_) => None,
+            Delivery::Live(_) | Delivery::Resting => None,
         }
     }
 
     /// Whether it is at the head with nothing due.
     pub fn is_current(&self) -> bool {
-        matches!(&self.delivery, Delivery::Live(due) if due.is_empty())
+        match &self.delivery {
+            Delivery::Live(due) => due.is_empty(),
+            Delivery::Resting => true,
+            Delivery::Behind(_) => false,
+        }
     }
 
     /// Queues a frame for this client alone.

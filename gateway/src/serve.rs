@@ -89,6 +89,7 @@ fn options(config: &Config, tls: Option<Arc<ServerConfig>>) -> Options {
                 frame_bytes: (limits.envelope + limits::CLIENT_FRAME_BYTES - limits::ENVELOPE_BYTES) as u64,
                 subscriptions: limits.subscriptions as u64,
                 publishes_in_flight: limits.publishes_in_flight as u64,
+                conflate_ms: anabranch_protocol::limits::CONFLATE_MS as u64,
             },
             envelope_bytes: limits.envelope,
             classes: Arc::new(config.topics.classes()),

@@ -10,6 +10,7 @@
 
 mod actions;
 pub mod lines;
+mod pacing;
 #[cfg(test)]
 mod race;
 mod reading;
@@ -18,7 +19,7 @@ mod waker;
 
 use crate::connection::resume::Verdict;
 use crate::connection::session::{Action, Millis, Moment, Session};
-use crate::connection::{Asked, Connection, Known, Next, Wrote};
+use crate::connection::{Asked, Connection, Known, Next, Offered, Wrote};
 use crate::hub::block::{Block, Kind};
 use crate::hub::interest::{ConnectionId, Interest};
 use crate::hub::mailbox::Mailbox;
@@ -143,6 +144,7 @@ pub struct Shard {
     // Reused from turn to turn.
     events: Vec<ShardEvent>,
     actions: Vec<Action>,
+    paced: Vec<ConnectionId>,
 }
 
 impl Shard {
@@ -171,6 +173,7 @@ impl Shard {
             woken: Vec::new(),
             events: Vec::new(),
             actions: Vec::new(),
+            paced: Vec::new(),
             node,
         };
         (shard, handle)
@@ -270,8 +273,8 @@ impl Shard {
 
     fn event(&mut self, event: ShardEvent, now: Millis) {
         match event {
-            ShardEvent::Block(block) => self.deliver(block, &[]),
-            ShardEvent::State(block, newest) => self.deliver(block, &newest),
+            ShardEvent::Block(block) => self.deliver(block, &[], now),
+            ShardEvent::State(block, newest) => self.deliver(block, &newest, now),
             ShardEvent::Transient(passing) => self.pass(&passing),
             ShardEvent::Progress(position) => self.ring.advance_head(position),
             ShardEvent::Reset { head, code } => {
@@ -327,7 +330,7 @@ impl Shard {
     }
 
     /// Puts a block into the ring, and its values where they belong, and hands its frames to those who care.
-    fn deliver(&mut self, block: Arc<Block>, newest: &[Arc<Newest>]) {
+    fn deliver(&mut self, block: Arc<Block>, newest: &[Arc<Newest>], now: Millis) {
         let first = self.ring.push(Arc::clone(&block));
         if block.kind() == Kind::Gap {
             let last = block.position(0);
@@ -336,7 +339,7 @@ impl Shard {
         newest.iter().for_each(|value| self.values.put(Arc::clone(value)));
         if block.kind() == Kind::Gap {
             for id in self.ids() {
-                self.offer(id, first, first + 1);
+                self.offer(id, first, first + 1, now);
             }
             return;
         }
@@ -350,10 +353,16 @@ impl Shard {
             let line = Line::of(watchers.len());
             for &id in watchers {
                 let connection = &mut self.connections[id as usize];
-                let news = connection.offer(first + from as u64, first + to as u64, &self.ring);
-                if news && !connection.full {
-                    self.lines.join(line, id, &mut connection.places);
+                match connection.offer(first + from as u64, first + to as u64, &self.ring) {
+                    Offered::Due if !connection.full => {
+                        self.lines.join(line, id, &mut connection.places);
+                    }
+                    Offered::Due | Offered::Nothing => {}
+                    Offered::Paced => self.paced.push(id),
                 }
+            }
+            if !self.paced.is_empty() {
+                self.come_for_paced(first + from as u64, topic, now);
             }
             from = to;
         }
@@ -377,10 +386,15 @@ impl Shard {
         }
     }
 
-    fn offer(&mut self, id: ConnectionId, from: u64, to: u64) {
+    fn offer(&mut self, id: ConnectionId, from: u64, to: u64, now: Millis) {
         let connection = &mut self.connections[id as usize];
-        if !connection.session.subscriptions().is_empty() && connection.offer(from, to, &self.ring) {
-            self.stand(Line::Long, id);
+        if connection.session.subscriptions().is_empty() {
+            return;
+        }
+        match connection.offer(from, to, &self.ring) {
+            Offered::Due => self.stand(Line::Long, id),
+            Offered::Nothing => {}
+            Offered::Paced => self.come(id, from, true, now),
         }
     }
 
@@ -421,7 +435,7 @@ impl Shard {
                 Wrote::All => {}
                 other => break other,
             }
-            match connection.catch_up(Known { ring: &self.ring, values: &self.values }) {
+            match connection.catch_up(Known { ring: &self.ring, values: &self.values }, now) {
                 // Live: done, unless joining left something to say.
                 None if connection.is_current() && !connection.has_something_to_say() => break Wrote::All,
                 None | Some(Next::Write) => {}

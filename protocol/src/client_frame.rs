@@ -60,6 +60,8 @@ pub struct Subscribe<'a> {
     /// With a cursor: where a snapshot stood that was interrupted. As the client wrote it; one that is not a cursor counts as
     /// the beginning.
     pub state: Option<Cow<'a, str>>,
+    /// Conflate its state topics on purpose: their newest values at most once in so many milliseconds. 0: each as it comes.
+    pub conflate_ms: u64,
 }
 
 /// The first frame.
@@ -101,6 +103,15 @@ pub enum ClientFrame<'a> {
         envelope: &'a str,
     },
     Authenticate(Token<'a>),
+    /// From now on, this subscription's state topics are told at most once in so many milliseconds; 0: each value as it comes.
+    /// Not to be sent to a gateway whose `welcome` has no `conflateMs` among its limits.
+    Conflate {
+        id: SubscriptionId,
+        ms: u64,
+    },
+    /// Whether nobody looks at the client now: everything may come a little later, and together. As for `Conflate`, not for a
+    /// gateway that does not announce it.
+    Hidden(bool),
     /// Asks for a `mark` at once: is this connection alive?
     Probe,
     /// The answer to `ping`.
@@ -165,6 +176,8 @@ struct Fields<'a> {
     since: Option<u64>,
     snapshot: Option<Cow<'a, str>>,
     state: Option<Cow<'a, str>>,
+    conflate: Option<u64>,
+    hidden: Option<bool>,
     envelope: Option<&'a str>,
 }
 
@@ -192,6 +205,8 @@ impl<'a> Fields<'a> {
                 "sinceMs" => once(&mut fields.since, scanner.number()?, "sinceMs")?,
                 "snapshot" => once(&mut fields.snapshot, scanner.string()?, "snapshot")?,
                 "state" => once(&mut fields.state, scanner.string()?, "state")?,
+                "conflateMs" => once(&mut fields.conflate, scanner.number()?, "conflateMs")?,
+                "hidden" => once(&mut fields.hidden, scanner.boolean()?, "hidden")?,
                 "envelope" => once(&mut fields.envelope, scanner.raw()?, "envelope")?,
                 "subscriptions" => {
                     let mut list = Vec::new();
@@ -224,6 +239,7 @@ impl<'a> Fields<'a> {
                 "sinceMs" => once(&mut fields.since, scanner.number()?, "sinceMs")?,
                 "snapshot" => once(&mut fields.snapshot, scanner.string()?, "snapshot")?,
                 "state" => once(&mut fields.state, scanner.string()?, "state")?,
+                "conflateMs" => once(&mut fields.conflate, scanner.number()?, "conflateMs")?,
                 _ => drop(scanner.raw()?),
             }
         }
@@ -254,7 +270,8 @@ impl<'a> Fields<'a> {
         };
         let id = self.id()?;
         let filter = self.filter.ok_or_else(|| FrameError::missing("filter"))?;
-        Ok(Subscribe { id, filter, start, snapshot, state: self.state })
+        let conflate_ms = self.conflate.unwrap_or(0);
+        Ok(Subscribe { id, filter, start, snapshot, state: self.state, conflate_ms })
     }
 
     fn take_token(&mut self) -> Result<Cow<'a, str>, FrameError> {
@@ -298,6 +315,11 @@ impl<'a> ClientFrame<'a> {
                 envelope: fields.envelope.ok_or_else(|| FrameError::missing("envelope"))?,
             },
             "authenticate" => ClientFrame::Authenticate(Token(fields.take_token()?)),
+            "conflate" => ClientFrame::Conflate {
+                id: fields.id()?,
+                ms: fields.conflate.ok_or_else(|| FrameError::missing("conflateMs"))?,
+            },
+            "hidden" => ClientFrame::Hidden(fields.hidden.ok_or_else(|| FrameError::missing("hidden"))?),
             "probe" => ClientFrame::Probe,
             "pong" => ClientFrame::Pong,
             "goodbye" => ClientFrame::Goodbye,
@@ -345,6 +367,12 @@ impl<'a> ClientFrame<'a> {
             ClientFrame::Authenticate(Token(token)) => {
                 object.string("type", "authenticate").string("token", token);
             }
+            ClientFrame::Conflate { id, ms } => {
+                object.string("type", "conflate").number("id", u64::from(*id)).number("conflateMs", *ms);
+            }
+            ClientFrame::Hidden(hidden) => {
+                object.string("type", "hidden").boolean("hidden", *hidden);
+            }
             ClientFrame::Probe => drop(object.string("type", "probe")),
             ClientFrame::Pong => drop(object.string("type", "pong")),
             ClientFrame::Goodbye => drop(object.string("type", "goodbye")),
@@ -375,6 +403,9 @@ impl Subscribe<'_> {
         }
         if let Some(state) = &self.state {
             object.string("state", state);
+        }
+        if self.conflate_ms > 0 {
+            object.number("conflateMs", self.conflate_ms);
         }
     }
 }

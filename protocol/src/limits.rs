@@ -29,6 +29,10 @@ pub const PUBLISHES_IN_FLIGHT: usize = 256;
 pub const PARTITIONS: usize = 64;
 /// Longest cursor as text: the log id and `PARTITIONS` positions of at most 35 characters.
 pub const CURSOR_BYTES: usize = 17 + PARTITIONS * 36;
+/// Longest time for which a client may have its state topics conflated on purpose, in milliseconds. A longer one counts as this.
+pub const CONFLATE_MS: usize = 60_000;
+/// How long everything may wait for a client that is hidden, in milliseconds.
+pub const HIDDEN_MS: usize = 1_000;
 /// Envelopes in one HTTP publish.
 pub const HTTP_BATCH: usize = 1024;
 /// Largest body of an HTTP publish, in bytes.

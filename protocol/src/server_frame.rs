@@ -100,6 +100,8 @@ pub struct Limits {
     pub frame_bytes: u64,
     pub subscriptions: u64,
     pub publishes_in_flight: u64,
+    /// The longest `conflateMs`; 0 of a gateway that knows neither `conflate` nor `hidden`.
+    pub conflate_ms: u64,
 }
 
 /// The answer to `hello`.
@@ -218,7 +220,11 @@ impl ServerFrame<'_> {
                 let mut limits = ObjectWriter::begin(object.key("limits"));
                 limits.number("frameBytes", welcome.limits.frame_bytes);
                 limits.number("subscriptions", welcome.limits.subscriptions);
-                limits.number("publishesInFlight", welcome.limits.publishes_in_flight).end();
+                limits.number("publishesInFlight", welcome.limits.publishes_in_flight);
+                if welcome.limits.conflate_ms > 0 {
+                    limits.number("conflateMs", welcome.limits.conflate_ms);
+                }
+                limits.end();
             }
             ServerFrame::Subscribed { subscription, cursor, outcome, snapshot } => {
                 object.string("type", "subscribed").number("subscription", u64::from(*subscription));
@@ -408,6 +414,7 @@ impl<'a> ServerFrame<'a> {
                     frame_bytes: fields.limit(0)?,
                     subscriptions: fields.limit(1)?,
                     publishes_in_flight: fields.limit(2)?,
+                    conflate_ms: fields.limits[3].unwrap_or(0),
                 },
                 session: fields.session.ok_or_else(|| FrameError::missing("session"))?,
             }),

@@ -58,8 +58,16 @@ fn subscribe() -> impl Strategy<Value = Subscribe<'static>> {
         text().prop_map(StartAt::Cursor),
     ];
     let snapshot = prop::sample::select(&SnapshotMode::ALL[..]);
-    (any::<u32>(), text(), start, snapshot, option::of(text()))
-        .prop_map(|(id, filter, start, snapshot, state)| Subscribe { id, filter, start, snapshot, state })
+    (any::<u32>(), text(), start, snapshot, option::of(text()), number()).prop_map(
+        |(id, filter, start, snapshot, state, conflate_ms)| Subscribe {
+            id,
+            filter,
+            start,
+            snapshot,
+            state,
+            conflate_ms,
+        },
+    )
 }
 
 /// A value as JSON text, with blanks and doubled keys: what envelopes pass through.
@@ -88,6 +96,8 @@ fn client_frame() -> impl Strategy<Value = ClientFrame<'static>> {
         any::<u32>().prop_map(|id| ClientFrame::Unsubscribe { id }),
         json().prop_map(|envelope| ClientFrame::Publish { envelope }),
         text().prop_map(|token| ClientFrame::Authenticate(Token(token))),
+        (any::<u32>(), number()).prop_map(|(id, ms)| ClientFrame::Conflate { id, ms }),
+        any::<bool>().prop_map(ClientFrame::Hidden),
         Just(ClientFrame::Probe),
         Just(ClientFrame::Pong),
         Just(ClientFrame::Goodbye),
@@ -121,7 +131,7 @@ fn server_frame() -> impl Strategy<Value = ServerFrame<'static>> {
         gap().prop_map(Outcome::Gap),
         code().prop_map(Outcome::Reset),
     ];
-    let welcome = (text(), cursor(), prop::array::uniform4(number()), prop::array::uniform3(number()));
+    let welcome = (text(), cursor(), prop::array::uniform4(number()), prop::array::uniform4(number()));
     prop_oneof![
         welcome.prop_map(|(session, cursor, ms, limits)| ServerFrame::Welcome(Welcome {
             session,
@@ -134,6 +144,7 @@ fn server_frame() -> impl Strategy<Value = ServerFrame<'static>> {
                 frame_bytes: limits[0],
                 subscriptions: limits[1],
                 publishes_in_flight: limits[2],
+                conflate_ms: limits[3],
             },
         })),
         (any::<u32>(), cursor(), outcome, option::of(snapshot())).prop_map(

@@ -40,7 +40,7 @@ macro_rules! values {
     ($($name:ident),* $(,)?) => { [$((stringify!($name), limits::$name)),*] };
 }
 
-const LIMITS: [(&str, usize); 15] = values![
+const LIMITS: [(&str, usize); 17] = values![
     TOPIC_BYTES,
     TOPIC_LEVELS,
     ENVELOPE_BYTES,
@@ -54,6 +54,8 @@ const LIMITS: [(&str, usize); 15] = values![
     PUBLISHES_IN_FLIGHT,
     PARTITIONS,
     CURSOR_BYTES,
+    CONFLATE_MS,
+    HIDDEN_MS,
     HTTP_BATCH,
     HTTP_BODY_BYTES,
 ];

@@ -38,7 +38,7 @@ pub mod token;
 pub use effect::{Effect, Phase, State};
 pub use machine::Machine;
 pub use outbox::PublishRefused;
-pub use resume::Start;
+pub use resume::{Start, Wish};
 pub use token::TokenWhy;
 
 /// A moment on two clocks, in milliseconds.

@@ -60,6 +60,9 @@ pub struct Online {
     pub upstream: bool,
     /// The gateway drains: leave at this moment, which is the slot it gave us.
     pub leave_at: Option<u64>,
+    /// Whether the gateway understands how a client wants to be conflated, and whether it was told that nobody looks.
+    pub conflates: bool,
+    pub told_hidden: bool,
 }
 
 impl Link {

@@ -13,10 +13,10 @@ use crate::effect::{Effect, Phase, State};
 use crate::link::{GREET_MS, Intent, Link, WAKE_MS, WAKES_APART_MS};
 use crate::liveness::SleepWatch;
 use crate::outbox::{Outbox, PublishRefused, Terms, Waiting};
-use crate::resume::{Start, Subscriptions};
+use crate::resume::{Start, Subscriptions, Wish};
 use crate::store::Write;
 use crate::token::Tokens;
-use anabranch_protocol::client_frame::{ClientFrame, Hello, SnapshotMode, SubscriptionId, Token};
+use anabranch_protocol::client_frame::{ClientFrame, Hello, SubscriptionId, Token};
 use anabranch_protocol::code::Code;
 use anabranch_protocol::cursor::Cursor;
 use anabranch_protocol::filter::Filter;
@@ -32,7 +32,7 @@ use std::collections::VecDeque;
 /// * **getters**: `state`, `cursor`, `cached`, `unconfirmed`;
 /// * **`handle_*`**: what the network, the token provider and the clock report;
 /// * **commands**: what the app wants: `connect`, `disconnect`, `close`, `pause`, `resume`, `wake`, `subscribe`,
-///   `unsubscribe`, `park`, `unpark`, `publish`, `withdraw`, `retry`;
+///   `unsubscribe`, `conflate`, `hide`, `park`, `unpark`, `publish`, `withdraw`, `retry`;
 /// * **polls**: [`poll_effect`](Machine::poll_effect), to be called until `None` after each input, and
 ///   [`next_timer`](Machine::next_timer), the moment by which `handle_timer` is wanted.
 ///
@@ -51,6 +51,8 @@ pub struct Machine {
     tokens: Tokens,
     subscriptions: Subscriptions,
     outbox: Outbox,
+    /// Nobody looks at the app.
+    hidden: bool,
     cache: Cache,
     /// Subscriptions whose messages are kept. `None` without a store.
     kept: Option<Vec<SubscriptionId>>,
@@ -78,6 +80,7 @@ impl Machine {
             tokens: Tokens::default(),
             subscriptions: Subscriptions::default(),
             outbox: Outbox::default(),
+            hidden: false,
             cache: Cache::default(),
             kept: None,
             effects: VecDeque::new(),
@@ -271,19 +274,19 @@ impl Machine {
         }
     }
 
-    /// Adds a subscription, with these newest values of its state topics before what changes. Use a fresh id for each, below [`OWN_IDS`](crate::resume::OWN_IDS).
+    /// Adds a subscription, with what is wished of its state topics. Use a fresh id for each, below [`OWN_IDS`](crate::resume::OWN_IDS).
     pub fn subscribe(
         &mut self,
         now: Now,
         id: SubscriptionId,
         filter: &str,
         start: Start,
-        snapshot: SnapshotMode,
+        wish: impl Into<Wish>,
     ) -> Result<(), NameError> {
         let filter = Filter::new(filter)?;
         self.begin(now);
         if !matches!(self.link, Link::Closed) {
-            let known = self.subscriptions.add(id, filter, start, snapshot);
+            let known = self.subscriptions.add(id, filter, start, wish.into());
             self.send_unsubscribe(known);
         }
         self.finish(now);
@@ -296,6 +299,20 @@ impl Machine {
         self.kept.iter_mut().for_each(|kept| kept.retain(|one| *one != id));
         let known = self.subscriptions.remove(id);
         self.send_unsubscribe(known);
+        self.finish(now);
+    }
+
+    /// Has the state topics of a subscription told at most once in so many milliseconds; 0: each value as it comes.
+    pub fn conflate(&mut self, now: Now, id: SubscriptionId, ms: u64) {
+        self.begin(now);
+        self.subscriptions.conflate(id, ms);
+        self.finish(now);
+    }
+
+    /// Nobody looks at the app, or somebody does again: while hidden, everything may come a second later, and together.
+    pub fn hide(&mut self, now: Now, hidden: bool) {
+        self.begin(now);
+        self.hidden = hidden;
         self.finish(now);
     }
 

@@ -40,6 +40,21 @@ pub enum AfterRefusal {
     Drop,
 }
 
+/// What else is asked for a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Wish {
+    /// Which newest values of state topics it begins with.
+    pub snapshot: SnapshotMode,
+    /// State topics are to be told at most once in so many milliseconds; 0: each value as it comes.
+    pub conflate_ms: u64,
+}
+
+impl From<SnapshotMode> for Wish {
+    fn from(snapshot: SnapshotMode) -> Wish {
+        Wish { snapshot, ..Wish::default() }
+    }
+}
+
 /// All subscriptions of a client.
 #[derive(Debug, Default)]
 pub struct Subscriptions {
@@ -58,7 +73,7 @@ impl Subscriptions {
         id: SubscriptionId,
         filter: Filter,
         start: Start,
-        wish: SnapshotMode,
+        wish: Wish,
     ) -> Option<SubscriptionId> {
         let known = self.remove(id);
         let wire = if known.is_some() { self.make_up_id() } else { id };
@@ -100,6 +115,22 @@ impl Subscriptions {
     /// The subscriptions to ask the gateway for now.
     pub fn take_due(&mut self, now: u64) -> Vec<Subscribe<'static>> {
         self.list.iter_mut().filter(|s| s.is_due(now)).map(Subscription::ask).collect()
+    }
+
+    /// How a subscription is to be conflated from now on.
+    pub fn conflate(&mut self, id: SubscriptionId, ms: u64) {
+        if let Some(s) = self.find_mut(id) {
+            s.conflate_ms = ms;
+        }
+    }
+
+    /// Those of which the gateway knows another time than is wanted now, and the time. They count as told.
+    pub fn take_conflations(&mut self) -> Vec<(SubscriptionId, u64)> {
+        let due = |s: &mut Subscription| {
+            let told = std::mem::replace(&mut s.told_conflate_ms, s.conflate_ms);
+            (told != s.conflate_ms).then_some((s.wire, s.conflate_ms))
+        };
+        self.list.iter_mut().filter(|s| s.is_known()).filter_map(due).collect()
     }
 
     /// When the next refused subscription is due.

@@ -4,6 +4,8 @@
 mod body;
 #[path = "stories/coming_back.rs"]
 mod coming_back;
+#[path = "stories/conflating.rs"]
+mod conflating;
 #[path = "stories/counting.rs"]
 mod counting;
 #[path = "stories/keeping.rs"]

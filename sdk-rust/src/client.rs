@@ -86,6 +86,12 @@ impl Client {
         self.shared().command(|machine, now| machine.resume(now, reason));
     }
 
+    /// Whether nobody looks at the app, as when it is in the background: while hidden, everything may come up to a second later and
+    /// together, state by its newest values. Nothing is lost.
+    pub fn set_hidden(&self, hidden: bool) {
+        self.shared().command(|machine, now| machine.hide(now, hidden));
+    }
+
     /// Call when the device woke up or the network changed: the connection is probed and, unless an answer comes
     /// within 2 s, replaced. Sleep is also noticed without it, though later.
     pub fn wake(&self) {

@@ -14,7 +14,7 @@ use anabranch_protocol::filter::Filter;
 use anabranch_sdk_core::cache::Cached;
 use anabranch_sdk_core::outbox::Terms;
 use anabranch_sdk_core::store::{Kept, Place, StoreError, Write};
-use anabranch_sdk_core::{Machine, Now, State};
+use anabranch_sdk_core::{Machine, Now, State, Wish};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -166,6 +166,7 @@ impl Shared {
         filter: &str,
         start: Start,
         snapshot: Snapshot,
+        conflate_ms: u64,
         name: Option<&str>,
     ) -> Result<(SubscriptionId, Arc<Queue>), SubscribeError> {
         let mut locked = self.lock();
@@ -183,7 +184,8 @@ impl Shared {
             Start::After(cursor) => Some(cursor.clone()),
             _ => None,
         };
-        locked.machine.subscribe(self.now(), id, filter, start.into(), snapshot.into())?;
+        let wish = Wish { snapshot: snapshot.into(), conflate_ms };
+        locked.machine.subscribe(self.now(), id, filter, start.into(), wish)?;
         locked.next_id = locked.next_id.wrapping_add(1);
         if let Some(name) = name {
             locked.names.insert(name.into());

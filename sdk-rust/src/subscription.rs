@@ -115,11 +115,19 @@ pub struct Subscribe {
     start: Start,
     snapshot: Option<Snapshot>,
     name: Option<String>,
+    conflate_ms: u64,
 }
 
 impl Subscribe {
     pub(crate) fn new(handle: Arc<Handle>, filter: &str) -> Subscribe {
-        Subscribe { handle, filter: filter.into(), start: Start::Now, snapshot: None, name: None }
+        Subscribe {
+            handle,
+            filter: filter.into(),
+            start: Start::Now,
+            snapshot: None,
+            conflate_ms: 0,
+            name: None,
+        }
     }
 
     /// Where to begin; without it, [`Start::Now`].
@@ -145,6 +153,12 @@ impl Subscribe {
         self
     }
 
+    /// State topics are told at most so many times a second, by their newest values; [`Subscription::set_max_hz`] changes it.
+    pub fn max_hz(mut self, hz: f64) -> Subscribe {
+        self.conflate_ms = period_ms(hz);
+        self
+    }
+
     /// Opens it. The gateway is told as soon as there is a connection.
     ///
     /// # Errors
@@ -157,7 +171,8 @@ impl Subscribe {
         });
         let filter = Filter::new(&self.filter)?;
         let name = self.name.as_deref();
-        let (id, queue) = self.handle.shared().subscribe(&self.filter, self.start, snapshot, name)?;
+        let (id, queue) =
+            self.handle.shared().subscribe(&self.filter, self.start, snapshot, self.conflate_ms, name)?;
         let keeping = self.name.map(|name| Keeping::new(name, filter, queue.cursor()));
         Ok(Subscription { handle: self.handle, id, queue, keeping })
     }
@@ -198,6 +213,15 @@ impl Subscription {
         }
     }
 
+    /// From now on, state topics are told at most so many times a second, by their newest values: the last one always comes,
+    /// within a period. Every event comes, and takes along what waits. The fastest of a client's subscriptions counts for
+    /// those that are slower, too. 0, an infinite or no number: each value as it comes. Slower than once a minute counts
+    /// as that.
+    pub fn set_max_hz(&self, hz: f64) {
+        let id = self.id;
+        self.handle.shared().command(|machine, now| machine.conflate(now, id, period_ms(hz)));
+    }
+
     /// Where the app stands: covers every event after which the next one was asked for. Store it together with what
     /// the messages changed, and begin with [`Start::After`] in the next run. `None` until the gateway has answered. While the values
     /// of a snapshot come that are older than it, it stays where it was, since the rest of them would not come again.
@@ -215,6 +239,12 @@ impl Subscription {
         }
         Poll::Ready(ready!(event))
     }
+}
+
+/// How long one period of so many a second takes, in milliseconds; 0 where that means no bound.
+fn period_ms(hz: f64) -> u64 {
+    // A float's cast stops at the largest number.
+    if hz.is_finite() && hz > 0.0 { (1000.0 / hz).ceil() as u64 } else { 0 }
 }
 
 impl Stream for Subscription {
@@ -235,5 +265,20 @@ impl Drop for Subscription {
 impl std::fmt::Debug for Subscription {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Subscription").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::period_ms;
+
+    #[test]
+    fn so_many_times_a_second_is_a_time() {
+        for (hz, ms) in [(10.0, 100), (3.0, 334), (0.1, 10_000), (1e9, 1), (f64::MIN_POSITIVE, u64::MAX)] {
+            assert_eq!(period_ms(hz), ms, "{hz}");
+        }
+        for unbounded in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert_eq!(period_ms(unbounded), 0, "{unbounded}");
+        }
     }
 }

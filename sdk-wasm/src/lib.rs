@@ -142,8 +142,8 @@ impl Core {
 
     /// Adds a subscription.
     pub fn subscribe(&mut self, id: u32, filter: &str, start_json: &str, now: f64, wall: f64) -> String {
-        let (start, snapshot) = start::parse(start_json);
-        let refused = self.machine.subscribe(at(now, wall), id, filter, start, snapshot).err();
+        let (start, wish) = start::parse(start_json);
+        let refused = self.machine.subscribe(at(now, wall), id, filter, start, wish).err();
         let mut answer = Answer::new();
         if let Some(error) = refused {
             let message = error.message().into();
@@ -155,6 +155,18 @@ impl Core {
     /// Ends a subscription.
     pub fn unsubscribe(&mut self, id: u32, now: f64, wall: f64) -> String {
         self.machine.unsubscribe(at(now, wall), id);
+        self.answer()
+    }
+
+    /// Has its state topics told at most once in so many milliseconds; 0: each value as it comes.
+    pub fn conflate(&mut self, id: u32, ms: u32, now: f64, wall: f64) -> String {
+        self.machine.conflate(at(now, wall), id, ms.into());
+        self.answer()
+    }
+
+    /// Nobody looks at the page, or somebody does again.
+    pub fn hide(&mut self, hidden: bool, now: f64, wall: f64) -> String {
+        self.machine.hide(at(now, wall), hidden);
         self.answer()
     }
 

@@ -1,23 +1,23 @@
-//! Reads where a subscription shall begin, and with which newest values.
+//! Reads where a subscription shall begin, with which newest values, and how often it wants them.
 
 use anabranch_protocol::client_frame::SnapshotMode;
 use anabranch_protocol::json::{JsonError, Scanner};
-use anabranch_sdk_core::Start;
+use anabranch_sdk_core::{Start, Wish};
 
 /// The start that `{"cursor"}`, `{"from"}` or `{"sinceMs"}` means, from now if there is none; and the mode that `"snapshot"`
-/// names, none if there is none.
+/// names, none if there is none; and the time that `"conflateMs"` gives.
 ///
 /// What cannot be understood was meant as something: it begins anew, which the app is told as a reset.
-pub(crate) fn parse(json: &str) -> (Start, SnapshotMode) {
+pub(crate) fn parse(json: &str) -> (Start, Wish) {
     if json.is_empty() || json == "null" {
-        return (Start::Now, SnapshotMode::None);
+        return (Start::Now, Wish::default());
     }
-    scan(json).unwrap_or((Start::Anew, SnapshotMode::IfNew))
+    scan(json).unwrap_or((Start::Anew, SnapshotMode::IfNew.into()))
 }
 
-fn scan(json: &str) -> Result<(Start, SnapshotMode), JsonError> {
+fn scan(json: &str) -> Result<(Start, Wish), JsonError> {
     let mut scanner = Scanner::new(json);
-    let (mut start, mut snapshot) = (Start::Now, SnapshotMode::None);
+    let (mut start, mut wish) = (Start::Now, Wish::default());
     scanner.enter_object()?;
     while let Some(key) = scanner.next_key()? {
         start = match &*key {
@@ -27,10 +27,14 @@ fn scan(json: &str) -> Result<(Start, SnapshotMode), JsonError> {
             "from" => Start::Now,
             "snapshot" => {
                 let name = scanner.string()?;
-                snapshot = SnapshotMode::ALL
+                wish.snapshot = SnapshotMode::ALL
                     .into_iter()
                     .find(|mode| mode.name() == name)
                     .unwrap_or(SnapshotMode::IfNew);
+                continue;
+            }
+            "conflateMs" => {
+                wish.conflate_ms = scanner.number()?;
                 continue;
             }
             _ => {
@@ -39,5 +43,5 @@ fn scan(json: &str) -> Result<(Start, SnapshotMode), JsonError> {
             }
         };
     }
-    Ok((start, snapshot))
+    Ok((start, wish))
 }

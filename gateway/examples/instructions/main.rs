@@ -36,7 +36,8 @@ fn main() {
 /// A node on an empty memory log, whose clocks bring nothing about.
 fn node(ring_bytes: usize) -> Arc<Node> {
     let never = 1 << 50;
-    let limits = Limits { frame_bytes: 1 << 20, subscriptions: 256, publishes_in_flight: 256 };
+    let limits =
+        Limits { frame_bytes: 1 << 20, subscriptions: 256, publishes_in_flight: 256, conflate_ms: 60_000 };
     let rules = Rules {
         hello_timeout: never,
         ping_interval: never,

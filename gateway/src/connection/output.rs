@@ -113,6 +113,7 @@ impl Connection {
         match &mut self.delivery {
             Delivery::Live(due) => due.advance(frames),
             Delivery::Behind(behind) => behind.written(frames),
+            Delivery::Resting => {}
         }
     }
 }
@@ -123,6 +124,7 @@ impl Delivery {
         let due = match self {
             Delivery::Live(due) => due,
             Delivery::Behind(behind) => return behind.pieces(ring, visit),
+            Delivery::Resting => return,
         };
         for (mut from, to) in due.ranges() {
             while from < to {

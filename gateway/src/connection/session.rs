@@ -7,18 +7,24 @@
 //! * **getters**: [`subscriptions`](Session::subscriptions), [`next_tick`](Session::next_tick), …;
 //! * what to do about it is appended to a list of [`Action`]s, to be carried out in order.
 
+mod refusal;
+
+pub use refusal::{Refusal, append_refusal};
+
+use super::pace::{self, Pace};
 use super::start::Start;
 use super::subscriptions::{Asked, Subscriptions, Wish};
 use crate::auth::Principal;
 use crate::hub::classes::Classes;
 use crate::log::{AppendError, MessageKey, NewRecord, iso_8601};
 use anabranch_protocol::client_frame::{ClientFrame, Hello, StartAt, Subscribe, SubscriptionId, Token};
-use anabranch_protocol::code::{Code, Remedy};
+use anabranch_protocol::code::Code;
 use anabranch_protocol::cursor::{Cursor, Position};
 use anabranch_protocol::envelope::{Envelope, Stamp};
 use anabranch_protocol::filter::Filter;
 use anabranch_protocol::json::has_lone_surrogate;
-use anabranch_protocol::server_frame::{Limits, Refused, ServerFrame, Welcome};
+use anabranch_protocol::server_frame::{Limits, ServerFrame, Welcome};
+use refusal::{refuse_message, refuse_subscription};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -44,24 +50,6 @@ pub trait Doorkeeper {
     fn fresh_id(&self) -> String;
 }
 
-/// A refusal with its reason for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    pub code: Code,
-    pub message: Cow<'static, str>,
-}
-
-impl Refusal {
-    pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Refusal {
-        Refusal { code, message: message.into() }
-    }
-
-    /// With the code's own advice as the reason.
-    pub fn plain(code: Code) -> Refusal {
-        Refusal::new(code, code.advice())
-    }
-}
-
 /// What the shard is to do.
 #[derive(Debug)]
 pub enum Action {
@@ -75,6 +63,8 @@ pub enum Action {
     Stop { subscription: SubscriptionId, filter: Filter },
     /// This subscription was taken away: nothing after what has been written is delivered for it, and the client is told.
     Revoke { subscription: SubscriptionId, filter: Filter, code: Code },
+    /// What is conflated on purpose has changed: [`Session::pace`].
+    Pace,
     /// Append a record, then call [`Session::appended`].
     Append { message_id: Box<str>, record: NewRecord },
     /// The principal is admitted, and counts until the connection ends.
@@ -116,6 +106,8 @@ pub struct Session {
     /// When the token ends: on the monotonic clock, so that a clock set back prolongs nobody's stay.
     token_ends: Millis,
     leaving: bool,
+    /// Nobody looks at the client.
+    hidden: bool,
 }
 
 enum Stage {
@@ -136,6 +128,7 @@ impl Session {
             unanswered: false,
             token_ends: Millis::MAX,
             leaving: false,
+            hidden: false,
         }
     }
 
@@ -150,6 +143,11 @@ impl Session {
     /// Whether hello was accepted and no close is under way.
     pub fn is_open(&self) -> bool {
         matches!(self.stage, Stage::Open(_))
+    }
+
+    /// How it is to be conflated on purpose, if at all.
+    pub fn pace(&self) -> Option<Pace> {
+        Pace::of(&self.subscriptions, self.hidden)
     }
 
     /// How many appends wait for their confirm.
@@ -217,6 +215,16 @@ impl Session {
                 self.publish(envelope, &principal, moment, rules, door, do_);
             }
             (_, ClientFrame::Authenticate(Token(token))) => self.authenticate(&token, moment, door, do_),
+            // One that has ended meanwhile has no pace.
+            (_, ClientFrame::Conflate { id, ms }) => {
+                if self.subscriptions.conflate(id, pace::bounded(ms)) {
+                    do_.push(Action::Pace);
+                }
+            }
+            (_, ClientFrame::Hidden(hidden)) => {
+                self.hidden = hidden;
+                do_.push(Action::Pace);
+            }
             (_, ClientFrame::Probe) => do_.push(Action::SayMark),
             (_, ClientFrame::Pong) => {}
             (_, ClientFrame::Goodbye) => {
@@ -299,7 +307,12 @@ impl Session {
                 // A place that is none is the beginning: more than was asked for, never less.
                 let state = subscribe.state.as_ref().and_then(|state| state.parse().ok());
                 let wish = Wish { snapshot: subscribe.snapshot, state };
-                Some(self.subscriptions.add(subscribe.id, filter, holds, wish))
+                let asked = self.subscriptions.add(subscribe.id, filter, holds, wish);
+                self.subscriptions.conflate(subscribe.id, pace::bounded(subscribe.conflate_ms));
+                if self.pace().is_some() {
+                    do_.push(Action::Pace);
+                }
+                Some(asked)
             }
             Err(refusal) => {
                 do_.push(refuse_subscription(subscribe.id, refusal));
@@ -525,49 +538,6 @@ pub fn ingest(
     }
     let key = MessageKey::new(topic.as_str(), message_id);
     Ok((message_id.into(), NewRecord { topic, key, envelope: text.into() }))
-}
-
-/// What a failed append means for its publisher.
-pub fn append_refusal(error: &AppendError) -> Refusal {
-    let whole = || error.to_string();
-    let (code, message) = match error {
-        // The reason is the operator's: it may hold addresses, paths and permissions.
-        AppendError::Blocked(_) => (Code::UPSTREAM_DOWN, "the log takes no records at present".to_owned()),
-        AppendError::Full(_) => (Code::LOG_FULL, "the log is full".to_owned()),
-        AppendError::Unknown(_) => {
-            (Code::UNCONFIRMED, "the log did not confirm, the record may be stored".to_owned())
-        }
-        AppendError::Closed => (Code::UPSTREAM_DOWN, whole()),
-        AppendError::TooLarge { .. } => (Code::TOO_LARGE, whole()),
-        AppendError::Unroutable => (Code::BAD_TOPIC, whole()),
-        // As with a grant: whose permissions they are is the operator's.
-        AppendError::Refused(_) => {
-            (Code::NOT_ALLOWED, "the broker's permissions forbid this topic".to_owned())
-        }
-    };
-    tracing::debug!(%error, "a publish is refused");
-    Refusal::new(code, message)
-}
-
-/// How long a client that is refused for now should wait, in milliseconds.
-const RETRY_AFTER_MS: u64 = 1_000;
-
-fn refused(
-    subscription: Option<SubscriptionId>,
-    message_id: Option<Cow<'static, str>>,
-    refusal: Refusal,
-) -> Action {
-    let retry_after_ms = (refusal.code.remedy() == Remedy::Retry).then_some(RETRY_AFTER_MS);
-    let Refusal { code, message } = refusal;
-    Action::Say(ServerFrame::Refused(Refused { code, message, retry_after_ms, subscription, message_id }))
-}
-
-fn refuse_subscription(id: SubscriptionId, refusal: Refusal) -> Action {
-    refused(Some(id), None, refusal)
-}
-
-fn refuse_message(id: Option<Cow<'static, str>>, refusal: Refusal) -> Action {
-    refused(None, id, refusal)
 }
 
 fn owned(start: StartAt<'_>) -> StartAt<'static> {

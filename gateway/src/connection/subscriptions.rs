@@ -24,6 +24,8 @@ pub struct Subscription {
     pub id: SubscriptionId,
     pub filter: Filter,
     pub holds: Holds,
+    /// Its state topics are told at most once in so many milliseconds; 0: each value as it comes.
+    pub conflate_ms: u16,
     /// Whether its client wants newest values to begin with.
     snapshots: bool,
     stage: Stage,
@@ -80,6 +82,7 @@ impl Subscriptions {
             id,
             filter,
             holds,
+            conflate_ms: 0,
             snapshots,
             stage: Stage::Starting { number, wish },
         });
@@ -91,6 +94,18 @@ impl Subscriptions {
         let waits =
             |s: &&Subscription| matches!(s.stage, Stage::Starting { number, .. } if number == asked.number);
         self.list.iter().any(|s| s.id == asked.id && waits(&s))
+    }
+
+    /// Has the state topics of a subscription told at most once in so many milliseconds. Says whether it is there.
+    pub fn conflate(&mut self, id: SubscriptionId, ms: u16) -> bool {
+        let known = self.list.iter_mut().find(|s| s.id == id);
+        known.map(|subscription| subscription.conflate_ms = ms).is_some()
+    }
+
+    /// Whether somebody is to be told each value of a state topic as it comes.
+    pub fn are_eager(&self, topic: &str) -> bool {
+        let eager = |s: &Subscription| matches!(s.stage, Stage::Started { .. }) && s.conflate_ms == 0;
+        self.list.iter().any(|s| eager(s) && s.filter.matches(topic))
     }
 
     pub fn remove(&mut self, id: SubscriptionId) -> Option<Subscription> {

@@ -44,10 +44,14 @@ impl Shard {
                 };
                 connection.say(&mark);
             }
+            Action::Pace => self.set_pace(id),
             Action::Start { subscriptions, at } => self.start(id, subscriptions, at, now),
             Action::Stop { filter, .. } => {
                 if !connection.session.subscriptions().watches(&filter) {
                     self.interest.remove(&filter, id);
+                }
+                if connection.is_paced() {
+                    self.set_pace(id);
                 }
             }
             Action::Revoke { subscription, filter, code } => {
@@ -58,6 +62,9 @@ impl Shard {
                 let cursor = connection.cursor(&self.ring);
                 connection.fall_behind(&self.ring, false);
                 connection.say(&ServerFrame::Revoked { subscription, cursor, code });
+                if connection.is_paced() {
+                    self.set_pace(id);
+                }
             }
             Action::Append { message_id, record } => {
                 let serial = connection.serial;

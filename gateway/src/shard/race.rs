@@ -86,9 +86,16 @@ enum Step {
         filter: usize,
         start: Start,
         snapshot: SnapshotMode,
+        conflate_ms: u64,
     },
     /// Ends the so-manieth subscription.
     Unsubscribe(usize),
+    /// The so-manieth subscription is conflated on purpose from now on; 0: no more.
+    Conflate(usize, u64),
+    /// Nobody looks at the client, or somebody does again.
+    Hide(bool),
+    /// So many milliseconds pass.
+    Wait(u64),
     /// The client reads so many bytes.
     Read(usize),
     /// The client asks for a mark.
@@ -114,14 +121,23 @@ fn step() -> impl Strategy<Value = Step> {
         40 => (1usize..8).prop_map(Step::Pump),
         1 => (70usize..200).prop_map(Step::Pump),
         10 => (1usize..12).prop_map(Step::Trim),
-        20 => (0..FILTERS.len(), start(), proptest::sample::select(&SnapshotMode::ALL[..]))
-            .prop_map(|(filter, start, snapshot)| Step::Subscribe { filter, start, snapshot }),
+        20 => (0..FILTERS.len(), start(), proptest::sample::select(&SnapshotMode::ALL[..]), conflate_ms())
+            .prop_map(|(filter, start, snapshot, conflate_ms)| {
+                Step::Subscribe { filter, start, snapshot, conflate_ms }
+            }),
         10 => (0usize..4).prop_map(Step::Unsubscribe),
+        5 => (0usize..4, conflate_ms()).prop_map(|(which, ms)| Step::Conflate(which, ms)),
+        3 => any::<bool>().prop_map(Step::Hide),
+        10 => (1u64..150).prop_map(Step::Wait),
         30 => prop_oneof![1usize..40, 40usize..4000].prop_map(Step::Read),
         10 => Just(Step::Probe),
         5 => Just(Step::Reconnect),
         60 => Just(Step::Turn),
     ]
+}
+
+fn conflate_ms() -> impl Strategy<Value = u64> {
+    prop_oneof![4 => Just(0), 1 => 1u64..300]
 }
 
 fn start() -> impl Strategy<Value = Start> {
@@ -146,7 +162,8 @@ impl World {
     fn new(room: usize, ring_bytes: usize, page: usize, newest_bytes: usize) -> World {
         let log = ListLog::new(page);
         let registry = Registry::new(Seats { total: 999, per_address: 999, per_subject: 999 });
-        let limits = Limits { frame_bytes: 100_000, subscriptions: 256, publishes_in_flight: 8 };
+        let limits =
+            Limits { frame_bytes: 100_000, subscriptions: 256, publishes_in_flight: 8, conflate_ms: 1_000 };
         let node = Node::new(Parts {
             id: "race".into(),
             log: log.clone(),
@@ -206,7 +223,7 @@ impl World {
         }
     }
 
-    fn take(&mut self, step: &Step) {
+    fn take(&mut self, step: &Step, runtime: &Runtime) {
         match step {
             Step::Append { topic, pick, hole } => {
                 self.log.push(TOPICS[*topic], &payload(TOPICS[*topic], *pick), *hole);
@@ -218,9 +235,12 @@ impl World {
             Step::Pump(count) => self.pump(*count),
             // Real logs forget what was read long ago; the hub is ahead of that.
             Step::Trim(count) => self.log.trim(*count, self.pumped),
-            Step::Subscribe { filter, start, snapshot } => {
-                self.client.subscribe(FILTERS[*filter], start, *snapshot);
+            Step::Subscribe { filter, start, snapshot, conflate_ms } => {
+                self.client.subscribe(FILTERS[*filter], start, *snapshot, *conflate_ms);
             }
+            Step::Conflate(which, ms) => self.client.conflate(*which, *ms),
+            Step::Hide(hidden) => self.client.hide(*hidden),
+            Step::Wait(ms) => runtime.block_on(tokio::time::advance(Duration::from_millis(*ms))),
             Step::Unsubscribe(which) => self.client.unsubscribe(*which),
             Step::Read(bytes) => self.client.read(*bytes),
             Step::Probe => self.client.probe(),
@@ -329,7 +349,7 @@ fn race() {
     )| {
         let mut world = World::new(room, ring, page, newest);
         for step in &steps {
-            world.take(step);
+            world.take(step, &runtime);
         }
         world.settle(&runtime);
     });
@@ -368,7 +388,7 @@ fn ten_thousand_missed_updates_of_three_hundred_topics_are_three_hundred_message
     };
     (0..300).for_each(|number| update(&mut world, number));
     world.pump(usize::MAX);
-    world.client.subscribe("s/#", &Start::Now, SnapshotMode::IfNew);
+    world.client.subscribe("s/#", &Start::Now, SnapshotMode::IfNew, 0);
     world.rest(&runtime);
     assert_eq!(world.client.messages(), 300, "the snapshot");
     for number in 0..10_000 {
@@ -382,6 +402,49 @@ fn ten_thousand_missed_updates_of_three_hundred_topics_are_three_hundred_message
     world.settle(&runtime);
 }
 
+/// What a client that is conflated on purpose gets: how many messages, of updates that come one a millisecond.
+fn conflated(conflate_ms: u64, hidden: bool, event_each: usize) -> (u64, u64) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.expect("a runtime");
+    let _context = runtime.enter();
+    let mut world = World::new(100_000, 100_000, 300, 1 << 24);
+    world.client.subscribe("#", &Start::Now, SnapshotMode::None, conflate_ms);
+    if hidden {
+        world.client.hide(true);
+    }
+    world.rest(&runtime);
+    let mut reads = 0;
+    for number in 0..1_000 {
+        let topic = if number % event_each == event_each - 1 { "a" } else { "s/1" };
+        world.log.push(topic, &(number + 1).to_string(), 0);
+        world.pump(1);
+        let before = world.client.messages();
+        world.turn();
+        world.turn();
+        world.client.read(usize::MAX);
+        reads += u64::from(world.client.messages() > before);
+        runtime.block_on(tokio::time::advance(Duration::from_millis(1)));
+    }
+    world.rest(&runtime);
+    let messages = world.client.messages();
+    world.settle(&runtime);
+    (messages, reads)
+}
+
+#[test]
+fn state_comes_as_often_as_was_asked_for_and_events_at_once() {
+    let never = 10_000;
+    assert_eq!(conflated(0, false, never), (1_000, 1_000), "as it comes");
+    let (messages, _) = conflated(100, false, never);
+    assert!((10..=11).contains(&messages), "each 100 ms for a second, and the first: {messages}");
+    // Each of the ten events takes along what is held: one value before each, at most.
+    let (messages, _) = conflated(500, false, 100);
+    assert!((20..=23).contains(&messages), "{messages}");
+    let (messages, times) = conflated(0, true, 10);
+    assert!((100..=106).contains(&messages), "every event, and the newest value: {messages}");
+    assert!(times <= 4, "together, each 300 ms: {times}");
+}
+
 /// A message for three hundred puts them all in line; who asks something then is not the three hundred and first.
 #[test]
 fn who_asks_for_little_does_not_stand_behind_the_many() {
@@ -393,7 +456,7 @@ fn who_asks_for_little_does_not_stand_behind_the_many() {
         .map(|_| {
             let pipe = World::dial(&world.node, &world.handle, world.room);
             let mut client = Client::new(pipe, world.log.clone(), token());
-            client.subscribe("c", &Start::Now, SnapshotMode::None);
+            client.subscribe("c", &Start::Now, SnapshotMode::None, 0);
             client
         })
         .collect();

@@ -154,6 +154,7 @@ impl Shard {
                 connection.retry_at = None;
                 self.touch(id);
             }
+            self.let_go_if_due(id, now);
             let moment = moment(&self.ring, &self.node, now);
             let connection = &mut self.connections[id as usize];
             connection.session.tick(&moment, &self.node.rules, &mut self.actions);
@@ -162,6 +163,7 @@ impl Shard {
                 let next = connection.session.next_tick(&self.node.rules);
                 let next = next.min(connection.retry_at.unwrap_or(Millis::MAX));
                 let next = next.min(connection.closing.unwrap_or(Millis::MAX));
+                let next = next.min(connection.held_until().unwrap_or(Millis::MAX));
                 self.timers.schedule(id, connection, next);
             }
         }

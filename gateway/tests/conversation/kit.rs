@@ -68,7 +68,12 @@ impl World {
                 hello_timeout: 5_000,
                 ping_interval: 25_000,
                 ping_grace: 10_000,
-                limits: Limits { frame_bytes: 300_000, subscriptions: 256, publishes_in_flight: 256 },
+                limits: Limits {
+                    frame_bytes: 300_000,
+                    subscriptions: 256,
+                    publishes_in_flight: 256,
+                    conflate_ms: 60_000,
+                },
                 envelope_bytes: 256 * 1024,
                 classes: Arc::new(TopicsConfig::default().classes()),
             },

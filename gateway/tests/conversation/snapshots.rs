@@ -75,3 +75,54 @@ async fn a_resume_gets_what_changed_by_its_newest_value() {
     assert_eq!(values, [(reported("a"), json!(18), true), (reported("b"), json!(19), true)]);
     back.expect("caught_up").await;
 }
+
+#[tokio::test]
+async fn who_asks_for_less_gets_newest_values_with_the_next_event_or_when_it_asks_for_more() {
+    let world = World::start().await;
+    let all = token("dashboard", &["iotsphere/#"], &["iotsphere/#"]);
+    let (mut device, welcome) = world.hello(&all, json!([])).await;
+    assert_eq!(welcome["limits"]["conflateMs"], 60_000);
+    // A minute: nothing of what follows happens because time has passed.
+    let ask = json!([{"id": 1, "filter": "iotsphere/#", "conflateMs": 60_000}]);
+    let (mut calm, _) = world.hello(&all, ask).await;
+    calm.expect("subscribed").await;
+    calm.expect("caught_up").await;
+    device.publish(&reported("a"), "m1", json!(1)).await;
+    assert_eq!(told(&calm.expect("message").await), (reported("a"), json!(1), true), "the first at once");
+
+    for (id, name, value) in [("m2", "a", 2), ("m3", "b", 3), ("m4", "a", 4)] {
+        device.publish(&reported(name), id, json!(value)).await;
+    }
+    let event = "iotsphere/devices/a/telemetry/temperature";
+    device.publish(event, "e1", json!(20)).await;
+    for (topic, value, newest) in
+        [(reported("b"), 3, true), (reported("a"), 4, true), (event.into(), 20, false)]
+    {
+        assert_eq!(told(&calm.expect("message").await), (topic, json!(value), newest));
+    }
+
+    device.publish(&reported("b"), "m5", json!(5)).await;
+    device.publish(&reported("b"), "m6", json!(6)).await;
+    // Of a subscription that does not exist: no matter.
+    calm.send(json!({"type": "conflate", "id": 9, "conflateMs": 0})).await;
+    calm.send(json!({"type": "conflate", "id": 1, "conflateMs": 0})).await;
+    let (topic, mut value, _) = told(&calm.expect("message").await);
+    // The node may not have read the last one yet when it lets go.
+    if value == 5 {
+        value = told(&calm.expect("message").await).1;
+    }
+    assert_eq!((topic, value), (reported("b"), json!(6)), "let go at once");
+    device.publish(&reported("b"), "m7", json!(7)).await;
+    assert_eq!(
+        told(&calm.expect("message").await),
+        (reported("b"), json!(7), false),
+        "and live from here on"
+    );
+
+    calm.send(json!({"type": "hidden", "hidden": true})).await;
+    device.publish(&reported("b"), "m8", json!(8)).await;
+    assert_eq!(told(&calm.expect("message").await).1, json!(8), "hidden is late, not lost");
+    calm.send(json!({"type": "hidden", "hidden": false})).await;
+    device.publish(&reported("b"), "m9", json!(9)).await;
+    assert_eq!(told(&calm.expect("message").await).1, json!(9));
+}

@@ -45,7 +45,7 @@ const NUMBERS: [&str; 10] = [
 ];
 /// Fields that are booleans, by their index in [`Fields::booleans`].
 const BOOLEANS: [&str; 7] = ["duplicate", "up", "complete", "stale", "patch", "values", "snapshot"];
-const LIMITS: [&str; 3] = ["frameBytes", "subscriptions", "publishesInFlight"];
+const LIMITS: [&str; 4] = ["frameBytes", "subscriptions", "publishesInFlight", "conflateMs"];
 
 impl<'a> Fields<'a> {
     pub(super) fn scan(scanner: &mut Scanner<'a>) -> Result<Fields<'a>, FrameError> {

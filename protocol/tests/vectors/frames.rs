@@ -58,6 +58,8 @@ fn client_fields(frame: &ClientFrame<'_>) -> Value {
         ClientFrame::Unsubscribe { id } => json!({ "type": "unsubscribe", "id": id }),
         ClientFrame::Publish { envelope } => json!({ "type": "publish", "envelope": envelope }),
         ClientFrame::Authenticate(Token(token)) => json!({ "type": "authenticate", "token": token }),
+        ClientFrame::Conflate { id, ms } => json!({ "type": "conflate", "id": id, "conflateMs": ms }),
+        ClientFrame::Hidden(hidden) => json!({ "type": "hidden", "hidden": hidden }),
         ClientFrame::Probe => json!({ "type": "probe" }),
         ClientFrame::Pong => json!({ "type": "pong" }),
         ClientFrame::Goodbye => json!({ "type": "goodbye" }),
@@ -79,20 +81,28 @@ fn subscription(subscribe: &Subscribe<'_>) -> Value {
     if let Some(state) = &subscribe.state {
         fields["state"] = state.clone().into();
     }
+    if subscribe.conflate_ms > 0 {
+        fields["conflateMs"] = subscribe.conflate_ms.into();
+    }
     fields
 }
 
 fn server_fields(frame: &ServerFrame<'_>) -> Value {
     match frame {
-        ServerFrame::Welcome(welcome) => json!({
-            "type": "welcome", "session": welcome.session, "cursor": welcome.cursor.to_string(),
-            "pingIntervalMs": welcome.ping_interval_ms, "pingGraceMs": welcome.ping_grace_ms,
-            "tokenTtlMs": welcome.token_ttl_ms, "serverTimeMs": welcome.server_time_ms,
-            "limits": {
+        ServerFrame::Welcome(welcome) => {
+            let mut limits = json!({
                 "frameBytes": welcome.limits.frame_bytes, "subscriptions": welcome.limits.subscriptions,
                 "publishesInFlight": welcome.limits.publishes_in_flight,
-            },
-        }),
+            });
+            if welcome.limits.conflate_ms > 0 {
+                limits["conflateMs"] = welcome.limits.conflate_ms.into();
+            }
+            json!({
+                "type": "welcome", "session": welcome.session, "cursor": welcome.cursor.to_string(),
+                "pingIntervalMs": welcome.ping_interval_ms, "pingGraceMs": welcome.ping_grace_ms,
+                "tokenTtlMs": welcome.token_ttl_ms, "serverTimeMs": welcome.server_time_ms, "limits": limits,
+            })
+        }
         ServerFrame::Subscribed { subscription, cursor, outcome, snapshot } => {
             let mut fields =
                 json!({ "type": "subscribed", "subscription": subscription, "cursor": cursor.to_string() });

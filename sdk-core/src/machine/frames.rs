@@ -104,6 +104,8 @@ impl Machine {
             liveness: Liveness::new(now.mono, allowance),
             upstream: true,
             leave_at: None,
+            conflates: welcome.limits.conflate_ms > 0,
+            told_hidden: false,
         });
         self.intent.code = None;
         self.tokens.in_force(now, welcome.token_ttl_ms, &mut self.random);

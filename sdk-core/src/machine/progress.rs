@@ -126,6 +126,7 @@ impl Machine {
         for subscribe in self.subscriptions.take_due(now.mono) {
             self.send(attempt, &ClientFrame::Subscribe(subscribe));
         }
+        self.send_pace(attempt);
         while let Some((envelope, first)) = self.outbox.next(now.mono) {
             let text = ClientFrame::Publish { envelope }.to_json();
             self.effects.push_back(Effect::Send { attempt, text });
@@ -146,6 +147,22 @@ impl Machine {
                 message: message.into(),
                 retryable: sent,
             });
+        }
+    }
+
+    /// Tells a gateway that understands it how this client wants to be conflated, where that has changed.
+    fn send_pace(&mut self, attempt: u32) {
+        let Link::Online(online) = &mut self.link else { return };
+        if !online.conflates {
+            return;
+        }
+        let hidden = self.hidden;
+        let news = std::mem::replace(&mut online.told_hidden, hidden) != hidden;
+        if news {
+            self.send(attempt, &ClientFrame::Hidden(hidden));
+        }
+        for (id, ms) in self.subscriptions.take_conflations() {
+            self.send(attempt, &ClientFrame::Conflate { id, ms });
         }
     }
 

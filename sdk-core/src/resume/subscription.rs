@@ -1,6 +1,6 @@
 //! One subscription: what was asked of the gateway for it, and where it stands.
 
-use super::Start;
+use super::{Start, Wish};
 use anabranch_protocol::client_frame::{SnapshotMode, StartAt, Subscribe, SubscriptionId};
 use anabranch_protocol::cursor::{Cursor, Offset, Position};
 use anabranch_protocol::filter::Filter;
@@ -40,6 +40,10 @@ pub(super) struct Subscription {
     pub moved: bool,
     /// Every value comes, until the next `caught_up`.
     pub whole: bool,
+    /// Its state topics are to be told at most once in so many milliseconds; 0: each value as it comes.
+    pub conflate_ms: u64,
+    /// What the gateway was told of that.
+    pub told_conflate_ms: u64,
 }
 
 /// Newest values that are on their way. While they are, the cursor alone would not bring the rest of them.
@@ -85,7 +89,7 @@ impl Subscription {
         wire: SubscriptionId,
         filter: Filter,
         start: Start,
-        wish: SnapshotMode,
+        wish: Wish,
     ) -> Subscription {
         Subscription {
             id,
@@ -93,7 +97,7 @@ impl Subscription {
             filter,
             start,
             cursor: None,
-            wish,
+            wish: wish.snapshot,
             snapshot: None,
             stage: Stage::Unknown,
             live: false,
@@ -102,6 +106,8 @@ impl Subscription {
             refusals: 0,
             moved: false,
             whole: false,
+            conflate_ms: wish.conflate_ms,
+            told_conflate_ms: 0,
         }
     }
 
@@ -150,6 +156,7 @@ impl Subscription {
     /// The `subscribe` to send.
     pub(super) fn ask(&mut self) -> Subscribe<'static> {
         self.stage = Stage::Asked;
+        self.told_conflate_ms = self.conflate_ms;
         let start = match (&self.cursor, &self.start) {
             (Some(cursor), _) | (None, Start::After(cursor)) => {
                 StartAt::Cursor(Cow::Owned(cursor.to_string()))
@@ -163,6 +170,7 @@ impl Subscription {
             filter: Cow::Owned(self.filter.as_str().into()),
             start,
             snapshot: self.wish,
+            conflate_ms: self.conflate_ms,
             state: self.snapshot.as_ref().map(|snapshot| Cow::Owned(snapshot.place.to_string())),
         }
     }

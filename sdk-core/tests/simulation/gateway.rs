@@ -80,7 +80,12 @@ impl Connection {
                     ping_grace_ms: 10_000,
                     token_ttl_ms: 100_000,
                     server_time_ms: 0,
-                    limits: Limits { frame_bytes: 1 << 20, subscriptions: 256, publishes_in_flight: 4 },
+                    limits: Limits {
+                        frame_bytes: 1 << 20,
+                        subscriptions: 256,
+                        publishes_in_flight: 4,
+                        conflate_ms: 0,
+                    },
                 }));
                 self.cursor = Some(head);
                 for subscribe in hello.subscriptions {
@@ -109,6 +114,9 @@ impl Connection {
             }
             ClientFrame::Authenticate(_) => self.send(&ServerFrame::Authenticated { token_ttl_ms: 100_000 }),
             ClientFrame::Probe => self.mark(),
+            ClientFrame::Conflate { .. } | ClientFrame::Hidden(_) => {
+                panic!("this gateway has not said that it understands that")
+            }
             ClientFrame::Pong | ClientFrame::Goodbye => {}
         }
         None

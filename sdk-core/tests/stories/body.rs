@@ -82,6 +82,11 @@ impl Body {
     }
 
     pub fn welcome(&mut self, token_ttl_ms: u64) {
+        self.welcome_of(token_ttl_ms, 60_000);
+    }
+
+    /// By a gateway that conflates for as long as that.
+    pub fn welcome_of(&mut self, token_ttl_ms: u64, conflate_ms: u64) {
         self.receive(&ServerFrame::Welcome(Welcome {
             session: "s".into(),
             cursor: cursor(0),
@@ -89,7 +94,7 @@ impl Body {
             ping_grace_ms: 10_000,
             token_ttl_ms,
             server_time_ms: 0,
-            limits: Limits { frame_bytes: 300_000, subscriptions: 256, publishes_in_flight: 16 },
+            limits: Limits { frame_bytes: 300_000, subscriptions: 256, publishes_in_flight: 16, conflate_ms },
         }));
     }
 
@@ -162,6 +167,8 @@ impl Body {
                 ClientFrame::Unsubscribe { .. } => "unsubscribe",
                 ClientFrame::Publish { .. } => "publish",
                 ClientFrame::Authenticate(_) => "authenticate",
+                ClientFrame::Conflate { .. } => "conflate",
+                ClientFrame::Hidden(_) => "hidden",
                 ClientFrame::Probe => "probe",
                 ClientFrame::Pong => "pong",
                 ClientFrame::Goodbye => "goodbye",

@@ -63,6 +63,7 @@ fn asked_again(body: &mut Body) -> Subscribe<'static> {
                     start: StartAt::Cursor(own(at)),
                     snapshot: asked.snapshot,
                     state: asked.state.map(own),
+                    conflate_ms: asked.conflate_ms,
                 })
             }
             _ => None,

@@ -145,7 +145,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
             ping_grace_ms: 10_000,
             token_ttl_ms,
             server_time_ms: 0,
-            limits: Limits { frame_bytes: 300_000, subscriptions: 256, publishes_in_flight: 16 },
+            limits: Limits {
+                frame_bytes: 300_000,
+                subscriptions: 256,
+                publishes_in_flight: 16,
+                conflate_ms: 60_000,
+            },
         }))
         .await;
     }

@@ -118,6 +118,7 @@ export class Client implements Disposable {
       callback as ((event: SubscriptionEvent) => void) | undefined,
       options.signal,
       options.bufferBytes,
+      options.maxHz,
     );
     if (this.session.closed) delivery.end(closedError());
     else if (options.signal?.aborted) delivery.close();

@@ -12,6 +12,8 @@ export interface Host {
   hold(delivery: Delivery): void;
   /** There is room again: go on. */
   release(delivery: Delivery): void;
+  /** It wants its state topics more or less often. */
+  paced(delivery: Delivery): void;
   ended(delivery: Delivery): void;
   /** Unix milliseconds of the last frame from the gateway. */
   heardAt(): number | null;
@@ -50,6 +52,7 @@ export class Delivery implements Subscription {
     private readonly callback?: (event: SubscriptionEvent) => void,
     private readonly signal?: AbortSignal,
     private readonly bufferBytes = DEFAULT_BUFFER_BYTES,
+    private maxHz?: number,
   ) {
     if (start !== undefined && typeof start === 'object' && 'cursor' in start) this.taken = Cursor.parse(start.cursor);
     signal?.addEventListener('abort', this.abort, { once: true });
@@ -70,6 +73,17 @@ export class Delivery implements Subscription {
   /** Whether its buffer is full, and the stream stopped. */
   get held(): boolean {
     return this.isHeld;
+  }
+
+  /** Milliseconds between two values of its state topics, at least; 0 for no bound. */
+  get conflateMs(): number {
+    const ms = 1000 / (this.maxHz ?? 0);
+    return ms > 0 && Number.isFinite(ms) ? Math.min(Math.ceil(ms), 60_000) : 0;
+  }
+
+  setMaxHz(hz: number | undefined): void {
+    this.maxHz = hz;
+    if (!this.done) this.host.paced(this);
   }
 
   get closed(): boolean {

@@ -25,6 +25,11 @@ export interface ClientOptions {
   readonly wasm?: WasmSource;
   /** `session` (the default): a reload of the page goes on where it was. `off`: a reload starts from now. */
   readonly resume?: 'session' | 'off';
+  /**
+   * `gentle` (the default): while nobody can see the page, everything may come up to a second later and together, state by its
+   * newest values. `same`: as when it is seen.
+   */
+  readonly whenHidden?: 'gentle' | 'same';
   /** Where cursors outlive the page, in place of the session's storage. */
   readonly store?: CursorStore;
 }
@@ -44,6 +49,11 @@ export interface SubscribeOptions {
    * it was; else `if_new`.
    */
   readonly snapshot?: Snapshot;
+  /**
+   * State topics come at most so many times a second, by their newest values: the last one always, within a period. Every
+   * event comes, and takes along what waits; of a client's subscriptions, the fastest counts for all. `setMaxHz` changes it.
+   */
+  readonly maxHz?: number;
   /**
    * Most bytes of events that wait for a slow `for await` loop; 4 MiB unless told. Beyond, the client stops the stream and
    * goes on from the cursor when half is taken. Callbacks do not wait, so `on` has no buffer.

@@ -32,6 +32,7 @@ export class Session implements Host {
   private engine: Engine | undefined;
   private readonly loader: Loader;
   private connected = false;
+  private hidden = false;
   private over = false;
   private nextId = 0;
   private stopLinger: (() => void) | undefined;
@@ -57,6 +58,7 @@ export class Session implements Host {
     this.stopListening = environment.socket
       ? environment.listen({
           wake: () => this.woken(),
+          hide: (hidden) => this.hide(hidden),
           flush: () => this.resume.flush(),
           pause: (reason) => this.pause(reason),
           resume: (reason) => this.unpause(reason),
@@ -128,6 +130,11 @@ export class Session implements Host {
     if (this.pauses.delete(reason)) this.call((core, ...at) => core.resume(reason, ...at));
   }
 
+  private hide(hidden: boolean): void {
+    this.hidden = hidden && this.options.whenHidden !== 'same';
+    this.call((core, ...at) => core.hide(this.hidden, ...at));
+  }
+
   cached(filter: string, limit: number): string {
     return this.engine?.read((core) => core.cached(filter, limit)) ?? '[]';
   }
@@ -151,6 +158,10 @@ export class Session implements Host {
 
   release(subscription: Delivery): void {
     for (const id of this.idsOf(subscription)) this.call((core, ...at) => core.unpark(id, ...at));
+  }
+
+  paced(subscription: Delivery): void {
+    for (const id of this.idsOf(subscription)) this.call((core, ...at) => core.conflate(id, subscription.conflateMs, ...at));
   }
 
   ended(subscription: Delivery): void {
@@ -198,6 +209,7 @@ export class Session implements Host {
   /** Tells a core that knows nothing all that the app wants. */
   private tellAll(): void {
     for (const reason of this.pauses) this.call((core, ...at) => core.pause(reason, ...at));
+    if (this.hidden) this.call((core, ...at) => core.hide(true, ...at));
     const open = [...this.subscriptions.values()];
     this.subscriptions.clear();
     for (const subscription of open) {
@@ -215,7 +227,7 @@ export class Session implements Host {
   private open(subscription: Delivery, start: Start | undefined): void {
     const id = this.nextId++;
     this.subscriptions.set(id, subscription);
-    this.call((core, ...at) => core.subscribe(id, subscription.filter, startJson(start, subscription.snapshot), ...at));
+    this.call((core, ...at) => core.subscribe(id, subscription.filter, startJson(start, subscription), ...at));
   }
 
   private idsOf(subscription: Delivery): number[] {
@@ -352,11 +364,12 @@ export class Session implements Host {
 const HINT_CORE =
   "Is core_bg.wasm served, and does the page's Content-Security-Policy allow 'wasm-unsafe-eval'? Else please report it.";
 
-/** A start as the core reads it. */
-function startJson(start: Start | undefined, snapshot: Snapshot): string {
-  if (typeof start === 'string') return JSON.stringify({ from: start, snapshot });
-  if (start && 'sinceMs' in start) return JSON.stringify({ sinceMs: Math.max(0, Math.round(start.sinceMs)), snapshot });
-  return JSON.stringify({ ...start, snapshot });
+/** A start as the core reads it, with what else is wished. */
+function startJson(start: Start | undefined, { snapshot, conflateMs }: Delivery): string {
+  const wish = conflateMs > 0 ? { snapshot, conflateMs } : { snapshot };
+  if (typeof start === 'string') return JSON.stringify({ from: start, ...wish });
+  if (start && 'sinceMs' in start) return JSON.stringify({ sinceMs: Math.max(0, Math.round(start.sinceMs)), ...wish });
+  return JSON.stringify({ ...start, ...wish });
 }
 
 /** A path becomes a url of this page's host. Where there is no page, it stays as it is: nothing connects there. */

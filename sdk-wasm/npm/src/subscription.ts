@@ -14,6 +14,8 @@ export interface Subscription<Payload = unknown> extends AsyncIterableIterator<S
   /** Whether newer messages may exist that have not come: not live yet, or not connected any more. Grey the widget. */
   readonly stale: boolean;
   readonly closed: boolean;
+  /** State topics come at most so many times a second from now on; without a number, each value as it comes. */
+  setMaxHz(hz: number | undefined): void;
   /** Ends the subscription and forgets its cursor. Events that wait in the buffer are dropped. */
   close(): void;
   /** The next event. Asking for it says that the one before has been dealt with. */

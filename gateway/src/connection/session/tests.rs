@@ -5,7 +5,7 @@ const INTERVAL: Millis = 25_000;
 const GRACE: Millis = 10_000;
 
 fn rules() -> Rules {
-    let limits = Limits { frame_bytes: 1, subscriptions: 1, publishes_in_flight: 1 };
+    let limits = Limits { frame_bytes: 1, subscriptions: 1, publishes_in_flight: 1, conflate_ms: 0 };
     Rules {
         hello_timeout: 1,
         ping_interval: INTERVAL,

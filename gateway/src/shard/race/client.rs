@@ -16,12 +16,15 @@ pub struct Client {
     inbound: Vec<u8>,
     subscriptions: Vec<Subscription>,
     messages: u64,
+    hidden: bool,
 }
 
 /// One subscription, with its whole history.
 struct Subscription {
     id: u32,
     filter: Filter,
+    /// How it is to be conflated.
+    conflate_ms: u64,
     /// Whether this connection has said `subscribed`.
     open: bool,
     /// Where it stands; `None` until the first `subscribed`.
@@ -38,7 +41,8 @@ struct Subscription {
 
 impl Client {
     pub fn new(pipe: Pipe, log: Arc<ListLog>, token: String) -> Client {
-        let mut client = Client { pipe, log, inbound: Vec::new(), subscriptions: Vec::new(), messages: 0 };
+        let mut client =
+            Client { pipe, log, inbound: Vec::new(), subscriptions: Vec::new(), messages: 0, hidden: false };
         client.hello(token);
         client
     }
@@ -52,6 +56,9 @@ impl Client {
         let asks = self.subscriptions.iter().filter(|s| !s.ended).map(Subscription::ask);
         for subscribe in asks.collect::<Vec<_>>() {
             self.send(&ClientFrame::Subscribe(subscribe));
+        }
+        if self.hidden {
+            self.send(&ClientFrame::Hidden(true));
         }
         for s in &mut self.subscriptions {
             s.open = false;
@@ -78,7 +85,7 @@ impl Client {
         self.pipe.send(&bytes);
     }
 
-    pub fn subscribe(&mut self, filter: &str, start: &Start, snapshot: SnapshotMode) {
+    pub fn subscribe(&mut self, filter: &str, start: &Start, snapshot: SnapshotMode, conflate_ms: u64) {
         let id = self.subscriptions.len() as u32;
         let cursor = |position: Option<Position>| {
             let mut cursor = Cursor::beginning(self.log.log_id());
@@ -93,6 +100,7 @@ impl Client {
         let subscription = Subscription {
             id,
             filter: Filter::new(filter).expect("a good filter"),
+            conflate_ms,
             open: false,
             cursor: None,
             start,
@@ -112,6 +120,20 @@ impl Client {
             let id = subscription.id;
             self.send(&ClientFrame::Unsubscribe { id });
         }
+    }
+
+    /// Has a subscription conflated from now on, or not any more.
+    pub fn conflate(&mut self, which: usize, ms: u64) {
+        if let Some(subscription) = self.subscriptions.iter_mut().filter(|s| !s.ended).nth(which) {
+            subscription.conflate_ms = ms;
+            let id = subscription.id;
+            self.send(&ClientFrame::Conflate { id, ms });
+        }
+    }
+
+    pub fn hide(&mut self, hidden: bool) {
+        self.hidden = hidden;
+        self.send(&ClientFrame::Hidden(hidden));
     }
 
     /// Messages of this connection.
@@ -253,7 +275,7 @@ impl Subscription {
         };
         let filter = self.filter.as_str().to_owned().into();
         let (snapshot, state) = self.held.ask(self.cursor.is_some());
-        Subscribe { id: self.id, filter, start, snapshot, state }
+        Subscribe { id: self.id, filter, start, snapshot, state, conflate_ms: self.conflate_ms }
     }
 }
 

@@ -16,6 +16,8 @@ export interface Core {
   token_failed(request: number, message: string, now: number, wall: number): string;
   subscribe(id: number, filter: string, startJson: string, now: number, wall: number): string;
   unsubscribe(id: number, now: number, wall: number): string;
+  conflate(id: number, ms: number, now: number, wall: number): string;
+  hide(hidden: boolean, now: number, wall: number): string;
   park(id: number, now: number, wall: number): string;
   unpark(id: number, now: number, wall: number): string;
   publish(messageId: string, envelopeJson: string, now: number, wall: number): string;

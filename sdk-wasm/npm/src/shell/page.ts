@@ -2,6 +2,8 @@
 export interface PageListener {
   /** Something suggests that time has passed or the network has changed: look whether the connection is alive. */
   wake(): void;
+  /** Whether anybody can see the page. */
+  hide(hidden: boolean): void;
   /** The page is about to stop running, maybe for good: write down what must survive. */
   flush(): void;
   /** The page stops and starts, for this reason. */
@@ -30,7 +32,13 @@ export function listenToPage(listener: PageListener): () => void {
     listener.wake();
   });
   if (typeof document === 'object') {
-    on(document, 'visibilitychange', () => (document.visibilityState === 'visible' ? listener.wake() : listener.flush()));
+    const look = (): void => listener.hide(document.visibilityState === 'hidden');
+    look();
+    on(document, 'visibilitychange', () => {
+      look();
+      if (document.visibilityState === 'visible') listener.wake();
+      else listener.flush();
+    });
     on(document, 'freeze', () => {
       listener.flush();
       listener.pause('page frozen');
