@@ -1,5 +1,5 @@
 import { AnabranchError } from './errors.ts';
-import type { ClientOptions, Published, Snapshot, Start } from './options.ts';
+import type { ClientOptions, Published, Start } from './options.ts';
 import { Publishes } from './publishes.ts';
 import { Resume } from './resume.ts';
 import { Body, type Call } from './shell/body.ts';
