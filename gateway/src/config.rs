@@ -15,6 +15,7 @@ mod mistake;
 mod origins;
 mod reader;
 mod secret;
+mod shadows;
 mod topics;
 mod value;
 
@@ -29,6 +30,7 @@ pub use manual::SETTINGS;
 pub use mistake::{Mistake, Mistakes, Place};
 pub use origins::{Origin, OriginRule, Origins};
 pub use secret::Secret;
+pub use shadows::ShadowsConfig;
 pub use topics::TopicsConfig;
 pub(crate) use value::duration_text;
 
@@ -55,6 +57,8 @@ pub struct Config {
     pub log: LogConfig,
     /// `[topics]`: which topics are state, and which commands.
     pub topics: TopicsConfig,
+    /// `[shadows]`: the documents of devices.
+    pub shadows: ShadowsConfig,
     /// `[auth]`: whose tokens are taken, and what roles mean.
     pub auth: AuthConfig,
     /// `[limits]`: what a client may use.

@@ -13,6 +13,7 @@ use crate::hub::transient;
 use crate::log::{Log, ReadError};
 use crate::metrics::Exporter;
 use crate::node::{Node, Parts};
+use crate::shadow::{self, Shadows};
 use crate::shard::{Shard, ShardEvent, ShardHandle};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -46,6 +47,8 @@ pub struct Options {
     pub ring_bytes: usize,
     /// How much memory the newest values of state topics may take, in bytes.
     pub newest_bytes: usize,
+    /// What the shadows of devices may be; `None` if that service is off.
+    pub shadows: Option<(shadow::Topics, shadow::Limits)>,
     /// A file in which the newest values outlive the process.
     pub checkpoint: Option<PathBuf>,
     /// Over how long reconnects are spread when this node drains, in milliseconds.
@@ -110,12 +113,22 @@ impl Gateway {
         let (id, rules, ring_bytes) = (id.clone(), rules.clone(), *ring_bytes);
         let (keeper, ask) = Keeper::new(options.checkpoint.clone());
         let fold = Fold::new(Arc::clone(&rules.classes), options.newest_bytes);
-        let node = Node::new(Parts { id, log: Arc::clone(&log), authenticator, registry, rules, ring_bytes });
+        let shadows = options.shadows.clone().map(|(topics, limits)| Shadows::new(topics, limits));
+        let node = Node::new(Parts {
+            id,
+            log: Arc::clone(&log),
+            authenticator,
+            registry,
+            rules,
+            shadows,
+            ring_bytes,
+        });
         let pump = Pump::attach(
             Arc::clone(&log),
             Arc::clone(&node.publisher),
             Arc::clone(&node.canary),
             Arc::clone(&node.upstream),
+            node.shadows.clone(),
             fold,
             keeper,
         )
@@ -225,6 +238,9 @@ impl Attached {
         }
         if let Some(source) = log.transient() {
             tasks.spawn(transient::run(source, mailboxes));
+        }
+        if let Some(shadows) = &node.shadows {
+            tasks.spawn(Arc::clone(shadows).run(Arc::clone(&log), Arc::clone(&node.publisher), node.clock));
         }
         tasks.spawn(Arc::clone(&node.canary).run(Arc::clone(&node.publisher)));
         tasks.spawn(Arc::clone(&node.upstream).watch(log));

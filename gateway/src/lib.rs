@@ -12,6 +12,7 @@ pub mod log;
 pub mod metrics;
 pub mod node;
 pub mod serve;
+pub mod shadow;
 pub mod shard;
 pub mod socket;
 pub mod telemetry;

@@ -84,6 +84,15 @@ pub trait Log: Send + Sync + 'static {
         None
     }
 
+    /// Whether this node is the one of all nodes on this log that does what the name says: now, and each time that it changes.
+    ///
+    /// To be efficient, not to be right: for a while after a failure two may hold the same duty, or none.
+    fn duty(&self, name: &str) -> BoxStream<'static, bool> {
+        let _ = name;
+        // Nobody else reads this log.
+        futures_util::StreamExt::boxed(futures_util::stream::iter([true]))
+    }
+
     /// Follows a partition: every record after `from`, then each new one, for ever.
     ///
     /// Begins with its [`TailEvent::Health`]. Reconnects by itself and reports what that meant. Ends only when the log

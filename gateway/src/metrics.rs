@@ -83,6 +83,21 @@ fn describe() {
         "Records that are in the log and not read yet, by partition"
     );
     describe_gauge!("anabranch_log_lag_seconds", "Age of the newest record read, while there are newer ones");
+    describe_gauge!("anabranch_shadows", "Shadows of devices that exist");
+    describe_gauge!("anabranch_shadow_on_duty", "1 while this node answers updates of shadows");
+    describe_gauge!("anabranch_shadow_waiting", "Updates of shadows that no document has answered yet");
+    describe_counter!(
+        "anabranch_shadow_updates_total",
+        "Updates of shadows that this node has judged, by result; some twice, if another node was faster"
+    );
+    describe_counter!(
+        "anabranch_shadow_void_total",
+        "Documents and deltas in the log that do not count: another was first, or no gateway wrote them"
+    );
+    describe_counter!(
+        "anabranch_shadow_gaps_total",
+        "Times that the log had lost records, and with them perhaps updates of shadows"
+    );
     describe_counter!("anabranch_sent_bytes_total", "Bytes written to sockets");
     describe_counter!("anabranch_delivered_total", "Message frames handed to sockets");
     describe_counter!("anabranch_replay_reads_total", "Pages read from the log for connections behind");

@@ -8,6 +8,7 @@ use crate::hub::registry::Registry;
 use crate::hub::replay::Replay;
 use crate::hub::upstream::Upstream;
 use crate::log::Log;
+use crate::shadow::Shadows;
 use anabranch_protocol::code::Code;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +27,8 @@ pub struct Node {
     pub upstream: Arc<Upstream>,
     pub authenticator: Arc<Authenticator>,
     pub rules: Rules,
+    /// The shadows of devices, if that service is on.
+    pub shadows: Option<Arc<Shadows>>,
     /// How much of the recent frames each shard keeps, in bytes.
     pub ring_bytes: usize,
     pub clock: Clock,
@@ -66,15 +69,21 @@ pub struct Parts {
     pub authenticator: Arc<Authenticator>,
     pub registry: Arc<Registry>,
     pub rules: Rules,
+    pub shadows: Option<Arc<Shadows>>,
     pub ring_bytes: usize,
 }
 
 impl Node {
     pub fn new(parts: Parts) -> Arc<Node> {
-        let Parts { id, log, authenticator, registry, rules, ring_bytes } = parts;
+        let Parts { id, log, authenticator, registry, rules, shadows, ring_bytes } = parts;
         let publisher = Publisher::new(Arc::clone(&log));
         Arc::new(Node {
-            replay: Replay::new(Arc::clone(&log), Arc::clone(&publisher), Arc::clone(&rules.classes)),
+            replay: Replay::new(
+                Arc::clone(&log),
+                Arc::clone(&publisher),
+                Arc::clone(&rules.classes),
+                shadows.clone(),
+            ),
             upstream: Arc::new(Upstream::new(log.capabilities().partitions)),
             publisher,
             canary: Arc::new(Canary::new(&id)),
@@ -83,6 +92,7 @@ impl Node {
             registry,
             authenticator,
             rules,
+            shadows,
             ring_bytes,
             clock: Clock::start(),
             draining: AtomicBool::new(false),
@@ -117,6 +127,10 @@ impl Doorkeeper for Node {
         } else {
             Err(Refusal::plain(Code::TOO_MANY_CONNECTIONS))
         }
+    }
+
+    fn is_reserved(&self, topic: &str) -> bool {
+        self.shadows.as_ref().is_some_and(|shadows| shadows.is_reserved(topic))
     }
 
     fn fresh_id(&self) -> String {

@@ -10,6 +10,7 @@ use crate::hub::registry::{self, Registry};
 use crate::log::ReadError;
 use crate::log::open::{self, OpenError, Opened};
 use crate::log::verified::Patience;
+use crate::shadow::Topics;
 use anabranch_protocol::limits;
 use anabranch_protocol::server_frame::Limits;
 use rustls::ServerConfig;
@@ -97,6 +98,10 @@ fn options(config: &Config, tls: Option<Arc<ServerConfig>>) -> Options {
         limits: seats(config),
         ring_bytes: limits.ring,
         newest_bytes: limits.newest,
+        shadows: config
+            .shadows
+            .enabled
+            .then(|| (Topics::below(&config.topics.root), config.shadows.limits.clone())),
         checkpoint: config.topics.checkpoint.clone(),
         drain_spread: ms(config.drain.spread),
         drain_patience: ms(config.drain.patience),

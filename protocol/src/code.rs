@@ -59,9 +59,11 @@ impl Code {
     /// The HTTP status of an answer that is refused with this code.
     pub const fn http_status(self) -> u16 {
         match self {
-            Code::TOO_MANY_IN_FLIGHT | Code::TOO_MANY_CONNECTIONS => 429,
-            Code::NOT_ALLOWED | Code::ORIGIN_REFUSED => 403,
-            Code::TOO_LARGE => 413,
+            Code::TOO_MANY_IN_FLIGHT | Code::TOO_MANY_CONNECTIONS | Code::SHADOW_TOO_FAST => 429,
+            Code::NOT_ALLOWED | Code::ORIGIN_REFUSED | Code::RESERVED_TOPIC => 403,
+            Code::TOO_LARGE | Code::SHADOW_TOO_LARGE => 413,
+            Code::SHADOW_CONFLICT => 409,
+            Code::SHADOW_NOT_FOUND => 404,
             Code::LOG_FULL => 507,
             _ => match self.remedy() {
                 Remedy::Retry => 503,
@@ -118,6 +120,7 @@ codes! {
     4107 UNRESPONSIVE "unresponsive": "Nothing was heard from this client within the ping deadline. Reconnect and resume.";
     4108 HELLO_TIMEOUT "hello_timeout": "No hello came in time. Send it right after the socket opens.";
     4109 INTERNAL "internal": "The gateway failed at this. Retry; if it stays, report the message to the operator.";
+    4110 SHADOW_TOO_FAST "shadow_too_fast": "The device's shadow is updated too often. Retry later, or put several changes into one update.";
 
     4200 TOKEN_EXPIRED "token_expired": "The token has expired. Get a fresh one and authenticate.";
     4201 TOKEN_INVALID "token_invalid": "The token is not acceptable here. Get one from this platform's issuer.";
@@ -137,6 +140,12 @@ codes! {
     4406 TOO_MANY_SUBSCRIPTIONS "too_many_subscriptions": "The connection has as many subscriptions as are allowed. Use a wildcard, or unsubscribe from some.";
     4407 SUBSCRIPTION_IN_USE "subscription_in_use": "This subscription id is in use. Choose another, or unsubscribe first.";
     4408 UNKNOWN_SUBSCRIPTION "unknown_subscription": "There is no subscription with this id.";
+    4409 RESERVED_TOPIC "reserved_topic": "The gateway alone writes this topic. Shadows are changed through shadow/desired, shadow/reported, shadow/update and shadow/delete.";
+    4410 SHADOW_CONFLICT "shadow_conflict": "The shadow has another version or incarnation than the update expects. Look at the current one, then decide anew.";
+    4411 SHADOW_BAD_UPDATE "shadow_bad_update": "The payload is no update of a shadow. See docs/PROTOCOL.md, Shadows.";
+    4412 SHADOW_NOT_FOUND "shadow_not_found": "The device has no shadow. The first update makes one.";
+    4413 SHADOW_TOO_LARGE "shadow_too_large": "The shadow would be larger than allowed. Remove fields (null), or keep less in it.";
+    4414 SHADOW_TOO_DEEP "shadow_too_deep": "The update nests more deeply than allowed. Make the state flatter.";
 
     4500 BAD_FRAME "bad_frame": "The frame is not valid JSON of a known shape. See docs/PROTOCOL.md.";
     4501 UNKNOWN_FRAME "unknown_frame": "The frame's type is not known to this version. See docs/PROTOCOL.md.";

@@ -24,6 +24,7 @@
 pub mod client_frame;
 pub mod code;
 pub mod cursor;
+pub mod delta;
 pub mod envelope;
 pub mod filter;
 pub mod json;

@@ -3,8 +3,7 @@
 //! Patches do not compose: a deletion followed by a new object is not the new object alone, which would leave the old
 //! children alive. So whoever left patches out needs the document, never a patch made of several.
 
-use crate::json::{JsonError, Scanner, write_string};
-use std::borrow::Cow;
+use crate::json::{JsonError, members, write_string};
 use std::collections::HashMap;
 
 /// The document that `patch` makes of `target`; `None` is a document that does not exist.
@@ -19,8 +18,6 @@ pub fn merge_patch(target: Option<&str>, patch: &str) -> Result<String, JsonErro
     merge(target, patch, &mut out)?;
     Ok(out)
 }
-
-type Members<'a> = Vec<(Cow<'a, str>, &'a str)>;
 
 fn merge(target: Option<&str>, patch: &str, out: &mut String) -> Result<(), JsonError> {
     let Some(changes) = members(patch)? else {
@@ -59,30 +56,4 @@ fn merge(target: Option<&str>, patch: &str, out: &mut String) -> Result<(), Json
     }
     out.push('}');
     Ok(())
-}
-
-/// The members of an object, each key once; `None` for any other value.
-fn members(text: &str) -> Result<Option<Members<'_>>, JsonError> {
-    if !text.trim_ascii_start().starts_with('{') {
-        let mut scanner = Scanner::new(text);
-        scanner.raw()?;
-        scanner.end()?;
-        return Ok(None);
-    }
-    let mut scanner = Scanner::new(text);
-    let mut list: Members<'_> = Vec::new();
-    let mut places: HashMap<Cow<'_, str>, usize> = HashMap::new();
-    scanner.enter_object()?;
-    while let Some(key) = scanner.next_key()? {
-        let value = scanner.raw()?;
-        match places.get(&key) {
-            Some(at) => list[*at].1 = value,
-            None => {
-                places.insert(key.clone(), list.len());
-                list.push((key, value));
-            }
-        }
-    }
-    scanner.end()?;
-    Ok(Some(list))
 }

@@ -53,6 +53,7 @@ fn node(ring_bytes: usize) -> Arc<Node> {
         authenticator: Arc::new(authenticator()),
         registry: Registry::new(seats),
         rules,
+        shadows: None,
         ring_bytes,
     })
 }

@@ -90,7 +90,7 @@ fn plain(value: DeValue<'_>, lines: &Lines<'_>) -> Raw {
             Err(_) => Raw::Other("a number that is too large"),
         },
         DeValue::Float(_) => Raw::Other("a fraction"),
-        DeValue::Boolean(_) => Raw::Other("true or false"),
+        DeValue::Boolean(on) => Raw::Switch(on),
         DeValue::Datetime(_) => Raw::Other("a date"),
         DeValue::Table(_) => Raw::Other("a table"),
         DeValue::Array(items) => Raw::List(

@@ -6,7 +6,7 @@ use super::reader::Reader;
 use super::value::{Raw, parsed, text, whole};
 use super::{
     AuthConfig, Config, Dev, DrainConfig, HeartbeatConfig, KeyConfig, LimitsConfig, LogConfig, OriginRule,
-    Origins, Secret, TlsConfig, TopicsConfig,
+    Origins, Secret, ShadowsConfig, TlsConfig, TopicsConfig,
 };
 use crate::auth::{Algorithm, Authenticator};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -51,6 +51,7 @@ pub(super) fn load(sources: Sources) -> Result<Config, Mistakes> {
 
 /// Reads every section. What is wrong remains in the reader.
 fn read(reader: &mut Reader, dev: bool) -> Config {
+    let shadows = ShadowsConfig::read(reader);
     let mut config = Config {
         listen: read_listen(reader, dev),
         tls: read_tls(reader),
@@ -58,7 +59,8 @@ fn read(reader: &mut Reader, dev: bool) -> Config {
         static_files: read_static_files(reader),
         shards: reader.read("shards", cores(), whole(1..=256)),
         log: LogConfig::read(reader, dev),
-        topics: TopicsConfig::read(reader),
+        topics: TopicsConfig::read(reader, shadows.enabled),
+        shadows,
         auth: AuthConfig::read(reader),
         limits: LimitsConfig::read(reader),
         heartbeat: HeartbeatConfig::read(reader),

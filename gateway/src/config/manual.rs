@@ -33,6 +33,10 @@ Settings (file; in the environment limits.ring is ANABRANCH_LIMITS_RING):
   topics.event = []                   events after all, where a broader filter says otherwise
   topics.command = [...]              filters of requests and responses
   topics.checkpoint = \"FILE\"          newest values outlive the process; a start reads less
+  shadows.enabled = false             keep a document for each device; its topics are below shadow/
+  shadows.document = \"8KiB\"          largest state of one device
+  shadows.depth = 8                   levels of objects and arrays in it
+  shadows.rate = 100                  updates of one device in a second
   limits.connections = 100000         of this node
   limits.connections_per_address = 10000
   limits.connections_per_subject = 1000

@@ -4,6 +4,7 @@ use super::mistake::Place;
 use super::reader::Reader;
 use super::value::{filter, text};
 use crate::hub::classes::{Class, Classes, Value};
+use crate::shadow::Topics;
 use anabranch_protocol::filter::Filter;
 use anabranch_protocol::topic::Topic;
 use std::path::PathBuf;
@@ -52,7 +53,7 @@ impl TopicsConfig {
         }
     }
 
-    pub(super) fn read(reader: &mut Reader) -> TopicsConfig {
+    pub(super) fn read(reader: &mut Reader, shadows: bool) -> TopicsConfig {
         let root = reader.optional("topics.root", |raw| {
             let root = text(raw)?;
             Topic::new(&root).map_err(|error| format!("{root:?} is not a topic: {error}"))?;
@@ -60,7 +61,7 @@ impl TopicsConfig {
         });
         let defaults = root.map_or_else(TopicsConfig::default, |root| TopicsConfig::below(&root));
         let mut list = |key, default| reader.list(key, filter).unwrap_or(default);
-        let config = TopicsConfig {
+        let mut config = TopicsConfig {
             state: list("topics.state", defaults.state),
             patch: list("topics.patch", defaults.patch),
             event: list("topics.event", defaults.event),
@@ -68,6 +69,9 @@ impl TopicsConfig {
             root: defaults.root,
             checkpoint: reader.path("topics.checkpoint").map(|(path, _)| path),
         };
+        if shadows {
+            config.add_shadows();
+        }
         if let Err(conflict) = Classes::new(config.rows()) {
             let place = ["topics.state", "topics.patch", "topics.event", "topics.command"]
                 .into_iter()
@@ -76,6 +80,15 @@ impl TopicsConfig {
             reader.mistake(place, format!("topics: {conflict}"));
         }
         config
+    }
+
+    /// What the shadow service makes of the topics below `shadow/`: inputs and answers are events, documents and deltas state.
+    fn add_shadows(&mut self) {
+        let topics = Topics::below(&self.root);
+        for leaf in Topics::leaves() {
+            let rows = if leaf.is_state() { &mut self.state } else { &mut self.event };
+            rows.extend(topics.filter(leaf).filter(|row| !rows.contains(row)));
+        }
     }
 
     fn rows(&self) -> impl Iterator<Item = (Filter, Class)> {

@@ -13,6 +13,7 @@ pub(super) enum Raw {
     Text(String),
     Whole(i64),
     List(Vec<Setting>),
+    Switch(bool),
     /// A kind of value that no setting takes, by its name.
     Other(&'static str),
 }
@@ -30,6 +31,7 @@ impl Raw {
             Raw::Text(_) => "a text",
             Raw::Whole(_) => "a number",
             Raw::List(_) => "a list",
+            Raw::Switch(_) => "true or false",
             Raw::Other(kind) => kind,
         }
     }
@@ -61,6 +63,16 @@ pub(super) fn whole(bounds: RangeInclusive<usize>) -> impl Fn(&Raw) -> Taken<usi
         };
         let expected = || format!("expected a whole number from {} to {}", bounds.start(), bounds.end());
         number.filter(|number| bounds.contains(number)).ok_or_else(expected)
+    }
+}
+
+/// `true` or `false`; in the file, without quotes.
+pub(super) fn switch(raw: &Raw) -> Taken<bool> {
+    match raw {
+        Raw::Switch(on) => Ok(*on),
+        Raw::Text(text) if text == "true" || text == "yes" => Ok(true),
+        Raw::Text(text) if text == "false" || text == "no" => Ok(false),
+        other => Err(format!("expected true or false, found {}", other.kind())),
     }
 }
 

@@ -46,6 +46,11 @@ pub trait Doorkeeper {
     fn verify(&self, token: &str, unix_ms: u64) -> Result<Arc<Principal>, Refusal>;
     /// Counts a connection of this principal in, if there is room.
     fn admit(&self, principal: &Principal) -> Result<(), Refusal>;
+    /// Whether the gateway alone writes this topic.
+    fn is_reserved(&self, topic: &str) -> bool {
+        let _ = topic;
+        false
+    }
     /// A fresh id: for a session, or for an envelope that came without.
     fn fresh_id(&self) -> String;
 }
@@ -513,6 +518,9 @@ pub fn ingest(
             Code::NOT_ALLOWED,
             format!("the token does not grant publishing to {topic}"),
         ));
+    }
+    if door.is_reserved(topic.as_str()) {
+        return Err(Refusal::plain(Code::RESERVED_TOPIC));
     }
     if has_lone_surrogate(envelope.payload)
         || envelope.unknown.iter().any(|(_, value)| has_lone_surrogate(value))

@@ -13,6 +13,7 @@ use super::newest::{Checkpoint, Fold, Newest, Values};
 use super::publish::Publisher;
 use super::upstream::{self, Upstream};
 use crate::log::{self, Batch, Health, Log, ReadError, Record, ResetReason, Start, TailEvent};
+use crate::shadow::Shadows;
 use crate::shard::ShardEvent;
 use anabranch_protocol::code::Code;
 use anabranch_protocol::cursor::{Cursor, Offset, Partition, Position};
@@ -34,6 +35,7 @@ pub struct Pump {
     publisher: Arc<Publisher>,
     canary: Arc<Canary>,
     upstream: Arc<Upstream>,
+    shadows: Option<Arc<Shadows>>,
     head: Cursor,
     fold: Fold,
     keeper: Keeper,
@@ -48,10 +50,11 @@ impl Pump {
         publisher: Arc<Publisher>,
         canary: Arc<Canary>,
         upstream: Arc<Upstream>,
+        shadows: Option<Arc<Shadows>>,
         mut fold: Fold,
         keeper: Keeper,
     ) -> Result<Pump, ReadError> {
-        keeper.restore(&*log, &mut fold).await?;
+        keeper.restore(&*log, &mut fold, shadows.as_deref()).await?;
         let mut head = Cursor::beginning(log.id());
         let mut tails = Vec::new();
         for partition in 0..log.capabilities().partitions {
@@ -59,7 +62,7 @@ impl Pump {
             let start = match bounds.newest {
                 Some(newest) => {
                     upstream.read(partition, newest.offset, None);
-                    reread(&*log, &publisher, newest, bounds.oldest, &mut fold).await?;
+                    reread(&*log, &publisher, newest, bounds.oldest, &mut fold, shadows.as_deref()).await?;
                     head.set(newest);
                     Start::After(newest)
                 }
@@ -74,7 +77,17 @@ impl Pump {
             tails.push(log.tail(partition, start).map(move |event| (partition, event)).boxed());
         }
         let histories = Histories::new(head.log(), tails.len());
-        Ok(Pump { publisher, canary, upstream, head, fold, keeper, histories, tails: select_all(tails) })
+        Ok(Pump {
+            publisher,
+            canary,
+            upstream,
+            shadows,
+            head,
+            fold,
+            keeper,
+            histories,
+            tails: select_all(tails),
+        })
     }
 
     /// Where the shards begin.
@@ -94,7 +107,7 @@ impl Pump {
                 biased;
                 next = self.tails.next() => next,
                 answer = self.keeper.asked() => {
-                    let made = Checkpoint::new(self.head.clone(), self.fold.classes(), self.fold.values());
+                    let made = self.checkpoint();
                     self.keeper.save(made, answer);
                     continue;
                 }
@@ -107,6 +120,15 @@ impl Pump {
             });
         }
         tracing::info!("the log is closed, nothing new will come");
+    }
+
+    fn checkpoint(&self) -> Checkpoint {
+        let settled = |position: &Position| {
+            let settled = |shadows: &Arc<Shadows>| shadows.settled_to(position.partition, position.offset);
+            self.shadows.as_ref().map_or(position.offset, settled)
+        };
+        let made = Checkpoint::new(self.head.clone(), self.fold.classes(), self.fold.values());
+        made.settled_to(self.head.positions().iter().map(|position| (position.partition, settled(position))))
     }
 
     fn handle(&mut self, partition: Partition, event: TailEvent, mut send: impl FnMut(ShardEvent)) {
@@ -124,6 +146,7 @@ impl Pump {
                     Position { partition, offset: Offset(gap.before.0.saturating_sub(1)), fingerprint: None };
                 let told = Gap { partition, after: gap.after, before: gap.before, reason: reason(gap.why) };
                 let block = Arc::new(Block::gap(self.head.clone(), told, last));
+                self.shadows.iter().for_each(|shadows| shadows.lose(partition, last.offset));
                 let stale = self.fold.lose(partition, last.offset);
                 send(with_values(block, stale));
                 self.head.advance(last);
@@ -135,6 +158,7 @@ impl Pump {
                 self.head = head;
                 self.publisher.part(&self.head);
                 self.fold.part(&self.head);
+                self.shadows.iter().for_each(|shadows| shadows.part(&self.head));
                 self.upstream.reset();
                 let code = match why {
                     ResetReason::Diverged | ResetReason::Recreated | ResetReason::Renamed => {
@@ -164,6 +188,7 @@ impl Pump {
             self.canary.observe(&record.topic);
             !self.publisher.note(record.key, record.position)
         });
+        self.shadows.iter().for_each(|shadows| shadows.take(&mut records));
         metrics::counter!("anabranch_records_total").increment(read as u64);
         metrics::counter!("anabranch_duplicates_total").increment((read - records.len()) as u64);
         let mut rest = &records[..];

@@ -9,6 +9,7 @@ use super::block::Block;
 use super::classes::Classes;
 use super::publish::Publisher;
 use crate::log::{Budget, Log, ReadError};
+use crate::shadow::Shadows;
 use anabranch_protocol::cursor::{Cursor, LogId, Offset, Partition, Position};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
@@ -41,6 +42,7 @@ pub struct Replay {
     log: Arc<dyn Log>,
     publisher: Arc<Publisher>,
     classes: Arc<Classes>,
+    shadows: Option<Arc<Shadows>>,
     permits: Semaphore,
     pages: Mutex<Pages>,
 }
@@ -71,8 +73,14 @@ impl Pages {
 }
 
 impl Replay {
-    pub fn new(log: Arc<dyn Log>, publisher: Arc<Publisher>, classes: Arc<Classes>) -> Arc<Replay> {
-        Arc::new(Replay { log, publisher, classes, permits: Semaphore::new(READS), pages: Mutex::default() })
+    pub fn new(
+        log: Arc<dyn Log>,
+        publisher: Arc<Publisher>,
+        classes: Arc<Classes>,
+        shadows: Option<Arc<Shadows>>,
+    ) -> Arc<Replay> {
+        let (permits, pages) = (Semaphore::new(READS), Mutex::default());
+        Arc::new(Replay { log, publisher, classes, shadows, permits, pages })
     }
 
     fn pages(&self) -> MutexGuard<'_, Pages> {
@@ -120,6 +128,9 @@ impl Replay {
         let last = batch.records.last().map(|record| record.position);
         // As on the tail: of a message that was stored twice, the first copy is the one that is delivered.
         batch.records.retain(|record| !self.publisher.is_duplicate(record.key, record.position));
+        if let Some(shadows) = &self.shadows {
+            batch.records.retain(|record| !shadows.is_void(&record.topic, record.position));
+        }
         let mut before = Cursor::beginning(id);
         before.set(Position { partition, offset: after, fingerprint: None });
         let block =
@@ -156,7 +167,7 @@ mod tests {
             let position = log.append(record).await.expect("appended");
             publisher.note(key, position);
         }
-        (Replay::new(log, publisher.clone(), Arc::default()), publisher)
+        (Replay::new(log, publisher.clone(), Arc::default(), None), publisher)
     }
 
     fn offsets(page: &Page) -> Vec<u64> {

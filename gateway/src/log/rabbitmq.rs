@@ -15,6 +15,7 @@
 mod blank;
 mod connect;
 mod consume;
+mod duty;
 mod echo;
 mod echo_reader;
 mod fault;
@@ -43,6 +44,7 @@ use anabranch_protocol::cursor::{LogId, Offset, Partition, Position};
 use anabranch_protocol::limits;
 use fault::Fault;
 use futures_util::future::{BoxFuture, FutureExt, ready};
+use futures_util::stream::BoxStream;
 use probe::Probes;
 use publish::{Order, Parcel};
 use shared::Shared;
@@ -139,6 +141,10 @@ impl Source for RabbitMq {
             verdict.await.unwrap_or_else(lost)
         }
         .boxed()
+    }
+
+    fn duty(&self, name: &str) -> BoxStream<'static, bool> {
+        duty::hold(self.shared.clone(), name)
     }
 
     fn consume(

@@ -14,6 +14,7 @@
 //! failover may lack its newest entries (the record last seen is read again after each reconnect).
 
 mod beyond;
+mod duty;
 mod entry;
 mod id;
 mod link;
@@ -183,6 +184,10 @@ impl Source for RedisSource {
 
     fn transient(&self) -> Option<BoxStream<'static, Transient>> {
         transient::start(self.shared.options.clone())
+    }
+
+    fn duty(&self, name: &str) -> BoxStream<'static, bool> {
+        duty::hold(self.shared.clone(), name)
     }
 
     fn consume(

@@ -8,7 +8,7 @@
 use super::{AppendError, Budget, Capabilities, Health, NewRecord, Record, ResetReason, Transient};
 use anabranch_protocol::cursor::{LogId, Offset, Partition, Position};
 use futures_util::future::{BoxFuture, FutureExt};
-use futures_util::stream::BoxStream;
+use futures_util::stream::{BoxStream, StreamExt};
 
 /// A broker's consumers, probes and publisher.
 ///
@@ -41,6 +41,12 @@ pub trait Source: Send + Sync + 'static {
     /// As [`Log::transient`](super::Log::transient).
     fn transient(&self) -> Option<BoxStream<'static, Transient>> {
         None
+    }
+
+    /// As [`Log::duty`](super::Log::duty).
+    fn duty(&self, name: &str) -> BoxStream<'static, bool> {
+        let _ = name;
+        futures_util::stream::iter([true]).boxed()
     }
 
     /// Starts to consume at an offset, inclusive. The broker may begin elsewhere.

@@ -253,6 +253,10 @@ impl<S: Source> Log for Verified<S> {
         self.shared.source.transient()
     }
 
+    fn duty(&self, name: &str) -> BoxStream<'static, bool> {
+        self.shared.source.duty(name)
+    }
+
     fn tail(&self, partition: Partition, from: Start) -> BoxStream<'static, TailEvent> {
         tail::start(self.shared.clone(), partition, from).boxed()
     }

@@ -177,6 +177,7 @@ impl World {
                 envelope_bytes: 10_000,
                 classes: classes(),
             },
+            shadows: None,
             ring_bytes,
         });
         let head = Cursor::beginning(log.log_id());

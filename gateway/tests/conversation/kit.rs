@@ -80,6 +80,7 @@ impl World {
             limits: registry::Limits { total: 1000, per_address: 1000, per_subject: 1000 },
             ring_bytes: 1024 * 1024,
             newest_bytes: 1024 * 1024,
+            shadows: None,
             checkpoint: None,
             drain_spread: 10_000,
             drain_patience: 5_000,

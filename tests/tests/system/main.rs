@@ -19,6 +19,8 @@
 //! | [`readers`] | clients that read slowly, or not at all |
 //! | [`resume`] | what a cursor is worth: ring, log, gap, reset |
 //! | [`secrecy`] | no token in any log |
+//! | [`shadow_duty`] | whoever acts on shadows is killed, fifty times |
+//! | [`shadows`] | what apps want of a device, what it says of itself, and that both last |
 //! | [`snapshots`] | what a dashboard is shown first, and after it was away |
 //! | [`tls`] | certificates, and handshakes that never end |
 //! | [`transient`] | messages that no log keeps |
@@ -46,6 +48,8 @@ mod mqtt;
 mod readers;
 mod resume;
 mod secrecy;
+mod shadow_duty;
+mod shadows;
 mod snapshots;
 mod tls;
 mod token_life;

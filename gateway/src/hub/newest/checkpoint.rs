@@ -1,7 +1,7 @@
 //! The newest values in a file, so that a restart does not read the whole log.
 //!
 //! ```text
-//!   "ABNEWEST" │ table │ cursor │ unsure… │ count │ position, flags, topic, envelope … │ crc32c of all before
+//!   "ABNEWES2" │ table │ cursor │ unsure… │ settled… │ count │ position, flags, topic, envelope … │ crc32c of all before
 //! ```
 //!
 //! Texts have their length before them, numbers are little-endian. The file is written beside its place and renamed, so it is
@@ -15,7 +15,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-const MAGIC: &[u8; 8] = b"ABNEWEST";
+const MAGIC: &[u8; 8] = b"ABNEWES2";
 
 /// All newest values as of a place of the log.
 pub struct Checkpoint {
@@ -24,6 +24,8 @@ pub struct Checkpoint {
     table: String,
     /// By partition: up to where values, and deletions, are unsure.
     unsure: Vec<(Offset, Offset)>,
+    /// Up to where everything was answered, see [`Shadows`](crate::shadow::Shadows).
+    settled: Vec<(Partition, Offset)>,
     values: Vec<Arc<Newest>>,
 }
 
@@ -35,8 +37,19 @@ impl Checkpoint {
             cursor,
             table: classes.to_string(),
             unsure: values.partitions().map(unsure).collect(),
+            settled: Vec::new(),
             values: values.iter().cloned().collect(),
         }
+    }
+
+    /// Notes up to where everything was answered.
+    pub fn settled_to(mut self, settled: impl Iterator<Item = (Partition, Offset)>) -> Checkpoint {
+        self.settled = settled.collect();
+        self
+    }
+
+    pub fn settled(&self) -> &[(Partition, Offset)] {
+        &self.settled
     }
 
     /// The values, of at most about so many bytes.
@@ -90,6 +103,11 @@ impl Checkpoint {
             put_number(&mut out, unsure.0);
             put_number(&mut out, deletions.0);
         }
+        put_number(&mut out, self.settled.len() as u64);
+        for (partition, offset) in &self.settled {
+            put_number(&mut out, u64::from(*partition));
+            put_number(&mut out, offset.0);
+        }
         put_number(&mut out, self.values.len() as u64);
         for value in &self.values {
             put(&mut out, value.position().to_string().as_bytes());
@@ -114,6 +132,11 @@ impl Checkpoint {
         for _ in 0..take_number(&mut rest)? {
             unsure.push((Offset(take_number(&mut rest)?), Offset(take_number(&mut rest)?)));
         }
+        let mut settled = Vec::new();
+        for _ in 0..take_number(&mut rest)? {
+            let partition = Partition::try_from(take_number(&mut rest)?).ok()?;
+            settled.push((partition, Offset(take_number(&mut rest)?)));
+        }
         let mut values = Vec::new();
         for _ in 0..take_number(&mut rest)? {
             let position = take_text(&mut rest)?.parse().ok()?;
@@ -124,7 +147,7 @@ impl Checkpoint {
             let (deleted, stale) = (flags & 1 != 0, flags & 2 != 0);
             values.push(Arc::new(Newest::new(topic, position, envelope, deleted, stale)));
         }
-        rest.is_empty().then_some(Checkpoint { cursor, table, unsure, values })
+        rest.is_empty().then_some(Checkpoint { cursor, table, unsure, settled, values })
     }
 }
 

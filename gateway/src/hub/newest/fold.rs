@@ -18,17 +18,26 @@ pub struct Fold {
     max_bytes: usize,
     /// Where the values are from with which it began.
     began: Option<Cursor>,
+    /// Where who answers inputs begins to read, by partition.
+    settled: Vec<(Partition, Offset)>,
 }
 
 impl Fold {
     /// Nothing is known yet. Keeps at most about `max_bytes`.
     pub fn new(classes: Arc<Classes>, max_bytes: usize) -> Fold {
-        Fold { known: Known::new(classes), values: Values::new(max_bytes), max_bytes, began: None }
+        Fold {
+            known: Known::new(classes),
+            values: Values::new(max_bytes),
+            max_bytes,
+            began: None,
+            settled: Vec::new(),
+        }
     }
 
     /// Begins with the values of a checkpoint.
     pub fn begin(&mut self, checkpoint: Checkpoint) {
         self.began = Some(checkpoint.cursor.clone());
+        self.settled = checkpoint.settled().to_vec();
         self.values = checkpoint.into_values(self.max_bytes);
     }
 
@@ -36,6 +45,11 @@ impl Fold {
     pub fn knows_to(&self, partition: Partition) -> Option<Offset> {
         let began = self.began.as_ref().and_then(|cursor| cursor.position(partition));
         self.known.classes().have_state().then(|| began.map_or(Offset(0), |position| position.offset))
+    }
+
+    /// Up to which offset of a partition everything was answered by the checkpoint with which this began; `None` if it is not known.
+    pub fn settled_to(&self, partition: Partition) -> Option<Offset> {
+        self.settled.iter().find(|(of, _)| *of == partition).map(|(_, offset)| *offset)
     }
 
     pub fn classes(&self) -> &Classes {

@@ -3,7 +3,8 @@
 use crate::connection::resume;
 use crate::hub::newest::{Checkpoint, Fold};
 use crate::log::{Log, ReadError};
-use anabranch_protocol::cursor::Cursor;
+use crate::shadow::Shadows;
+use anabranch_protocol::cursor::{Cursor, Offset};
 use anabranch_protocol::server_frame::Outcome;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,7 +32,12 @@ impl Keeper {
 
     /// Begins with the file's values, if they are of this log and there is a file. Whatever is wrong with it is said, and the
     /// log is read instead.
-    pub(super) async fn restore(&self, log: &dyn Log, fold: &mut Fold) -> Result<(), ReadError> {
+    pub(super) async fn restore(
+        &self,
+        log: &dyn Log,
+        fold: &mut Fold,
+        shadows: Option<&Shadows>,
+    ) -> Result<(), ReadError> {
         let Some(file) = self.file.clone().filter(|_| fold.classes().have_state()) else { return Ok(()) };
         let shown = file.display().to_string();
         let classes = fold.classes().clone();
@@ -56,6 +62,9 @@ impl Keeper {
         if known {
             tracing::info!(file = shown, %cursor, "the newest values begin with a checkpoint");
             fold.begin(checkpoint);
+            if let Some(shadows) = shadows {
+                shadows.begin(fold.values(), |partition| fold.settled_to(partition).unwrap_or(Offset(0)));
+            }
         } else {
             tracing::warn!(file = shown, %cursor, "the checkpoint is of another history, the log is read instead");
         }

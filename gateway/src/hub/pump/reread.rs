@@ -4,6 +4,7 @@ use super::{BLOCK_BYTES, BLOCK_FRAMES};
 use crate::hub::newest::Fold;
 use crate::hub::publish::{Publisher, WINDOW};
 use crate::log::{self, Budget, Log, ReadError};
+use crate::shadow::Shadows;
 use anabranch_protocol::cursor::{Offset, Position};
 use std::time::Duration;
 
@@ -18,11 +19,12 @@ pub(super) async fn reread(
     newest: Position,
     oldest: Offset,
     fold: &mut Fold,
+    shadows: Option<&Shadows>,
 ) -> Result<(), ReadError> {
     let partition = newest.partition;
     let known = fold.knows_to(partition).unwrap_or(newest.offset);
     let keys = last_keys(log, newest).await?.max(Offset(oldest.0.saturating_sub(1)));
-    let mut after = known.min(keys);
+    let mut after = known.min(keys).min(fold.settled_to(partition).unwrap_or(known));
     while after < newest.offset {
         let budget = Budget { records: BLOCK_FRAMES, bytes: BLOCK_BYTES };
         let mut batch = match log.read(partition, after, budget).await {
@@ -30,6 +32,7 @@ pub(super) async fn reread(
             Err(ReadError::Forgotten { oldest: before } | ReadError::Corrupt { before, .. }) => {
                 let last = Offset(before.0.saturating_sub(1)).max(Offset(after.0 + 1));
                 if last > known {
+                    shadows.into_iter().for_each(|shadows| shadows.lose(partition, last));
                     fold.lose(partition, last.min(newest.offset));
                 }
                 after = last;
@@ -41,6 +44,7 @@ pub(super) async fn reread(
         batch.records.retain(|record| {
             record.position.offset <= newest.offset && !publisher.note(record.key, record.position)
         });
+        shadows.into_iter().for_each(|shadows| shadows.take(&mut batch.records));
         batch.records.retain(|record| record.position.offset > known);
         fold.take(&batch.records);
         if batch.covered_to <= after {

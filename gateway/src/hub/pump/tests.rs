@@ -16,6 +16,7 @@ impl Pumping {
             publisher: Publisher::new(MemoryLog::new(memory::Options::default())),
             canary: Arc::new(Canary::new("n")),
             upstream: Arc::new(Upstream::new(2)),
+            shadows: None,
             head: Cursor::beginning(log),
             fold: Fold::new(Arc::default(), 1_000),
             keeper: Keeper::new(None).0,
@@ -111,7 +112,7 @@ mod restart {
         let (canary, upstream) = (Arc::new(Canary::new("n")), Arc::new(Upstream::new(1)));
         let (keeper, _) = Keeper::new(file.map(Path::to_owned));
         let fold = Fold::new(classes(), 1 << 20);
-        Pump::attach(log.clone(), Publisher::new(log), canary, upstream, fold, keeper)
+        Pump::attach(log.clone(), Publisher::new(log), canary, upstream, None, fold, keeper)
             .await
             .expect("attached")
     }

@@ -9,7 +9,7 @@
 //!   for a moment:     QUEUE.turn, which one node at a time can have
 //! ```
 
-mod turn;
+pub(super) mod turn;
 
 use super::fault::Fault;
 use super::history;

@@ -14,6 +14,7 @@ use super::options::Keys;
 use crate::log::NewRecord;
 use anabranch_protocol::cursor::{Offset, Partition};
 use redis::{Cmd, Value};
+use std::time::Duration;
 
 /// Everything that is to be known about a stream at one moment.
 const LOOK: &str = "\
@@ -127,6 +128,19 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
 end
 return redis.call('XADD', KEYS[1], id, unpack(ARGV, 3))";
 
+/// Gives a duty to whoever asks, unless somebody else has it and the time for which it was given is not over. In the hash, and by
+/// the server's clock: a key that expires would need commands that nothing else needs.
+const HOLD: &str = "\
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local holder = redis.call('HGET', KEYS[1], 'duty:' .. ARGV[1])
+if holder then
+  local token, over = string.match(holder, '^(%S+) (%d+)$')
+  if token and token ~= ARGV[2] and tonumber(over) > now then return 0 end
+end
+redis.call('HSET', KEYS[1], 'duty:' .. ARGV[1], ARGV[2] .. ' ' .. string.format('%.0f', now + ARGV[3]))
+return 1";
+
 /// How many entries one run of [`tend`] drops at most. Redis does nothing else meanwhile.
 pub(super) const PAGE: u64 = 100;
 
@@ -169,6 +183,13 @@ pub(super) fn step(keys: &Keys, record: &NewRecord) -> Cmd {
 pub(super) fn name(keys: &Keys, void: &str, fresh: &str, partitions: Partition) -> Cmd {
     let mut command = eval(NAME, &[&keys.beside]);
     command.arg(void).arg(fresh).arg(partitions);
+    command
+}
+
+/// Asks for a duty; the answer is 1 if it is given.
+pub(super) fn hold(keys: &Keys, name: &str, token: &str, life: Duration) -> Cmd {
+    let mut command = eval(HOLD, &[&keys.beside]);
+    command.arg(name).arg(token).arg(life.as_millis() as u64);
     command
 }
 

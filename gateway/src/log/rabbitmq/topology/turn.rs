@@ -47,7 +47,8 @@ pub(super) async fn take(connection: &Connection, options: &Options) -> Result<T
     }
 }
 
-fn is_taken(error: &lapin::Error) -> bool {
+/// Whether another connection has the exclusive queue.
+pub(in super::super) fn is_taken(error: &lapin::Error) -> bool {
     let ErrorKind::ProtocolError(amqp) = error.kind() else { return false };
     matches!(amqp.kind(), AMQPErrorKind::Soft(AMQPSoftError::RESOURCELOCKED))
 }

@@ -1,0 +1,261 @@
+//! The fold of a log into shadows: which documents count, which inputs wait, which answers are due. Every node makes it, from
+//! every record, in the order of the log; so all nodes agree, whoever wrote what.
+//!
+//! *The rule.* A document's record counts if its step is higher than that of the last one that counted. Whoever proposes a step has
+//! seen the one before it count; so of all proposals for one step the first in the log is taken, and the others are void,
+//! wherever they come from: a node that was thought dead, a second try. What a void one had answered stays unanswered, and is
+//! answered by a later one: inputs are applied once.
+
+mod device;
+#[cfg(test)]
+mod tests;
+mod work;
+
+pub use work::{Job, Task};
+
+use super::Limits;
+use super::entry::Entry;
+use super::topics::{Kind, Leaf, Topics};
+use crate::hub::newest::Newest;
+use crate::log::{MessageKey, Record};
+use anabranch_protocol::cursor::{Cursor, Offset, Partition, Position};
+use anabranch_protocol::envelope::Envelope;
+use device::{Device, Input};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+/// Void records that are remembered, so that those who read the log again skip them too. Each is the end of a race.
+const VOID: usize = 65_536;
+/// Answers that are remembered.
+const EARLY: usize = 1_024;
+
+/// All shadows, as of where the log was read.
+#[derive(Debug)]
+pub struct Ledger {
+    topics: Topics,
+    limits: Limits,
+    devices: HashMap<Box<str>, Device>,
+    /// Devices for which something may be to be done, each once.
+    queue: VecDeque<Box<str>>,
+    /// Devices of which a proposal, or something that is due, is on its way.
+    under_way: BTreeSet<Box<str>>,
+    arrivals: u64,
+    void: BTreeSet<(Partition, Offset)>,
+    /// Answers that were read lately and that no document was known to give: partitions are read each at its own pace.
+    early: VecDeque<MessageKey>,
+    documents: usize,
+    waiting: usize,
+}
+
+impl Ledger {
+    pub fn new(topics: Topics, limits: Limits) -> Ledger {
+        Ledger {
+            topics,
+            limits,
+            devices: HashMap::new(),
+            queue: VecDeque::new(),
+            under_way: BTreeSet::new(),
+            arrivals: 0,
+            void: BTreeSet::new(),
+            early: VecDeque::new(),
+            documents: 0,
+            waiting: 0,
+        }
+    }
+
+    /// Shadows that exist.
+    pub fn len(&self) -> usize {
+        self.documents
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.documents == 0
+    }
+
+    /// Inputs that are not answered.
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Begins with the values of a checkpoint. Those that stand behind `settled` (by partition) are left out: they are read again
+    /// from the log, with what they answer.
+    pub fn begin<'v>(
+        &mut self,
+        values: impl Iterator<Item = &'v std::sync::Arc<Newest>>,
+        settled: impl Fn(Partition) -> Offset,
+    ) {
+        for value in values {
+            let position = value.position();
+            let Some((_, leaf)) = self.topics.split(value.topic()) else { continue };
+            if !leaf.is_state() || position.offset > settled(position.partition) {
+                continue;
+            }
+            let record = Record {
+                position,
+                time: 0,
+                topic: (&**value.topic()).into(),
+                key: MessageKey([0; 16]),
+                envelope: value.envelope().to_vec().into(),
+            };
+            self.take(&record);
+            if let Some((device, _)) = self.topics.split(value.topic())
+                && let Some(device) = self.devices.get_mut(device)
+            {
+                device.answers.clear();
+                device.delta_due = None;
+            }
+        }
+    }
+
+    /// Takes in a record. Says whether it counts; what does not is for nobody.
+    pub fn take(&mut self, record: &Record) -> bool {
+        let Some((name, leaf)) = self.topics.split(&record.topic) else { return true };
+        match leaf {
+            Leaf::Input(kind) => {
+                self.input(name, kind, record);
+                true
+            }
+            Leaf::Document => self.chained(name, record, Ledger::document),
+            Leaf::Delta => self.chained(name, record, Ledger::delta),
+            Leaf::Accepted | Leaf::Rejected => {
+                self.answered(name, record.key);
+                true
+            }
+        }
+    }
+
+    /// Whether a record that was read is void.
+    pub fn is_void(&self, position: Position) -> bool {
+        self.void.contains(&(position.partition, position.offset))
+    }
+
+    /// Up to which offset of a partition everything is answered, if it was read up to `head`: where a node has to begin that knows
+    /// only the documents.
+    pub fn settled_to(&self, partition: Partition, head: Offset) -> Offset {
+        let open = self.queue.iter().chain(&self.under_way).filter_map(|name| self.devices.get(name));
+        let first = open.filter_map(|device| device.first_open(partition)).min();
+        first.map_or(head, |first| Offset(first.0.saturating_sub(1)).min(head))
+    }
+
+    /// Another history begins, which agrees with this one up to `head`. What the new one lacks is written again: the documents are
+    /// here.
+    pub fn part(&mut self, head: &Cursor) {
+        let last = |partition| head.position(partition).map_or(Offset(0), |position| position.offset);
+        self.void.retain(|(partition, offset)| *offset <= last(*partition));
+        for (name, device) in &mut self.devices {
+            self.waiting -= device.part(&last);
+            push(&mut self.queue, name, device);
+        }
+        self.under_way.clear();
+    }
+
+    fn input(&mut self, name: &str, kind: Kind, record: &Record) {
+        let Position { partition, offset, .. } = record.position;
+        if self.topics.topic(name, Leaf::Document).is_none() {
+            return; // A name so long that the gateway cannot answer.
+        }
+        let Some((id, payload)) = std::str::from_utf8(&record.envelope).ok().and_then(|text| {
+            let envelope = Envelope::parse(text).ok()?;
+            Some((envelope.message_id?.into_owned(), envelope.payload.to_owned()))
+        }) else {
+            return;
+        };
+        let device = device(&mut self.devices, name);
+        if !device.is_news(partition, offset, kind) {
+            return;
+        }
+        self.arrivals += 1;
+        let arrival = self.arrivals;
+        let input =
+            Input { arrival, position: record.position, time: record.time, kind, id, payload, sent: false };
+        match kind {
+            Kind::Get => device.questions.push_back(input),
+            _ => {
+                self.waiting += 1;
+                device.inputs.push_back(input);
+            }
+        }
+        push(&mut self.queue, name, device);
+    }
+
+    /// A record of a document or a delta: its step decides.
+    fn chained(
+        &mut self,
+        name: &str,
+        record: &Record,
+        take: fn(&mut Ledger, &str, &Record, Entry, &str) -> Verdict,
+    ) -> bool {
+        let read = std::str::from_utf8(&record.envelope).ok().and_then(|text| {
+            let envelope = Envelope::parse(text).ok()?;
+            let (_, entry) = envelope.unknown.iter().find(|(key, _)| key == "shadow")?;
+            Some((Entry::read(entry)?, envelope.payload))
+        });
+        let verdict = match read {
+            Some((entry, payload)) => take(self, name, record, entry, payload),
+            None => Verdict::Void, // Somebody else wrote it.
+        };
+        if verdict == Verdict::Void {
+            metrics::counter!("anabranch_shadow_void_total").increment(1);
+            self.void.insert((record.position.partition, record.position.offset));
+            if self.void.len() > VOID {
+                self.void.pop_first();
+            }
+        }
+        verdict != Verdict::Void
+    }
+
+    fn document(&mut self, name: &str, record: &Record, entry: Entry, payload: &str) -> Verdict {
+        let device = device(&mut self.devices, name);
+        let verdict = device.document.judge(entry.step, record.position);
+        if verdict == Verdict::Counts {
+            let existed = device.text.is_some();
+            self.waiting -= device.follow(record.position, entry, payload, &self.topics, name);
+            device.answers.retain(|answer| !self.early.contains(&answer.key));
+            self.documents = self.documents + usize::from(device.text.is_some()) - usize::from(existed);
+            push(&mut self.queue, name, device);
+            self.under_way.remove(name);
+        }
+        verdict
+    }
+
+    fn delta(&mut self, name: &str, record: &Record, entry: Entry, _: &str) -> Verdict {
+        let device = device(&mut self.devices, name);
+        let verdict = device.delta.judge(entry.step, record.position);
+        if verdict == Verdict::Counts {
+            device.delta.count(entry.step, record.position);
+            device.delta_due = device.delta_due.filter(|due| *due > entry.step);
+        }
+        verdict
+    }
+
+    fn answered(&mut self, name: &str, key: MessageKey) {
+        if self.devices.get_mut(name).is_some_and(|device| device.answered(key)) {
+            return;
+        }
+        self.early.push_back(key);
+        if self.early.len() > EARLY {
+            self.early.pop_front();
+        }
+    }
+}
+
+/// What becomes of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Counts,
+    /// It has counted, or stands before what has.
+    Old,
+    Void,
+}
+
+fn device<'d>(devices: &'d mut HashMap<Box<str>, Device>, name: &str) -> &'d mut Device {
+    if !devices.contains_key(name) {
+        devices.insert(name.into(), Device::default());
+    }
+    devices.get_mut(name).expect("it was put there just now")
+}
+
+fn push(queue: &mut VecDeque<Box<str>>, name: &str, device: &mut Device) {
+    if !std::mem::replace(&mut device.queued, true) {
+        queue.push_back(name.into());
+    }
+}

@@ -1,0 +1,288 @@
+//! What is due: proposals for the next documents, deltas, answers. Whoever holds the duty appends it; to append it twice does no harm.
+
+use super::device::{Device, Input};
+use super::{Ledger, push};
+use crate::log::{MessageKey, NewRecord};
+use crate::shadow::document::{Document, Occasion, apply};
+use crate::shadow::entry::{Entry, Settled};
+use crate::shadow::message::Message;
+use crate::shadow::topics::{Kind, Leaf, Topics};
+use crate::shadow::update::{Refusal, Update};
+use crate::shadow::{Limits, QUESTION};
+use anabranch_protocol::code::Code;
+use anabranch_protocol::json::ObjectWriter;
+use std::borrow::Cow;
+
+/// Inputs that one document answers, at most. Together with the largest document it stays far below an envelope's limit.
+const INPUTS: usize = 64;
+/// How long a proposal may be on its way before it is made anew, in milliseconds.
+const PATIENCE: u64 = 10_000;
+
+/// Something to be appended.
+#[derive(Clone, Debug)]
+pub struct Task {
+    pub job: Job,
+    pub record: NewRecord,
+}
+
+/// What for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Job {
+    /// The next document of a device. Whether it counts is seen when it is read.
+    Propose {
+        device: Box<str>,
+        step: u64,
+    },
+    Delta {
+        device: Box<str>,
+        step: u64,
+    },
+    Answer {
+        device: Box<str>,
+        key: MessageKey,
+    },
+    /// A question, by where it stands.
+    Tell {
+        device: Box<str>,
+        arrival: u64,
+    },
+}
+
+impl Job {
+    fn device(&self) -> &str {
+        match self {
+            Job::Propose { device, .. }
+            | Job::Delta { device, .. }
+            | Job::Answer { device, .. }
+            | Job::Tell { device, .. } => device,
+        }
+    }
+}
+
+impl Ledger {
+    /// What is due for the next devices in line, of at most so many. `now` is this node's clock, `unix_ms` the world's, both in milliseconds.
+    pub fn work(&mut self, devices: usize, now: u64, unix_ms: u64) -> Vec<Task> {
+        let mut tasks = Vec::new();
+        for _ in 0..devices {
+            let Some(name) = self.queue.pop_front() else { break };
+            let Some(device) = self.devices.get_mut(&name) else { continue };
+            device.queued = false;
+            let desk = Desk { topics: &self.topics, limits: &self.limits, name: &name, unix_ms };
+            desk.work(device, now, &mut tasks);
+            if device.is_open() {
+                self.under_way.insert(name);
+            }
+        }
+        tasks
+    }
+
+    /// What became of a task: whether it is stored.
+    pub fn done(&mut self, job: &Job, stored: bool) {
+        let Some(device) = self.devices.get_mut(job.device()) else { return };
+        match job {
+            // That it stands in the log is not that it counts.
+            Job::Propose { step, .. } if !stored && *step > device.document.step => device.proposed = None,
+            Job::Propose { .. } => {}
+            Job::Delta { step, .. } if stored => {
+                device.delta_due = device.delta_due.filter(|due| due > step);
+            }
+            Job::Delta { .. } => device.delta_sent = false,
+            Job::Answer { key, .. } if stored => _ = device.answered(*key),
+            Job::Answer { key, .. } => {
+                let failed = device.answers.iter_mut().filter(|answer| answer.key == *key);
+                failed.for_each(|answer| answer.sent = false);
+            }
+            Job::Tell { arrival, .. } if stored => {
+                device.questions.retain(|question| question.arrival != *arrival);
+            }
+            Job::Tell { arrival, .. } => {
+                let failed = device.questions.iter_mut().filter(|question| question.arrival == *arrival);
+                failed.for_each(|question| question.sent = false);
+            }
+        }
+    }
+
+    /// Puts those in line again whose work has failed, or has been under way for too long. Now and then.
+    pub fn look_again(&mut self, now: u64) {
+        for name in std::mem::take(&mut self.under_way) {
+            let Some(device) = self.devices.get_mut(&name) else { continue };
+            if device.proposed.is_some_and(|since| now.saturating_sub(since) >= PATIENCE) {
+                device.proposed = None;
+            }
+            if device.is_open() {
+                push(&mut self.queue, &name, device);
+            }
+        }
+    }
+}
+
+/// Where one device's work is done.
+struct Desk<'w> {
+    topics: &'w Topics,
+    limits: &'w Limits,
+    name: &'w str,
+    unix_ms: u64,
+}
+
+impl Desk<'_> {
+    fn work(&self, device: &mut Device, now: u64, tasks: &mut Vec<Task>) {
+        // What stood in a history that has ended is written first.
+        if device.delta_due.is_some() && !device.delta_sent && !device.document.lost {
+            tasks.extend(self.delta(device));
+            device.delta_sent = true;
+        }
+        for at in 0..device.answers.len() {
+            if !device.answers[at].sent {
+                tasks.extend(self.answer(device, at));
+                device.answers[at].sent = true;
+            }
+        }
+        self.questions(device, tasks);
+        if device.proposed.is_none() && (device.document.lost || !device.inputs.is_empty()) {
+            tasks.extend(self.proposal(device));
+            device.proposed = Some(now);
+        }
+    }
+
+    fn task(&self, job: Job, leaf: Leaf, message: (&str, Option<&str>, Option<&str>, &str)) -> Option<Task> {
+        let (id, answers, entry, payload) = message;
+        let topic = self.topics.topic(self.name, leaf)?;
+        let record = Message { topic, id, answers, entry, payload, time: self.unix_ms }.record();
+        Some(Task { job, record })
+    }
+
+    fn proposal(&self, device: &mut Device) -> Option<Task> {
+        let current = device.text.as_deref().and_then(Document::read);
+        let mut document = current.clone();
+        let (mut incarnation, mut version) = (device.incarnation, device.version);
+        let mut entry =
+            Entry { step: device.document.step + 1, applied: device.applied.clone(), ..Entry::default() };
+        let Device { inputs, pace, .. } = device;
+        for input in inputs.iter().take(INPUTS) {
+            let answer = in_pace(pace, input.time, self.limits.rate)
+                .and_then(|()| Update::read(input.kind, &input.payload))
+                .and_then(|update| {
+                    let occasion =
+                        Occasion { incarnation: input.time.max(incarnation + 1), time: input.time };
+                    apply(document.as_ref(), &update, self.limits, occasion)
+                });
+            entry.applied.advance(input.position.partition, input.position.offset);
+            let mut deleted = false;
+            let refused = match answer {
+                Ok(changed) => {
+                    deleted = changed.is_none();
+                    version = changed.as_ref().map_or(version + 1, |changed| changed.version);
+                    incarnation = changed.as_ref().map_or(incarnation, |changed| changed.incarnation);
+                    document = changed;
+                    None
+                }
+                Err(Refusal { code, message }) => Some((code, message.into_owned())),
+            };
+            let name = refused.as_ref().map_or("accepted", |(code, _)| code.name());
+            metrics::counter!("anabranch_shadow_updates_total", "result" => name).increment(1);
+            // A device that reports is told when something is wrong.
+            if refused.is_some() || input.kind != Kind::Reported {
+                let version =
+                    document.as_ref().map_or(if refused.is_some() { 0 } else { version }, |d| d.version);
+                entry.settled.push(Settled { id: input.id.clone(), version, refused });
+            }
+            if deleted {
+                break; // What comes next makes another incarnation: all answers of one record are of one.
+            }
+        }
+        (entry.incarnation, entry.version) = (incarnation, version);
+        let delta = |document: &Option<Document>| document.as_ref().and_then(Document::delta);
+        entry.delta = delta(&current) != delta(&document);
+        let payload = document.as_ref().map_or_else(|| "null".to_owned(), Document::to_json);
+        let id = format!("{incarnation}.{}", entry.step);
+        let job = Job::Propose { device: self.name.into(), step: entry.step };
+        self.task(job, Leaf::Document, (&id, None, Some(&entry.to_json()), &payload))
+    }
+
+    fn delta(&self, device: &Device) -> Option<Task> {
+        let step = device.document.step;
+        let document = device.text.as_deref().and_then(Document::read);
+        let differs = document.as_ref().and_then(|document| Some((document, document.delta()?)));
+        let mut payload = String::new();
+        match differs {
+            Some((document, delta)) => {
+                let mut object = ObjectWriter::begin(&mut payload);
+                object.number("incarnation", document.incarnation).number("version", document.version);
+                object.number("timestamp", document.time).raw("state", &delta);
+                object.end();
+            }
+            None => payload.push_str("null"),
+        }
+        let entry =
+            Entry { step, incarnation: device.incarnation, version: device.version, ..Entry::default() };
+        let id = format!("{}.{step}", device.incarnation);
+        let job = Job::Delta { device: self.name.into(), step };
+        self.task(job, Leaf::Delta, (&id, None, Some(&entry.to_json()), &payload))
+    }
+
+    fn answer(&self, device: &Device, at: usize) -> Option<Task> {
+        let answer = &device.answers[at];
+        let mut payload = String::new();
+        let mut object = ObjectWriter::begin(&mut payload);
+        let leaf = match &answer.refused {
+            None => Leaf::Accepted,
+            Some((code, message)) => {
+                object.number("code", u64::from(code.0)).string("name", code.name());
+                object.string("remedy", code.remedy().name()).string("message", message);
+                Leaf::Rejected
+            }
+        };
+        object.number("incarnation", answer.incarnation).number("version", answer.version);
+        if answer.deleted {
+            object.boolean("deleted", true);
+        }
+        object.end();
+        let job = Job::Answer { device: self.name.into(), key: answer.key };
+        self.task(job, leaf, (&answer.id, Some(&answer.to), None, &payload))
+    }
+
+    /// Answers the questions before which every input is answered. Who has waited for too long is told nothing.
+    fn questions(&self, device: &mut Device, tasks: &mut Vec<Task>) {
+        let oldest = self.unix_ms.saturating_sub(QUESTION.as_millis() as u64);
+        device.questions.retain(|question| question.time >= oldest);
+        if device.document.lost {
+            return;
+        }
+        let first = device.inputs.front().map_or(u64::MAX, |input| input.arrival);
+        let document = device.text.as_deref().and_then(Document::read);
+        for question in &mut device.questions {
+            if question.sent || question.arrival > first {
+                continue;
+            }
+            tasks.extend(self.tell(question, document.as_ref()));
+            question.sent = true;
+        }
+    }
+
+    fn tell(&self, question: &Input, document: Option<&Document>) -> Option<Task> {
+        let mut payload = String::new();
+        let mut object = ObjectWriter::begin(&mut payload);
+        // Of a shadow that does not exist, too: if two nodes answer, and know more or less, clients are told once.
+        document.unwrap_or(&Document::default()).write(&mut object);
+        if let Some(delta) = document.and_then(Document::delta) {
+            object.raw("delta", &delta);
+        }
+        object.end();
+        // One answer, whichever node gives it.
+        let id = format!("get.{}.{}", question.position.partition, question.position.offset);
+        let job = Job::Tell { device: self.name.into(), arrival: question.arrival };
+        self.task(job, Leaf::Accepted, (&id, Some(&question.id), None, &payload))
+    }
+}
+
+/// Whether one more update keeps the pace (the generic cell rate algorithm, ITU-T I.371): as many at once as come in a second.
+fn in_pace(due: &mut u64, time_ms: u64, rate: u32) -> Result<(), Refusal> {
+    let (time, each) = (time_ms.saturating_mul(1_000), 1_000_000 / u64::from(rate.max(1)));
+    let next = (*due).max(time) + each;
+    if next > time + 1_000_000 {
+        let message: Cow<'static, str> = format!("more than {rate} updates of the device in a second").into();
+        return Err(Refusal { code: Code::SHADOW_TOO_FAST, message });
+    }
+    *due = next;
+    Ok(())
+}

@@ -1,0 +1,170 @@
+//! Shadows of devices: what apps want, what devices say of themselves, and that both last.
+
+use anabranch::{Client, Event, PublishError, Subscription};
+use anabranch_tests::gateway_process::{Gateway, Settings};
+use anabranch_tests::http_client::request;
+use anabranch_tests::tokens;
+use anabranch_tests::wait::within;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+fn settings() -> Settings {
+    Settings::default().set("shadows.enabled", "true")
+}
+
+fn client(url: &str) -> Client {
+    let client = Client::builder(url).token(tokens::all("app")).build().expect("a client");
+    client.connect();
+    client
+}
+
+fn topic(device: &str, leaf: &str) -> String {
+    format!("iotsphere/devices/{device}/shadow/{leaf}")
+}
+
+/// Publishes; returns the message id.
+async fn say(client: &Client, device: &str, leaf: &str, payload: Value) -> String {
+    let publish = client.publish(&topic(device, leaf)).json(&payload).expect("JSON");
+    publish.send().await.expect("a confirm").message_id
+}
+
+/// What an app that looks at shadows knows.
+struct Watch {
+    subscription: Subscription,
+    /// The newest value of each topic; `null` is none.
+    values: BTreeMap<String, Value>,
+    /// Answers by the request's id.
+    answers: BTreeMap<String, (String, Value)>,
+    live: bool,
+}
+
+impl Watch {
+    fn of(client: &Client, filter: &str) -> Watch {
+        let subscription = client.subscribe(filter).open().expect("a subscription");
+        Watch { subscription, values: BTreeMap::new(), answers: BTreeMap::new(), live: false }
+    }
+
+    async fn until(&mut self, what: &str, done: impl Fn(&Watch) -> bool) {
+        within(what, async {
+            while !done(self) {
+                match self.subscription.next().await.expect("the subscription goes on") {
+                    Event::Message(message) => {
+                        let value: Value = message.json().expect("JSON");
+                        let metadata: Value = serde_json::from_str(message.envelope_text()).expect("JSON");
+                        if let Some(to) = metadata["metadata"]["correlationId"].as_str() {
+                            let leaf = message.topic().rsplit('/').next().expect("a leaf").to_owned();
+                            let before = self.answers.insert(to.to_owned(), (leaf, value.clone()));
+                            assert!(before.is_none(), "{to} is answered twice: {before:?}, {value}");
+                        }
+                        self.values.insert(message.topic().to_owned(), value);
+                    }
+                    Event::Live => self.live = true,
+                    Event::Gap(gap) => panic!("{gap:?}"),
+                    _ => {}
+                }
+            }
+        })
+        .await;
+    }
+
+    fn value(&self, device: &str, leaf: &str) -> &Value {
+        self.values.get(&topic(device, leaf)).unwrap_or(&Value::Null)
+    }
+
+    async fn answer(&mut self, id: &str) -> (String, Value) {
+        self.until("an answer", |watch| watch.answers.contains_key(id)).await;
+        self.answers[id].clone()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_app_sets_a_device_reports_and_the_delta_empties() {
+    let gateway = Gateway::with(settings()).await;
+    let app = client(&gateway.url());
+    let mut watch = Watch::of(&app, "iotsphere/devices/+/shadow/+");
+    watch.until("live", |watch| watch.live).await;
+
+    let id = say(&app, "d1", "desired", json!({ "fan": { "rpm": 1200, "on": true } })).await;
+    let (leaf, accepted) = watch.answer(&id).await;
+    assert_eq!((&*leaf, &accepted["version"]), ("accepted", &json!(1)));
+    watch.until("the delta", |watch| !watch.value("d1", "delta").is_null()).await;
+    assert_eq!(watch.value("d1", "delta")["state"], json!({ "fan": { "rpm": 1200, "on": true } }));
+
+    // A device that has never heard of envelopes, by plain HTTP.
+    let report =
+        json!({ "metadata": { "topic": topic("d1", "reported") }, "payload": { "fan": { "rpm": 1200 } } });
+    let bearer = format!("Bearer {}", tokens::all("device"));
+    let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+    let answer =
+        request(gateway.address(), "POST", "/v1/publish", &headers, report.to_string().as_bytes()).await;
+    assert_eq!(answer.expect("an answer").status, 200);
+    watch.until("a smaller delta", |watch| watch.value("d1", "delta")["version"] == 2).await;
+    assert_eq!(watch.value("d1", "delta")["state"], json!({ "fan": { "on": true } }));
+    say(&app, "d1", "reported", json!({ "fan": { "on": true } })).await;
+    watch.until("no delta", |watch| watch.value("d1", "delta").is_null()).await;
+    watch.until("the document", |watch| watch.value("d1", "document")["version"] == 3).await;
+    let both = json!({ "fan": { "rpm": 1200, "on": true } });
+    assert_eq!(watch.value("d1", "document")["state"], json!({ "desired": both, "reported": both }));
+
+    let id = say(&app, "d1", "update", json!({ "state": { "desired": { "x": 1 } }, "version": 2 })).await;
+    let (leaf, rejected) = watch.answer(&id).await;
+    assert_eq!(
+        (&*leaf, &rejected["name"], &rejected["version"]),
+        ("rejected", &json!("shadow_conflict"), &json!(3))
+    );
+    let id = say(&app, "d1", "get", json!({})).await;
+    let (leaf, told) = watch.answer(&id).await;
+    assert_eq!((&*leaf, &told["version"], &told["state"]["reported"]), ("accepted", &json!(3), &both));
+
+    for leaf in ["document", "delta", "accepted", "rejected"] {
+        let forged =
+            app.publish(&topic("d1", leaf)).json(&json!({ "version": 9 })).expect("JSON").send().await;
+        assert!(matches!(&forged, Err(PublishError::Refused { code, .. }) if code.0 == 4409), "{forged:?}");
+    }
+}
+
+/// A restart, by a crash, with a checkpoint and without: the documents are there, what was asked meanwhile is answered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shadows_outlive_the_gateway() {
+    for checkpoint in [false, true] {
+        let mut settings = settings();
+        if checkpoint {
+            settings = settings.set("topics.checkpoint", "\"newest\"");
+        }
+        let mut gateway = Gateway::with(settings).await;
+        let app = client(&gateway.url());
+        let mut watch = Watch::of(&app, "iotsphere/devices/+/shadow/document");
+        for round in 1..=3 {
+            for device in 0..50 {
+                say(&app, &format!("d{device}"), "desired", json!({ format!("f{round}"): device })).await;
+            }
+            say(&app, "gone", "desired", json!({ "round": round })).await;
+            say(&app, "gone", "delete", json!({})).await;
+            // In the middle of what it has to do, or in order.
+            if round == 2 {
+                gateway.terminate();
+                gateway.ended().await;
+            } else {
+                gateway.kill().await;
+            }
+            gateway.start_again().await;
+            app.wake();
+            watch
+                .until("every document", |watch| {
+                    (0..50).all(|device| watch.value(&format!("d{device}"), "document")["version"] == round)
+                })
+                .await;
+        }
+        let other = client(&gateway.url());
+        let mut fresh = Watch::of(&other, "iotsphere/devices/+/shadow/document");
+        // What was asked last may be under way.
+        let count = |watch: &Watch| watch.values.values().filter(|value| !value.is_null()).count();
+        fresh.until("every document and no other", |watch| watch.live && count(watch) == 50).await;
+        for device in 0..50 {
+            let document = fresh.value(&format!("d{device}"), "document");
+            assert_eq!(document["state"]["desired"], json!({ "f1": device, "f2": device, "f3": device }));
+        }
+        say(&other, "gone", "reported", json!({ "back": true })).await;
+        fresh.until("another incarnation", |watch| watch.value("gone", "document")["version"] == 1).await;
+    }
+}
