@@ -19,6 +19,7 @@
 //! | [`outbox`] | what is published and not confirmed yet |
 //! | [`liveness`] | whether the connection is alive, and whether the machine slept |
 //! | [`backoff`] | when to come back, and the random numbers for it |
+//! | [`shadow`] | one device's shadow, this client's own changes on top of it |
 //! | [`cache`] | the newest messages of each topic, within a number of bytes |
 //! | [`store`] | what outlives the process |
 
@@ -32,6 +33,7 @@ pub mod liveness;
 pub mod machine;
 pub mod outbox;
 pub mod resume;
+pub mod shadow;
 pub mod store;
 pub mod token;
 

@@ -5,6 +5,7 @@ use crate::error::WaitError;
 use crate::keeper::Storage;
 use crate::message::Message;
 use crate::publish::Publish;
+use crate::shadow::OpenShadow;
 use crate::shared::Shared;
 use crate::subscription::Subscribe;
 use anabranch_protocol::filter::Filter;
@@ -193,6 +194,12 @@ impl Client {
     /// Begins to describe a message.
     pub fn publish(&self, topic: &str) -> Publish {
         Publish::new(self.handle.clone(), topic)
+    }
+
+    /// Begins to describe the shadow of a device: what it reports, what is desired of it, and what is pending. The gateway's shadow service
+    /// must be on.
+    pub fn shadow(&self, device: &str) -> OpenShadow {
+        OpenShadow::new(self.clone(), device)
     }
 
     /// Begins to describe a read of the newest messages in memory. Never touches the network.

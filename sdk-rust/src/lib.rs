@@ -27,6 +27,7 @@ mod keeper;
 pub mod message;
 pub mod outbox;
 pub mod publish;
+pub mod shadow;
 mod shared;
 pub mod store;
 pub mod subscription;
@@ -38,6 +39,7 @@ pub use keeper::Storage;
 pub use message::{Message, Metadata, Transient};
 pub use outbox::{Outboxed, Queued};
 pub use publish::{Publish, Published};
+pub use shadow::Shadow;
 pub use subscription::{Closed, Event, Snapshot, Start, Subscribe, Subscription};
 
 pub use anabranch_protocol::code::{Code, Remedy};

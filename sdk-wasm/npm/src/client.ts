@@ -3,6 +3,8 @@ import { AnabranchError } from './errors.ts';
 import { type MessageEvent, messageEvent, type SubscriptionEvent } from './events.ts';
 import type { ClientOptions, PublishOptions, Published, SubscribeOptions } from './options.ts';
 import { Session } from './session.ts';
+import { Shadow } from './shadow.ts';
+import type { JsonObject } from './shadow/json.ts';
 import type { ConnectionState, Envelope } from './shell/core.ts';
 import { browser, type Environment } from './shell/environment.ts';
 import type { Observable } from './state.ts';
@@ -13,6 +15,7 @@ export class Client implements Disposable {
   /** The connection's state, to read or to watch. */
   readonly state: Observable<ConnectionState>;
   private readonly session: Session;
+  private readonly shadows = new Map<string, { readonly shadow: Shadow; users: number }>();
   private readonly errorWatchers = new Set<(error: AnabranchError) => void>();
 
   /** @internal */
@@ -39,6 +42,27 @@ export class Client implements Disposable {
     options: SubscribeOptions = {},
   ): Subscription<Payload> {
     return this.make<Payload>(filter, options, callback);
+  }
+
+  /**
+   * The shadow of a device: what it reports, what is desired of it, and what is pending. The same object for the same device, until it was closed as often as it was
+   * asked for. The gateway's shadow service must be on. `root` is what the platform's topics begin with.
+   */
+  shadow<T = JsonObject>(device: string, { root = 'iotsphere' }: { readonly root?: string } = {}): Shadow<T> {
+    const prefix = `${root}/devices/${device}/shadow/`;
+    let held = this.shadows.get(prefix);
+    if (!held) {
+      const release = (): void => {
+        if (!held || (held.users -= 1) > 0) return;
+        this.shadows.delete(prefix);
+        held.shadow.end();
+      };
+      const shadow = new Shadow<JsonObject>(this, device, prefix, () => this.environment.wall(), () => this.uuid(), release);
+      held = { shadow, users: 0 };
+      this.shadows.set(prefix, held);
+    }
+    held.users += 1;
+    return held.shadow as unknown as Shadow<T>;
   }
 
   /**

@@ -23,6 +23,9 @@ export type {
   WasmSource,
 } from './options.ts';
 export type { ConnectionState, Envelope, GapRange, Outcome, Phase, TokenReason } from './shell/core.ts';
+export type { Patch, Shadow, ShadowChange, ShadowView } from './shadow.ts';
+export type { Json, JsonObject } from './shadow/json.ts';
+export type { Pending, Settled, ShadowDelta, ShadowDocument } from './shadow/state.ts';
 export type { Observable } from './state.ts';
 export type { CursorStore } from './store.ts';
 export type { Subscription } from './subscription.ts';

@@ -1,12 +1,15 @@
 //! Shadows of devices: what apps want, what devices say of themselves, and that both last.
 
+use anabranch::shadow::{Settled, Shadow, Stage, View};
 use anabranch::{Client, Event, PublishError, Subscription};
 use anabranch_tests::gateway_process::{Gateway, Settings};
 use anabranch_tests::http_client::request;
+use anabranch_tests::proxy::ChaosProxy;
 use anabranch_tests::tokens;
 use anabranch_tests::wait::within;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 fn settings() -> Settings {
     Settings::default().set("shadows.enabled", "true")
@@ -167,4 +170,96 @@ async fn shadows_outlive_the_gateway() {
         say(&other, "gone", "reported", json!({ "back": true })).await;
         fresh.until("another incarnation", |watch| watch.value("gone", "document")["version"] == 1).await;
     }
+}
+
+/// The view, once it is as it should be.
+async fn seen(what: &str, shadow: &Shadow, done: impl Fn(&View) -> bool) -> View {
+    let mut views = shadow.views();
+    within(what, async {
+        loop {
+            let view = views.next().await.expect("the shadow is open");
+            if done(&view) {
+                return view;
+            }
+        }
+    })
+    .await
+}
+
+/// By the SDK: a change shows at once, survives a cut, is laid over what others change, and settles when the device reports it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_shows_at_once_and_settles() {
+    let gateway = Gateway::with(settings()).await;
+    let device = client(&gateway.url());
+    let device = device.shadow("d1").open().expect("a shadow");
+    device.report(&json!({ "fan": { "rpm": 800 }, "on": true })).await.expect("a confirm");
+
+    let proxy = ChaosProxy::start(gateway.address()).await.expect("a proxy");
+    let app = client(&format!("ws://{}/v1/ws", proxy.address()));
+    let shadow = app.shadow("d1").open().expect("a shadow");
+    let view = within("the shadow", shadow.ready()).await;
+    assert_eq!(
+        (view.version(), view.reported::<Value>().expect("JSON")["fan"]["rpm"].clone()),
+        (1, json!(800))
+    );
+    let mut deltas = shadow.deltas();
+
+    // The link is gone: it shows, and waits.
+    seen("a live view", &shadow, View::is_live).await;
+    proxy.cut();
+    app.pause("tunnel");
+    seen("a view that is not live", &shadow, |view| !view.is_live()).await;
+    let mut change = shadow.set_desired(&json!({ "fan": { "rpm": 1200 } })).await.expect("queued");
+    let view = shadow.view();
+    assert_eq!(view.pending("/fan/rpm"), Some(&Stage::Queued));
+    assert_eq!(view.desired::<Value>().expect("JSON"), json!({ "fan": { "rpm": 1200 } }));
+    assert_eq!(change.settled(Duration::ZERO).await, Settled::StillPending);
+    let other = client(&gateway.url());
+    let other = other.shadow("d1").open().expect("a shadow");
+    other.set_desired(&json!({ "mode": "eco" })).await.expect("queued");
+    seen("the other's change", &other, |view| view.version() == 2).await;
+    app.resume("tunnel");
+
+    let view =
+        seen("an answer", &shadow, |view| matches!(view.pending("/fan/rpm"), Some(Stage::Accepted { .. })))
+            .await;
+    assert_eq!(view.desired::<Value>().expect("JSON")["fan"]["rpm"], json!(1200));
+    seen("both", &shadow, |view| view.version() == 3).await;
+    assert_eq!(
+        shadow.view().desired::<Value>().expect("JSON"),
+        json!({ "mode": "eco", "fan": { "rpm": 1200 } })
+    );
+    // The device does what it is told.
+    let view = seen("what is desired", &device, |view| view.version() == 3).await;
+    let delta: Value = serde_json::from_str(view.delta().expect("a delta")).expect("JSON");
+    assert_eq!(delta, json!({ "mode": "eco", "fan": { "rpm": 1200 } }));
+    device.report(&delta).await.expect("a confirm");
+    assert_eq!(change.settled(Duration::from_secs(30)).await, Settled::Applied { version: 4 });
+    let view = seen("nothing pending", &shadow, |view| view.all_pending().is_empty()).await;
+    assert_eq!((view.delta(), view.version()), (None, 4));
+
+    // One that is refused is taken back, and says why.
+    let deep = json!({ "fan": { "a": { "b": { "c": { "d": { "e": { "f": { "g": { "h": 1 } } } } } } } } });
+    let mut change = shadow.set_desired(&deep).await.expect("queued");
+    let settled = change.settled(Duration::from_secs(30)).await;
+    assert!(matches!(&settled, Settled::Rejected { code, .. } if code.0 == 4414), "{settled:?}");
+    assert_eq!(
+        shadow.view().desired::<Value>().expect("JSON"),
+        json!({ "mode": "eco", "fan": { "rpm": 1200 } })
+    );
+    let mut version = 1;
+    while version < 4 {
+        let delta = within("a delta", deltas.next()).await.expect("the shadow is open");
+        assert_eq!(delta.base, version, "upon the one before: {delta:?}");
+        version = delta.version;
+    }
+
+    // Deleted, and made again: nothing is left, and nothing old is taken for new.
+    let before = shadow.view().document().expect("a document").incarnation;
+    say(&client(&gateway.url()), "d1", "delete", json!({})).await;
+    seen("no shadow", &shadow, |view| view.document().is_none()).await;
+    device.report(&json!({ "new": 1 })).await.expect("a confirm");
+    let view = seen("another shadow", &shadow, |view| view.version() == 1).await;
+    assert!(view.document().expect("a document").incarnation > before);
+    assert_eq!(view.desired::<Value>().expect("JSON"), json!({}));
 }

@@ -1,0 +1,279 @@
+//! The shadow of a device: a live view, changes that show at once and settle later, deltas as a stream.
+
+mod change;
+mod view;
+mod watch;
+
+pub use anabranch_sdk_core::shadow::{Delta, Document, Stage};
+pub use change::{Change, Settled};
+pub use view::View;
+
+use crate::client::Client;
+use crate::error::{PublishError, SubscribeError};
+use crate::publish::Published;
+use anabranch_sdk_core::shadow as core;
+use futures_util::Stream;
+use serde::Serialize;
+use std::collections::HashMap;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::SystemTime;
+use tokio::sync::{oneshot, watch as channel};
+use tokio::task::JoinHandle;
+
+/// A shadow about to be opened. Does nothing until [`open`](OpenShadow::open).
+#[derive(Debug)]
+#[must_use = "a shadow is opened by open()"]
+pub struct OpenShadow {
+    client: Client,
+    device: String,
+    root: String,
+}
+
+/// A device's shadow. Dropping it ends the watching; changes that were made are published all the same.
+pub struct Shadow {
+    shared: Arc<Inner>,
+    client: Client,
+    topics: Topics,
+    watching: JoinHandle<()>,
+}
+
+#[derive(Clone, Debug)]
+struct Topics {
+    /// `{root}/devices/{id}/shadow/`.
+    prefix: String,
+}
+
+impl Topics {
+    fn leaf(&self, leaf: &str) -> String {
+        format!("{}{leaf}", self.prefix)
+    }
+}
+
+/// What the handle, its changes and the watching task share.
+struct Inner {
+    state: Mutex<State>,
+    changed: channel::Sender<u64>,
+}
+
+#[derive(Default)]
+struct State {
+    core: core::Shadow,
+    /// Whether the document is the newest there is, as far as the connection tells.
+    live: bool,
+    /// When that was so last.
+    as_of: Option<SystemTime>,
+    /// Whether a document was seen, or that there is none.
+    known: bool,
+    /// Whether the snapshot under way has named the document.
+    seen: bool,
+    closed: Option<crate::Closed>,
+    settling: HashMap<String, oneshot::Sender<Settled>>,
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the state, tells those whose changes have settled, and everybody that something is new.
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.lock();
+        let result = change(&mut state);
+        for (id, outcome) in state.core.settle() {
+            if let Some(waiting) = state.settling.remove(&id) {
+                // Nobody need wait.
+                let _ = waiting.send(outcome.into());
+            }
+        }
+        if state.live {
+            state.as_of = Some(SystemTime::now());
+        }
+        drop(state);
+        self.changed.send_modify(|count| *count += 1);
+        result
+    }
+}
+
+impl OpenShadow {
+    pub(crate) fn new(client: Client, device: &str) -> OpenShadow {
+        OpenShadow { client, device: device.to_owned(), root: "iotsphere".to_owned() }
+    }
+
+    /// What the platform's topics begin with; without it, `iotsphere`.
+    pub fn root(mut self, root: impl Into<String>) -> OpenShadow {
+        self.root = root.into();
+        self
+    }
+
+    /// Opens it. What the client's memory or store has shows at once, and so do changes that wait in the outbox, those of an earlier run included.
+    ///
+    /// # Errors
+    /// The device's name makes no topic, or the client is closed. A refusal by the gateway shows in [`View::closed`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn open(self) -> Result<Shadow, SubscribeError> {
+        let topics = Topics { prefix: format!("{}/devices/{}/shadow/", self.root, self.device) };
+        let shared = Arc::new(Inner { state: Mutex::default(), changed: channel::Sender::new(0) });
+        let watch = watch::Watch::new(&self.client, &topics, &shared)?;
+        watch.recall();
+        let watching = tokio::spawn(watch.run());
+        Ok(Shadow { shared, client: self.client, topics, watching })
+    }
+}
+
+impl Shadow {
+    /// How it is now. Cheap enough to ask for each frame.
+    pub fn view(&self) -> View {
+        View::of(&self.shared.lock())
+    }
+
+    /// Waits until it is known what the shadow is, or that there is none. Cancel safe.
+    pub async fn ready(&self) -> View {
+        let mut changed = self.shared.changed.subscribe();
+        let known = |_: &u64| {
+            let state = self.shared.lock();
+            state.known || state.closed.is_some()
+        };
+        // The sender is in `self`.
+        let _ = changed.wait_for(known).await;
+        self.view()
+    }
+
+    /// The view now, and each later one. Views that follow each other faster than they are taken are left out.
+    pub fn views(&self) -> Views {
+        let shared = Arc::downgrade(&self.shared);
+        let receiver = self.shared.changed.subscribe();
+        let views = futures_util::stream::unfold((receiver, true), move |(mut receiver, first)| {
+            let shared = shared.clone();
+            async move {
+                if !first {
+                    receiver.changed().await.ok()?;
+                }
+                receiver.borrow_and_update();
+                let view = View::of(&shared.upgrade()?.lock());
+                Some((view, (receiver, false)))
+            }
+        });
+        Views(Box::pin(views))
+    }
+
+    /// What changes in the truth from now on, each as merge patches upon the version that this stream gave last: none is ever missing. Several versions
+    /// may be one delta.
+    pub fn deltas(&self) -> Deltas {
+        let shared = Arc::downgrade(&self.shared);
+        let (document, receiver) = {
+            let state = self.shared.lock();
+            (state.core.document().cloned(), self.shared.changed.subscribe())
+        };
+        let deltas = futures_util::stream::unfold((receiver, document), move |(mut receiver, mut before)| {
+            let shared = shared.clone();
+            async move {
+                loop {
+                    receiver.changed().await.ok()?;
+                    let now = shared.upgrade()?.lock().core.document().cloned();
+                    let delta = Delta::between(before.as_ref(), now.as_ref());
+                    before = now;
+                    if let Some(delta) = delta {
+                        return Some((delta, (receiver, before)));
+                    }
+                }
+            }
+        });
+        Deltas(Box::pin(deltas))
+    }
+
+    /// Changes what is desired by a merge patch: fields that are `null` are removed. It shows in the view at once. Returns when the client's store has it
+    /// (without a store, at once): from then on it is sent whatever happens.
+    ///
+    /// # Errors
+    /// See [`PublishError`]. The value must be a JSON object.
+    pub async fn set_desired<T: Serialize + ?Sized>(&self, patch: &T) -> Result<Change, PublishError> {
+        let patch = serde_json::to_string(patch)?;
+        let id = uuid::Uuid::new_v4().to_string();
+        let (settle, settled) = oneshot::channel();
+        let taken = self.shared.change(|state| {
+            let taken = state.core.set(&id, &patch);
+            if taken.is_ok() {
+                state.settling.insert(id.clone(), settle);
+            }
+            taken
+        });
+        if taken.is_err() {
+            return Err(anabranch_sdk_core::PublishRefused::NotJson.into());
+        }
+        let publish = self.client.publish(&self.topics.leaf("desired")).payload_text(patch).message_id(&id);
+        match publish.queue().await {
+            Ok(queued) => {
+                tokio::spawn(change::follow(queued, self.client.clone(), Arc::downgrade(&self.shared)));
+                Ok(Change { id, settled })
+            }
+            // It is published all the same.
+            Err(error @ PublishError::NotKept { .. }) => Err(error),
+            Err(error) => {
+                let (code, message) = (error.code(), error.to_string());
+                self.shared.change(|state| state.core.rejected(&id, code, &message));
+                Err(error)
+            }
+        }
+    }
+
+    /// For devices: says what is so, by a merge patch of the reported state. Waits for the log's confirm.
+    ///
+    /// # Errors
+    /// See [`PublishError`].
+    pub async fn report<T: Serialize + ?Sized>(&self, patch: &T) -> Result<Published, PublishError> {
+        self.client.publish(&self.topics.leaf("reported")).json(patch)?.send().await
+    }
+}
+
+impl Drop for Shadow {
+    fn drop(&mut self) {
+        self.watching.abort();
+    }
+}
+
+impl fmt::Debug for Shadow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Shadow").field(&self.topics.prefix).finish()
+    }
+}
+
+/// A stream of views, see [`Shadow::views`].
+pub struct Views(Pin<Box<dyn Stream<Item = View> + Send>>);
+
+/// A stream of deltas, see [`Shadow::deltas`].
+pub struct Deltas(Pin<Box<dyn Stream<Item = Delta> + Send>>);
+
+impl Views {
+    /// The next view; `None` when the shadow was dropped.
+    pub async fn next(&mut self) -> Option<View> {
+        std::future::poll_fn(|context| self.0.as_mut().poll_next(context)).await
+    }
+}
+
+impl Deltas {
+    /// The next delta; `None` when the shadow was dropped.
+    pub async fn next(&mut self) -> Option<Delta> {
+        std::future::poll_fn(|context| self.0.as_mut().poll_next(context)).await
+    }
+}
+
+impl Stream for Views {
+    type Item = View;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<View>> {
+        self.0.as_mut().poll_next(context)
+    }
+}
+
+impl Stream for Deltas {
+    type Item = Delta;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Delta>> {
+        self.0.as_mut().poll_next(context)
+    }
+}

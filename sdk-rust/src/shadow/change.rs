@@ -1,0 +1,75 @@
+//! A change of what is desired, until it has settled.
+
+use super::Inner;
+use crate::client::Client;
+use crate::error::PublishError;
+use crate::outbox::Queued;
+use anabranch_protocol::code::Code;
+use anabranch_sdk_core::shadow::Outcome;
+use std::sync::Weak;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// A change on its way. Dropping it changes nothing.
+#[derive(Debug)]
+pub struct Change {
+    pub(super) id: String,
+    pub(super) settled: oneshot::Receiver<Settled>,
+}
+
+/// How a change has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Settled {
+    /// The device reports all that was asked for, as of this version.
+    Applied { version: u64 },
+    /// Somebody has asked for something else since, or the shadow was deleted.
+    Superseded,
+    /// It does not count: the gateway or the log refused it, or its time was over. The view shows what was before.
+    Rejected { code: Code, message: String },
+    /// It is on its way still, or the device has not done it yet. The view goes on to show it.
+    StillPending,
+}
+
+impl From<Outcome> for Settled {
+    fn from(outcome: Outcome) -> Settled {
+        match outcome {
+            Outcome::Applied { version } => Settled::Applied { version },
+            Outcome::Superseded => Settled::Superseded,
+            Outcome::Rejected { code, message } => Settled::Rejected { code, message },
+        }
+    }
+}
+
+impl Change {
+    /// The message's id, by which the outbox knows it.
+    pub fn message_id(&self) -> &str {
+        &self.id
+    }
+
+    /// Waits until it has settled, at most for so long. Cancel safe; it may be asked again.
+    pub async fn settled(&mut self, patience: Duration) -> Settled {
+        match tokio::time::timeout(patience, &mut self.settled).await {
+            Ok(Ok(settled)) => settled,
+            // The shadow was dropped, or was asked before and has answered.
+            Ok(Err(_)) | Err(_) => Settled::StillPending,
+        }
+    }
+}
+
+/// Tells the shadow what becomes of the message.
+pub(super) async fn follow(queued: Queued, client: Client, shared: Weak<Inner>) {
+    let id = queued.message_id().to_owned();
+    let confirmed = queued.confirmed().await;
+    if let Err(PublishError::Refused { .. }) = &confirmed {
+        // It would stand in the way of the next change.
+        client.withdraw(&id);
+    }
+    let Some(shared) = shared.upgrade() else { return };
+    shared.change(|state| match confirmed {
+        Ok(_) => state.core.sent(&id),
+        Err(PublishError::Refused { code, message }) => state.core.rejected(&id, code, &message),
+        // The client was closed: nothing is known.
+        Err(_) => {}
+    });
+}
