@@ -2,18 +2,51 @@
 //!
 //! Most nodes have one: `shadow` below a device. It stands in the node itself, and a short name in the entry that knows it.
 //! With a million filters, a table for each node and a piece of memory for each name cost a match a trip beyond the
-//! processor's caches each.
+//! processor's caches each. Where there are many, those behind which one way goes on have no node at all.
 
+use super::few::Few;
+use super::tails::TailId;
 use hashbrown::HashMap;
 use std::hash::{Hash, Hasher};
 
-/// Names and the numbers of their nodes.
+/// What stands below a name.
+#[derive(Clone, Copy)]
+pub(super) enum Child {
+    /// The number of its node.
+    Node(u32),
+    /// The only way on, and those whose filter it is.
+    Tail(TailId, Few),
+}
+
+/// Names and what stands below them.
 #[derive(Default)]
 pub(super) enum Children {
     #[default]
     None,
+    /// Its node.
     One(Name, u32),
-    Many(Box<HashMap<Name, u32>>),
+    Many(Box<HashMap<Name, Slot>>),
+}
+
+/// A [`Child`] in 8 bytes, so that an entry with its name has 32 and lies in one line of the processor's caches: [`NODE`] added to the number of a
+/// node, or a tail.
+#[derive(Clone, Copy)]
+pub(super) struct Slot(u32, Few);
+
+const NODE: u32 = 1 << 31;
+
+impl Slot {
+    fn node(node: u32) -> Slot {
+        debug_assert!(node < NODE, "so many nodes do not fit into memory");
+        Slot(NODE + node, Few::default())
+    }
+
+    fn child(self) -> Child {
+        match self.0.checked_sub(NODE) {
+            Some(node) => Child::Node(node),
+            None => Child::Tail(self.0, self.1),
+        }
+    }
 }
 
 /// Longer names stand in memory of their own.
@@ -80,25 +113,38 @@ impl Children {
         matches!(self, Children::None)
     }
 
-    pub fn get(&self, name: &str) -> Option<u32> {
+    pub fn get(&self, name: &str) -> Option<Child> {
         match self {
             Children::None => None,
-            Children::One(only, node) => only.is(name).then_some(*node),
-            Children::Many(many) => many.get(&Wanted(name)).copied(),
+            Children::One(only, node) => only.is(name).then_some(Child::Node(*node)),
+            Children::Many(many) => many.get(&Wanted(name)).map(|slot| slot.child()),
         }
     }
 
-    /// Adds one that is not there.
-    pub fn insert(&mut self, name: &str, node: u32) {
+    /// Whether a tail may be set.
+    pub fn are_many(&self) -> bool {
+        matches!(self, Children::Many(_))
+    }
+
+    /// Sets what stands below a name.
+    pub fn set_node(&mut self, name: &str, node: u32) {
         *self = match std::mem::take(self) {
             Children::None => Children::One(Name::new(name), node),
             Children::One(other, its) => {
-                Children::Many(Box::new(HashMap::from_iter([(other, its), (Name::new(name), node)])))
+                let both = [(other, Slot::node(its)), (Name::new(name), Slot::node(node))];
+                Children::Many(Box::new(HashMap::from_iter(both)))
             }
             Children::Many(mut many) => {
-                many.insert(Name::new(name), node);
+                many.insert(Name::new(name), Slot::node(node));
                 Children::Many(many)
             }
+        }
+    }
+
+    /// Sets a tail, where children are many.
+    pub fn set_tail(&mut self, name: &str, tail: TailId, here: Few) {
+        if let Children::Many(many) = self {
+            many.insert(Name::new(name), Slot(tail, here));
         }
     }
 
@@ -107,11 +153,9 @@ impl Children {
             Children::One(only, _) if only.is(name) => *self = Children::None,
             Children::Many(many) => {
                 many.remove(&Wanted(name));
-                if many.len() > 1 {
-                    return;
+                if many.is_empty() {
+                    *self = Children::None;
                 }
-                let last = many.drain().next();
-                *self = last.map_or(Children::None, |(last, node)| Children::One(last, node));
             }
             _ => {}
         }
@@ -128,15 +172,15 @@ mod tests {
         let names = ["", "a", "exactly 22 bytes, so i", "no less than 23 bytes, ", long];
         let mut children = Children::default();
         for (node, name) in (1..).zip(names) {
-            children.insert(name, node);
+            children.set_node(name, node);
         }
         for (node, name) in (1..).zip(names) {
-            assert_eq!(children.get(name), Some(node), "{name}");
+            assert!(matches!(children.get(name), Some(Child::Node(its)) if its == node), "{name}");
             children.remove(name);
             children.remove(name);
-            assert_eq!(children.get(name), None, "{name}");
+            assert!(children.get(name).is_none(), "{name}");
         }
         assert!(children.is_empty());
-        assert_eq!(size_of::<Children>(), 32);
+        assert_eq!((size_of::<Children>(), size_of::<(Name, Slot)>()), (32, 32));
     }
 }
