@@ -7,9 +7,11 @@
 //! | `metrics.rs` | what the machine measures |
 //! | `shadow.rs` | `desired` against `reported`: pure |
 //! | `outbox.rs` | what is on its way to the gateway, bounded |
+//! | `commands.rs` | what it can be told to do: measure now, list the top processes |
 //! | `agent.rs` | the loop that joins them |
 
 mod agent;
+mod commands;
 mod identity;
 mod metrics;
 mod outbox;
@@ -43,6 +45,10 @@ struct Args {
     /// How often to measure until the desired shadow says otherwise, ms
     #[arg(long, env = "ANABRANCH_INTERVAL_MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(100..=60_000))]
     interval_ms: u64,
+    /// A file in which the device writes down which commands it has begun and answered, so that a restart does none twice, and takes up
+    /// what came meanwhile
+    #[arg(long, env = "ANABRANCH_COMMAND_JOURNAL", value_name = "FILE")]
+    command_journal: Option<PathBuf>,
     /// Also stop when standard input ends: for a parent process that holds its other end
     #[arg(long)]
     stop_with_stdin: bool,
@@ -69,7 +75,8 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let device = args
         .device_id
         .unwrap_or_else(|| DeviceId::from_host(&sysinfo::System::host_name().unwrap_or_default()));
-    let sampler = Sampler::new().map_err(|error| format!("this system cannot be measured: {error}"))?;
+    let sampler = || Sampler::new().map_err(|error| format!("this system cannot be measured: {error}"));
+    let (sampler, for_commands) = (sampler()?, sampler()?);
     // A file that is missing now is a mistake of the command line; one that is missing later may come back.
     read_token(&args.token_file)?;
     let token_file = args.token_file;
@@ -83,7 +90,14 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     tracing::info!(device = device.as_str(), url = args.url, "the device starts");
     let shadow = Shadow::new(Settings::new(args.interval_ms));
     let stop = stop(args.stop_with_stdin);
-    let result = agent::run(&client, &device, sampler, shadow, stop).await;
+    let commands = commands::serve(&client, &device, for_commands, args.command_journal);
+    let agent = agent::run(&client, &device, sampler, shadow, stop);
+    tokio::pin!(agent);
+    let result = tokio::select! {
+        result = &mut agent => result,
+        // Without commands it goes on.
+        () = commands => agent.await,
+    };
     client.close().await;
     result
 }

@@ -70,6 +70,10 @@ fn describe() {
     describe_gauge!("anabranch_transient_up", "1 while the source of messages that no log keeps is followed");
     describe_counter!("anabranch_gaps_total", "Gaps that the log has told");
     describe_counter!(
+        "anabranch_documents_too_large_total",
+        "Merge patches left out of a newest value, which would have outgrown an envelope"
+    );
+    describe_counter!(
         "anabranch_poisoned_records_total",
         "Records stepped over because they end every consumer of the broker"
     );

@@ -21,12 +21,14 @@
 //! | [`backoff`] | when to come back, and the random numbers for it |
 //! | [`shadow`] | one device's shadow, this client's own changes on top of it |
 //! | [`cache`] | the newest messages of each topic, within a number of bytes |
+//! | [`command`] | requests to devices, their answers, and what a device has handled |
 //! | [`store`] | what outlives the process |
 
 #![forbid(unsafe_code)]
 
 pub mod backoff;
 pub mod cache;
+pub mod command;
 pub mod effect;
 pub mod link;
 pub mod liveness;

@@ -64,6 +64,42 @@ impl SubscribeError {
     }
 }
 
+/// A command was not done, as far as is known.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// It was refused, or the device could not do it, or not wholly.
+    #[error("{0}")]
+    Failed(String),
+    /// It was not begun in time, and will not be.
+    #[error("the command was not begun in time, and will not be")]
+    Expired,
+    /// It was taken back before it was sent.
+    #[error("the command was taken back before it was sent")]
+    Cancelled,
+    /// Its time is over and there is no answer: it may have been done.
+    #[error("no answer in time: whether the command was done is not known")]
+    Unanswered,
+    /// The device's result is not what was expected.
+    #[error("the result is of another shape: {0}")]
+    Result(String),
+}
+
+/// Commands cannot be served, or no longer.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The requests cannot be subscribed to.
+    #[error(transparent)]
+    Subscribe(#[from] SubscribeError),
+    /// The gateway ended the subscription.
+    #[error("the gateway ended the requests: {0:?}")]
+    Closed(crate::Closed),
+    /// What was handled cannot be written down, so nothing more is done.
+    #[error("the journal {file}: {error}")]
+    Journal { file: String, error: std::io::Error },
+}
+
 /// `wait_live` ended without the connection being live.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]

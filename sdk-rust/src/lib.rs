@@ -21,6 +21,7 @@
 
 pub mod builder;
 pub mod client;
+pub mod command;
 mod driver;
 pub mod error;
 mod keeper;
@@ -34,7 +35,8 @@ pub mod subscription;
 
 pub use builder::{CacheLimits, ClientBuilder};
 pub use client::{CachedRead, Client, States};
-pub use error::{BuildError, PublishError, SubscribeError, WaitError};
+pub use command::{Commands, Job, Progress, Request};
+pub use error::{BuildError, CommandError, PublishError, ServeError, SubscribeError, WaitError};
 pub use keeper::Storage;
 pub use message::{Message, Metadata, Transient};
 pub use outbox::{Outboxed, Queued};

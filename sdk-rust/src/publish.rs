@@ -133,7 +133,7 @@ impl Publish {
     }
 
     /// The message id, the envelope, and how it is to be treated.
-    fn complete(self, kept: bool) -> Result<(Arc<Handle>, String, String, Terms), PublishError> {
+    pub(crate) fn complete(self, kept: bool) -> Result<(Arc<Handle>, String, String, Terms), PublishError> {
         Topic::check(&self.topic)?;
         // Checked alone: in the envelope, `1},"x":{` would be as good as a value.
         let mut scanner = Scanner::new(&self.payload);

@@ -43,6 +43,8 @@ pub(crate) struct Locked {
     pub(crate) confirms: HashMap<String, Confirm>,
     /// Kept publishes of which the store has not said yet that it has them.
     pub(crate) enqueued: HashMap<String, Done>,
+    /// Whom to tell that a publish has left the client.
+    pub(crate) sent: HashMap<String, oneshot::Sender<()>>,
     /// How far the app has come, by the names under which that is kept.
     places: HashMap<Box<str>, Place>,
     /// Names of subscriptions that are open.
@@ -61,6 +63,7 @@ impl Shared {
                 queues: HashMap::new(),
                 confirms: HashMap::new(),
                 enqueued: HashMap::new(),
+                sent: HashMap::new(),
                 places,
                 names: HashSet::new(),
                 last_failure: None,
@@ -147,6 +150,7 @@ impl Shared {
         while locked.machine.poll_effect().is_some() {}
         let queues: Vec<_> = locked.queues.drain().collect();
         locked.confirms.clear();
+        locked.sent.clear();
         locked.enqueued.clear();
         self.tell_state(&locked);
         drop(locked);
@@ -254,11 +258,30 @@ impl Shared {
         Ok((confirmed, kept))
     }
 
+    /// As [`publish`](Shared::publish), and tells when the message has left the client.
+    pub(crate) fn publish_and_tell(
+        &self,
+        message_id: &str,
+        envelope: &str,
+        terms: Terms,
+    ) -> Result<(Confirmed, oneshot::Receiver<()>), PublishError> {
+        let mut locked = self.lock();
+        // Before the machine may say so.
+        let (tell, sent) = oneshot::channel();
+        let confirmed = self.push(&mut locked, message_id, envelope, terms)?;
+        locked.sent.insert(message_id.into(), tell);
+        drop(locked);
+        self.wake_driver();
+        Ok((confirmed, sent))
+    }
+
     pub(crate) fn withdraw(&self, message_id: &str) -> bool {
         let mut gone = false;
         self.command(|machine, now| gone = machine.withdraw(now, message_id));
         if gone {
-            self.lock().confirms.remove(message_id);
+            let mut locked = self.lock();
+            locked.confirms.remove(message_id);
+            locked.sent.remove(message_id);
         }
         gone
     }

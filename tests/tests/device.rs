@@ -112,3 +112,31 @@ async fn the_device_reports_obeys_refuses_and_remembers() {
         assert_eq!(life[field], past[field], "{field} outlives a restart");
     }
 }
+
+#[tokio::test]
+async fn the_device_measures_and_lists_its_processes_when_it_is_told_to() {
+    let gateway = Gateway::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut agent = start(&gateway, folder.path());
+    let client = Client::builder(gateway.url()).token(tokens::all("operator")).build().expect("a client");
+    let commands = client.commands("iotsphere", "operator").expect("a filter");
+    let mut reports = client.subscribe(REPORTED).from(Start::Earliest).open().expect("a filter");
+    client.connect();
+    // It serves by then: its requests are subscribed to together with its shadow.
+    within("a report", reports.next_message()).await.expect("a report");
+    let ask = |name: &str, arguments: Value| {
+        let job = commands.send("d1", name, &arguments, std::time::Duration::from_secs(60)).expect("queued");
+        job.reply::<Value>()
+    };
+    let measured = within("a measurement", ask("measure", Value::Null)).await.expect("measured");
+    assert!(measured["memory"]["totalBytes"].as_u64().is_some_and(|bytes| bytes > 0), "{measured}");
+    let top = within("a list", ask("top", json!({ "count": 3 }))).await.expect("listed");
+    let processes = top["processes"].as_array().expect("a list");
+    assert!(processes.len() == 3 && processes.iter().all(|one| one["pid"].as_u64().is_some()), "{top}");
+    for (name, arguments) in [("top", json!({ "count": "all" })), ("reboot", Value::Null)] {
+        let refused = within("a refusal", ask(name, arguments)).await;
+        assert!(matches!(refused, Err(anabranch::CommandError::Failed(_))), "{refused:?}");
+    }
+    drop(agent.stdin.take());
+    assert!(within("the agent's end", agent.wait()).await.expect("a child").success());
+}

@@ -48,7 +48,7 @@ impl TopicsConfig {
             state: filters(&STATE),
             patch: Vec::new(),
             event: Vec::new(),
-            command: filters(&["devices/+/commands/+"]),
+            command: filters(&["devices/+/commands/#"]),
             checkpoint: None,
         }
     }

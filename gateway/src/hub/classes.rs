@@ -3,7 +3,7 @@
 //! ```text
 //!   iotsphere/devices/+/shadow/+       state, whole
 //!   iotsphere/devices/+/shadow/delta   event            narrower: an exception from the row above
-//!   iotsphere/devices/+/commands/+     command
+//!   iotsphere/devices/+/commands/#     command
 //!   anything else                      event
 //! ```
 

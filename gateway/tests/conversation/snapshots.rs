@@ -1,6 +1,7 @@
 //! Snapshots as a dashboard meets them.
 
 use crate::kit::{World, token};
+use anabranch_gateway::log::memory;
 use serde_json::{Value, json};
 
 const ALL: &str = "iotsphere/devices/+/shadow/reported";
@@ -125,4 +126,23 @@ async fn who_asks_for_less_gets_newest_values_with_the_next_event_or_when_it_ask
     calm.send(json!({"type": "hidden", "hidden": false})).await;
     device.publish(&reported("b"), "m9", json!(9)).await;
     assert_eq!(told(&calm.expect("message").await).1, json!(9));
+}
+
+#[tokio::test]
+async fn a_drain_leaves_a_checkpoint_of_what_was_confirmed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("values");
+    let keep = file.clone();
+    let world = World::with(|options| options.checkpoint = Some(keep), memory::Options::default()).await;
+    let all = token("device", &["iotsphere/#"], &["iotsphere/#"]);
+    let (mut device, _) = world.hello(&all, json!([{"id": 1, "filter": ALL}])).await;
+    device.expect("subscribed").await;
+    device.expect("caught_up").await;
+    device.publish(&reported("a"), "m1", json!({"kept": "over a restart"})).await;
+    // The node has read it.
+    device.expect("message").await;
+    assert!(!file.exists(), "the minute is not over");
+    world.gateway.drain().await;
+    let text = String::from_utf8_lossy(&std::fs::read(&file).expect("a checkpoint")).into_owned();
+    assert!(text.contains(&reported("a")) && text.contains("over a restart"), "{text}");
 }

@@ -127,13 +127,20 @@ impl Delivery {
             Effect::Revoked { subscription, code } => {
                 self.finish(locked, subscription, Closed::Revoked { code })
             }
+            Effect::Sent { message_id } => {
+                if let Some(sent) = locked.sent.remove(&message_id) {
+                    let _ = sent.send(());
+                }
+            }
             Effect::Published { message_id, position, duplicate } => {
+                locked.sent.remove(&message_id);
                 if let Some(confirm) = locked.confirms.remove(&message_id) {
                     // Whoever asked may have given up waiting.
                     let _ = confirm.send(Ok(Published { message_id, position, duplicate }));
                 }
             }
             Effect::Failed { message_id, code, message, .. } => {
+                locked.sent.remove(&message_id);
                 if let Some(confirm) = locked.confirms.remove(&message_id) {
                     let _ = confirm.send(Err(match code {
                         Code::UNCONFIRMED => PublishError::Unconfirmed { message_id },
@@ -150,7 +157,6 @@ impl Delivery {
             | Effect::Send { .. }
             | Effect::Close { .. }
             | Effect::NeedToken { .. }
-            | Effect::Sent { .. }
             | Effect::Keep(_)
             | Effect::State(_) => {}
         }

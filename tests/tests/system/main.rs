@@ -7,6 +7,7 @@
 //! | [`bad_input`] | every kind of bad input: its code, its remedy, and that nobody else notices |
 //! | [`broker_killed`] | the broker dies and comes back during publishing |
 //! | [`client_killed`] | a client with a store on disk, killed at any moment |
+//! | [`commands`] | each done once, or said not to be, whatever is killed |
 //! | [`doors`] | who gets in at all: half handshakes, deadlines, limits, origins |
 //! | [`drain`] | SIGTERM: a slot for each client, and nobody before it |
 //! | [`half_open`] | the way to the broker goes silent |
@@ -35,6 +36,7 @@ mod bad_input;
 mod broker_killed;
 mod brokers;
 mod client_killed;
+mod commands;
 mod doors;
 mod drain;
 mod fleet;

@@ -10,6 +10,9 @@ use anabranch_protocol::limits;
 use anabranch_protocol::merge_patch::merge_patch;
 use std::sync::Arc;
 
+/// Bytes of an envelope around its metadata and payload.
+const AROUND: usize = r#"{"metadata":,"payload":}"#.len();
+
 /// The node's newest values, as the pump makes them. Shards begin with a copy and are told of each new one.
 #[derive(Debug)]
 pub struct Fold {
@@ -101,18 +104,25 @@ impl Fold {
                 let document =
                     base.and_then(|base| Some(parts(std::str::from_utf8(base.envelope()).ok()?)?.1));
                 let folded = merge_patch(document, patch).ok()?;
-                let envelope = format!(r#"{{"metadata":{metadata},"payload":{folded}}}"#);
-                if envelope.len() > limits::ENVELOPE_BYTES {
+                // A document that would be larger than an envelope may be stays as it was, and says that it is not the newest:
+                // patches of 256 KiB each must not grow without end.
+                let bytes = metadata.len() + folded.len() + AROUND;
+                let too_large = document.filter(|_| bytes > limits::ENVELOPE_BYTES);
+                if too_large.is_some() {
+                    metrics::counter!("anabranch_documents_too_large_total").increment(1);
                     tracing::warn!(
                         topic = &*record.topic,
-                        bytes = envelope.len(),
-                        "a document has grown over the size of an envelope"
+                        bytes,
+                        "a document would outgrow an envelope: the patch is left out"
                     );
                 }
+                let folded = too_large.map_or(folded, str::to_owned);
+                let envelope = format!(r#"{{"metadata":{metadata},"payload":{folded}}}"#);
                 // Without a document to begin with, where one may have been lost, it is what is known, and no more.
                 let unsure = before.is_none() && self.values.unsure_to(position.partition) > Offset(0);
                 let replaced = folded == "null" || !patch.starts_with('{');
-                let stale = !replaced && (unsure || base.is_some_and(|base| base.is_stale()));
+                let stale = too_large.is_some()
+                    || (!replaced && (unsure || base.is_some_and(|base| base.is_stale())));
                 Newest::new(topic, position, envelope.as_bytes(), folded == "null", stale)
             }
         };
@@ -206,6 +216,20 @@ mod tests {
         }
         let expected = [r#"{"a":{"x":1}}"#, r#"{"b":2}"#, r#"{"b":2,"a":{"y":2}}"#, "null", r#"{"c":3}"#];
         assert_eq!(documents, expected);
+    }
+
+    #[test]
+    fn a_document_does_not_outgrow_an_envelope_and_says_that_it_is_not_the_newest() {
+        let mut fold = folding();
+        let large = |name: &str| format!(r#"{{"{name}":"{}"}}"#, "x".repeat(limits::ENVELOPE_BYTES / 2));
+        fold.take(&[record(1, "p/1", &large("a"))]);
+        let new = fold.take(&[record(2, "p/1", &large("b"))]);
+        let payload = |value: &Newest| parts(text(value)).expect("an envelope").1.to_owned();
+        assert!(new[0].is_stale() && payload(&new[0]) == large("a"), "as it was");
+        assert_eq!(new[0].position().offset, Offset(2), "and known up to here");
+        let smaller = fold.take(&[record(3, "p/1", r#"{"a":1}"#)]);
+        assert!(smaller[0].is_stale() && payload(&smaller[0]) == r#"{"a":1}"#, "b is still missing");
+        assert!(!fold.take(&[record(4, "p/1", "null")])[0].is_stale(), "replaced altogether");
     }
 
     #[test]

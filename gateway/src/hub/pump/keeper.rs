@@ -101,3 +101,24 @@ impl Keeper {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_checkpoint_is_due_each_minute_and_when_somebody_asks() {
+        let (mut keeper, ask) = Keeper::new(Some("file".into()));
+        for _ in 0..2 {
+            let began = tokio::time::Instant::now();
+            assert!(keeper.asked().await.is_none(), "nobody waits for this one");
+            assert_eq!(began.elapsed(), EVERY);
+        }
+        let (answer, _answered) = oneshot::channel();
+        ask.try_send(answer).expect("room for one");
+        assert!(keeper.asked().now_or_never().flatten().is_some(), "at once");
+        let (mut nothing, _ask) = Keeper::new(None);
+        tokio::time::timeout(EVERY * 10, nothing.asked()).await.expect_err("without a file, never");
+    }
+}

@@ -21,15 +21,21 @@ impl Minter {
         Ok(Minter { key: Arc::new(Secret::from_file(state.key()?)) })
     }
 
-    /// The page: sees every device, and may wish.
+    /// The page: sees every device, and may wish and command.
     pub fn page(&self, lives: Duration) -> String {
-        self.mint("dashboard", lives, &["iotsphere/devices/#"], &["iotsphere/devices/+/shadow/desired"])
+        let write = ["iotsphere/devices/+/shadow/desired", "iotsphere/devices/+/commands/request"];
+        self.mint("dashboard", lives, &["iotsphere/devices/#"], &write)
     }
 
-    /// The device: says what it measures and what it does, and hears what it should do.
+    /// The device: says what it measures and what it does, hears what it should do, and answers commands.
     pub fn device(&self, lives: Duration) -> String {
-        let write = ["iotsphere/devices/+/telemetry/#", "iotsphere/devices/+/shadow/reported"];
-        self.mint("device-agent", lives, &["iotsphere/devices/+/shadow/+"], &write)
+        let write = [
+            "iotsphere/devices/+/telemetry/#",
+            "iotsphere/devices/+/shadow/reported",
+            "iotsphere/devices/+/commands/response/+",
+        ];
+        let read = ["iotsphere/devices/+/shadow/+", "iotsphere/devices/+/commands/request"];
+        self.mint("device-agent", lives, &read, &write)
     }
 
     /// The person at the terminal.
