@@ -1,3 +1,4 @@
+import { Commands } from './commands.ts';
 import { Delivery } from './delivery.ts';
 import { AnabranchError } from './errors.ts';
 import { type MessageEvent, messageEvent, type SubscriptionEvent } from './events.ts';
@@ -63,6 +64,16 @@ export class Client implements Disposable {
     }
     held.users += 1;
     return held.shadow as unknown as Shadow<T>;
+  }
+
+  /**
+   * Prepares to command devices in the name of `subject`, whom the token speaks for: answers come on topics of its own. `root` is what the platform's topics
+   * begin with.
+   */
+  commands(subject: string, { root = 'iotsphere' }: { readonly root?: string } = {}): Commands {
+    const { wall, setTimer } = this.environment;
+    const threw = (error: unknown): void => this.session.threw(error, 'a command watcher');
+    return new Commands(this, root, subject, wall, setTimer.bind(this.environment), () => this.uuid(), threw);
   }
 
   /**

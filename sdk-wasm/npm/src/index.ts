@@ -1,4 +1,5 @@
 export { Client, createClient } from './client.ts';
+export type { CommandOptions, CommandProgress, Commands, Job } from './commands.ts';
 export { AnabranchError } from './errors.ts';
 export type {
   ClosedEvent,

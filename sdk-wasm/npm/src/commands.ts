@@ -1,0 +1,156 @@
+import type { Client } from './client.ts';
+import { AnabranchError } from './errors.ts';
+import type { SubscriptionEvent } from './events.ts';
+import { Observed, type Observable } from './state.ts';
+import type { Subscription } from './subscription.ts';
+
+/** How far a command has come. docs/adr/0012-commands.md says what each is worth. */
+export type CommandProgress =
+  /** Not known to be stored yet. */
+  | { readonly stage: 'queued' }
+  /** The log has it: the device gets it, if it comes in time. */
+  | { readonly stage: 'accepted' }
+  | { readonly stage: 'done'; readonly result: unknown }
+  /** Refused, or the device could not do it, or not wholly. */
+  | { readonly stage: 'failed'; readonly error: AnabranchError }
+  /** The device says that it came too late: it was not done, and will not be. */
+  | { readonly stage: 'expired' }
+  /** Its time is over without an answer: whether it was done is not known. An answer may still come. */
+  | { readonly stage: 'unanswered' };
+
+/** One command. Forgetting it changes nothing about the command. */
+export interface Job<Result = unknown> {
+  /** Joins request and answer: the `correlationId` of both. */
+  readonly id: string;
+  readonly progress: Observable<CommandProgress>;
+  /** The result; rejects with an `AnabranchError` whose code is `failed`, `expired`, `unanswered`, or the gateway's number. */
+  reply(): Promise<Result>;
+}
+
+export interface CommandOptions {
+  /** In which it may be begun, by the clocks of this page and of the device. Ten minutes at most; 20 seconds unless told. */
+  readonly timeToLiveMs?: number;
+}
+
+/** The longest time to live. */
+const LONGEST_MS = 600_000;
+/** How long an answer may be on its way when the time is over, and for how long it is listened for after that. */
+const GRACE_MS = 5_000;
+const LATE_MS = LONGEST_MS;
+
+interface Open {
+  readonly progress: Observed<CommandProgress>;
+  stop: () => void;
+}
+
+/** Commands of one principal. Made by `client.commands`. */
+export class Commands implements Disposable {
+  private readonly answers: Subscription;
+  private readonly open = new Map<string, Open>();
+
+  /** @internal */
+  constructor(
+    private readonly client: Client,
+    private readonly root: string,
+    subject: string,
+    private readonly wall: () => number,
+    private readonly setTimer: (run: () => void, ms: number) => () => void,
+    private readonly uuid: () => string,
+    private readonly threw: (error: unknown) => void,
+  ) {
+    this.answers = client.on(`${root}/devices/+/commands/response/${subject}`, (event) => this.take(event));
+  }
+
+  /** Gives a command. The device does it once or not at all. Not kept over a reload of the page. */
+  send<Result = unknown>(device: string, name: string, args: unknown = null, options: CommandOptions = {}): Job<Result> {
+    const ttl = Math.max(0, Math.min(options.timeToLiveMs ?? 20_000, LONGEST_MS));
+    const id = this.uuid();
+    const progress = new Observed<CommandProgress>({ stage: 'queued' }, this.threw);
+    const stop = this.setTimer(() => this.timeIsOver(id), ttl + GRACE_MS);
+    this.open.set(id, { progress, stop });
+    const request = { name, expires: Math.round(this.wall() + ttl), arguments: args };
+    const how = { messageId: id, correlationId: id, messageType: 'command' } as const;
+    this.client.publish(`${this.root}/devices/${device}/commands/request`, request, how).then(
+      () => this.advance(id, { stage: 'accepted' }),
+      (error: AnabranchError) => {
+        // What may have been stored may be done: its answer will tell, or its absence.
+        if (!error.retryable) this.advance(id, { stage: 'failed', error });
+      },
+    );
+    return { id, progress, reply: () => reply<Result>(progress) };
+  }
+
+  /** Listens no longer. What is under way stays as it is. */
+  close(): void {
+    this.answers.close();
+    for (const id of [...this.open.keys()]) {
+      this.advance(id, { stage: 'unanswered' });
+      this.forget(id);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  private take(event: SubscriptionEvent): void {
+    if (event.type === 'closed') return this.close();
+    const id = event.type === 'message' ? event.metadata.correlationId : undefined;
+    if (event.type !== 'message' || id === undefined) return;
+    const answer = event.payload as { status?: unknown; result?: unknown; message?: unknown } | null;
+    switch (answer?.status) {
+      case 'done':
+        return this.advance(id, { stage: 'done', result: answer.result ?? null });
+      case 'failed':
+        return this.advance(id, { stage: 'failed', error: new AnabranchError('failed', String(answer.message), false, DEVICE) });
+      case 'expired':
+        return this.advance(id, { stage: 'expired' });
+    }
+  }
+
+  private advance(id: string, to: CommandProgress): void {
+    const open = this.open.get(id);
+    if (!open || rank(to) <= rank(open.progress.get())) return;
+    if (rank(to) === LAST) this.forget(id);
+    open.progress.set(Object.freeze(to));
+  }
+
+  private timeIsOver(id: string): void {
+    const open = this.open.get(id);
+    if (open) open.stop = this.setTimer(() => this.forget(id), LATE_MS);
+    this.advance(id, { stage: 'unanswered' });
+  }
+
+  private forget(id: string): void {
+    this.open.get(id)?.stop();
+    this.open.delete(id);
+  }
+}
+
+const STAGES = ['queued', 'accepted', 'unanswered'];
+const LAST = STAGES.length;
+const DEVICE = 'The device says why; giving the same command again is another command.';
+
+/** Later stages are higher; the ends are alike, and the last. */
+function rank({ stage }: CommandProgress): number {
+  const at = STAGES.indexOf(stage);
+  return at < 0 ? LAST : at;
+}
+
+function reply<Result>(progress: Observable<CommandProgress>): Promise<Result> {
+  return new Promise((resolve, reject) => {
+    const look = (now: CommandProgress): boolean => {
+      if (now.stage === 'done') resolve(now.result as Result);
+      else if (now.stage === 'failed') reject(now.error);
+      else if (now.stage === 'expired') reject(new AnabranchError('expired', 'The command was not begun in time.', true));
+      else if (now.stage === 'unanswered') {
+        reject(new AnabranchError('unanswered', 'No answer in time: whether the command was done is not known.', false, DEVICE));
+      } else return false;
+      return true;
+    };
+    if (look(progress.get())) return;
+    const stop = progress.subscribe((now) => {
+      if (look(now)) stop();
+    });
+  });
+}
