@@ -240,6 +240,7 @@ impl Attached {
             tasks.spawn(transient::run(source, mailboxes));
         }
         if let Some(shadows) = &node.shadows {
+            tasks.spawn(Arc::clone(shadows).keep(Arc::clone(&log)));
             tasks.spawn(Arc::clone(shadows).run(Arc::clone(&log), Arc::clone(&node.publisher), node.clock));
         }
         tasks.spawn(Arc::clone(&node.canary).run(Arc::clone(&node.publisher)));

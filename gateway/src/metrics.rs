@@ -99,6 +99,10 @@ fn describe() {
         "Documents and deltas in the log that do not count: another was first, or no gateway wrote them"
     );
     describe_counter!(
+        "anabranch_shadow_rewritten_total",
+        "Shadows that were written again because the log was about to forget them"
+    );
+    describe_counter!(
         "anabranch_shadow_gaps_total",
         "Times that the log had lost records, and with them perhaps updates of shadows"
     );

@@ -70,6 +70,7 @@ impl Pump {
                     let last = Position { partition, offset: bounds.last, fingerprint: None };
                     head.set(last);
                     fold.lose(partition, bounds.last);
+                    shadows.iter().for_each(|shadows| shadows.begin_behind(partition, bounds.last));
                     Start::After(last)
                 }
                 None => Start::Earliest,

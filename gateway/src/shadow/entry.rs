@@ -10,6 +10,8 @@ use anabranch_protocol::json::{ObjectWriter, Scanner, members};
 pub struct Entry {
     /// Grows with each record of the chain. Of two records with the same step, the one that stands first in the log counts.
     pub step: u64,
+    /// Of a chain that begins: up to where its proposer knows nothing of the log. A chain that stands behind that goes on.
+    pub begins: Option<Applied>,
     pub incarnation: u64,
     pub version: u64,
     /// Up to which offsets the device's inputs are answered.
@@ -47,6 +49,23 @@ impl Applied {
         }
     }
 
+    fn write(&self, out: &mut String) {
+        let mut object = ObjectWriter::begin(out);
+        for (partition, offset) in &self.0 {
+            object.display(&partition.to_string(), offset);
+        }
+        object.end();
+    }
+
+    fn read(text: &str) -> Option<Applied> {
+        let mut read = Applied::default();
+        for (partition, offset) in members(text).ok()?? {
+            let offset = Scanner::new(offset).string().ok()?.parse().ok()?;
+            read.advance(partition.parse().ok()?, Offset(offset));
+        }
+        Some(read)
+    }
+
     /// Takes back what lies behind a place: it stands no more.
     pub fn clamp(&mut self, to: impl Fn(Partition) -> Offset) {
         self.0.iter_mut().for_each(|(partition, offset)| *offset = to(*partition).min(*offset));
@@ -59,12 +78,11 @@ impl Entry {
         let mut object = ObjectWriter::begin(&mut out);
         object.number("step", self.step);
         object.number("incarnation", self.incarnation).number("version", self.version);
+        if let Some(unknown) = &self.begins {
+            unknown.write(object.key("begins"));
+        }
         if !self.applied.0.is_empty() {
-            let mut applied = ObjectWriter::begin(object.key("applied"));
-            for (partition, offset) in &self.applied.0 {
-                applied.display(&partition.to_string(), offset);
-            }
-            applied.end();
+            self.applied.write(object.key("applied"));
         }
         if self.delta {
             object.boolean("delta", true);
@@ -97,12 +115,8 @@ impl Entry {
                 "incarnation" => incarnation = Some(scanner.number().ok()?),
                 "version" => version = Some(scanner.number().ok()?),
                 "delta" => entry.delta = scanner.boolean().ok()?,
-                "applied" => {
-                    for (partition, offset) in members(value).ok()?? {
-                        let offset = Scanner::new(offset).string().ok()?.parse().ok()?;
-                        entry.applied.advance(partition.parse().ok()?, Offset(offset));
-                    }
-                }
+                "begins" => entry.begins = Some(Applied::read(value)?),
+                "applied" => entry.applied = Applied::read(value)?,
                 "settled" => {
                     scanner.enter_array().ok()?;
                     while scanner.next_item().ok()? {
@@ -150,6 +164,7 @@ mod tests {
             step: 9,
             incarnation: 1_700_000_000_000,
             version: 4,
+            begins: Some(applied.clone()),
             applied,
             delta: true,
             settled: vec![

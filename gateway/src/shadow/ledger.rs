@@ -5,6 +5,10 @@
 //! seen the one before it count; so of all proposals for one step the first in the log is taken, and the others are void,
 //! wherever they come from: a node that was thought dead, a second try. What a void one had answered stays unanswered, and is
 //! answered by a later one: inputs are applied once.
+//!
+//! A chain begins where nobody knows of one: its first record says up to where its proposer knows nothing, because the log has
+//! forgotten it. It counts unless a chain stands behind that. Its first step is a time, so that it is higher than any of a chain that
+//! was forgotten, and that somebody may remember.
 
 mod device;
 #[cfg(test)]
@@ -14,7 +18,7 @@ mod work;
 pub use work::{Job, Task};
 
 use super::Limits;
-use super::entry::Entry;
+use super::entry::{Applied, Entry};
 use super::topics::{Kind, Leaf, Topics};
 use crate::hub::newest::Newest;
 use crate::log::{MessageKey, Record};
@@ -33,6 +37,8 @@ const EARLY: usize = 1_024;
 pub struct Ledger {
     topics: Topics,
     limits: Limits,
+    name: String,
+    proposals: u64,
     devices: HashMap<Box<str>, Device>,
     /// Devices for which something may be to be done, each once.
     queue: VecDeque<Box<str>>,
@@ -40,6 +46,8 @@ pub struct Ledger {
     under_way: BTreeSet<Box<str>>,
     arrivals: u64,
     void: BTreeSet<(Partition, Offset)>,
+    /// Up to where documents, or deletions, may be unknown here.
+    unknown_to: Applied,
     /// Answers that were read lately and that no document was known to give: partitions are read each at its own pace.
     early: VecDeque<MessageKey>,
     documents: usize,
@@ -47,15 +55,20 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    pub fn new(topics: Topics, limits: Limits) -> Ledger {
+    /// `name` is nobody else's: no two proposals have the same message id, or the second would be taken for a copy of the first, which
+    /// may be void.
+    pub fn new(topics: Topics, limits: Limits, name: String) -> Ledger {
         Ledger {
             topics,
             limits,
+            name,
+            proposals: 0,
             devices: HashMap::new(),
             queue: VecDeque::new(),
             under_way: BTreeSet::new(),
             arrivals: 0,
             void: BTreeSet::new(),
+            unknown_to: Applied::default(),
             early: VecDeque::new(),
             documents: 0,
             waiting: 0,
@@ -106,6 +119,43 @@ impl Ledger {
         }
     }
 
+    /// Records of a partition up to an offset are gone, or were never read here.
+    pub fn lose(&mut self, partition: Partition, to: Offset) {
+        self.unknown_to.advance(partition, to);
+    }
+
+    /// Forgets deletions that the log has forgotten.
+    pub fn forget(&mut self, oldest: impl Fn(Partition) -> Offset) {
+        let unknown_to = &mut self.unknown_to;
+        self.devices.retain(|_, device| {
+            let Some(at) = device.document.at else { return true };
+            let goes = device.text.is_none()
+                && !device.is_open()
+                && !device.queued
+                && at.offset < oldest(at.partition);
+            if goes {
+                unknown_to.advance(at.partition, at.offset);
+            }
+            !goes
+        });
+    }
+
+    /// Has documents written again, and the deltas with them, that stand below an offset: the log is about to forget them. Says
+    /// how many.
+    pub fn refresh(&mut self, below: impl Fn(Partition) -> Offset) -> usize {
+        let is_below = |at: Option<Position>| at.is_some_and(|at| at.offset < below(at.partition));
+        let mut count = 0;
+        for (name, device) in &mut self.devices {
+            let worn = is_below(device.document.at) || (is_below(device.delta.at) && device.has_delta());
+            if device.text.is_some() && !device.worn && worn {
+                device.worn = true;
+                count += 1;
+                push(&mut self.queue, name, device);
+            }
+        }
+        count
+    }
+
     /// Takes in a record. Says whether it counts; what does not is for nobody.
     pub fn take(&mut self, record: &Record) -> bool {
         let Some((name, leaf)) = self.topics.split(&record.topic) else { return true };
@@ -141,6 +191,7 @@ impl Ledger {
     pub fn part(&mut self, head: &Cursor) {
         let last = |partition| head.position(partition).map_or(Offset(0), |position| position.offset);
         self.void.retain(|(partition, offset)| *offset <= last(*partition));
+        self.unknown_to.clamp(last);
         for (name, device) in &mut self.devices {
             self.waiting -= device.part(&last);
             push(&mut self.queue, name, device);
@@ -205,7 +256,7 @@ impl Ledger {
 
     fn document(&mut self, name: &str, record: &Record, entry: Entry, payload: &str) -> Verdict {
         let device = device(&mut self.devices, name);
-        let verdict = device.document.judge(entry.step, record.position);
+        let verdict = device.document.judge(&entry, record.position);
         if verdict == Verdict::Counts {
             let existed = device.text.is_some();
             self.waiting -= device.follow(record.position, entry, payload, &self.topics, name);
@@ -219,7 +270,7 @@ impl Ledger {
 
     fn delta(&mut self, name: &str, record: &Record, entry: Entry, _: &str) -> Verdict {
         let device = device(&mut self.devices, name);
-        let verdict = device.delta.judge(entry.step, record.position);
+        let verdict = device.delta.judge(&entry, record.position);
         if verdict == Verdict::Counts {
             device.delta.count(entry.step, record.position);
             device.delta_due = device.delta_due.filter(|due| *due > entry.step);

@@ -32,7 +32,7 @@ pub(super) async fn reread(
             Err(ReadError::Forgotten { oldest: before } | ReadError::Corrupt { before, .. }) => {
                 let last = Offset(before.0.saturating_sub(1)).max(Offset(after.0 + 1));
                 if last > known {
-                    shadows.into_iter().for_each(|shadows| shadows.lose(partition, last));
+                    shadows.into_iter().for_each(|shadows| shadows.begin_behind(partition, last));
                     fold.lose(partition, last.min(newest.offset));
                 }
                 after = last;

@@ -2,6 +2,7 @@
 
 use super::Verdict;
 use crate::log::MessageKey;
+use crate::shadow::document::Document;
 use crate::shadow::entry::{Applied, Entry};
 use crate::shadow::topics::{Kind, Leaf, Topics};
 use anabranch_protocol::code::Code;
@@ -32,6 +33,8 @@ pub(super) struct Device {
     pub delta_due: Option<u64>,
     /// Whether this node has appended it.
     pub delta_sent: bool,
+    /// The log is about to forget the document or the delta.
+    pub worn: bool,
     /// When this node proposed the next step, on its own clock.
     pub proposed: Option<u64>,
     /// When its updates would be due if they came evenly, by the log's clock, in microseconds.
@@ -81,12 +84,17 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    pub fn judge(&self, step: u64, position: Position) -> Verdict {
-        match self.at {
-            Some(at) if at.partition == position.partition && position.offset <= at.offset => Verdict::Old,
-            Some(_) if step <= self.step && !self.lost => Verdict::Void,
-            _ => Verdict::Counts,
+    pub fn judge(&self, entry: &Entry, position: Position) -> Verdict {
+        let Some(at) = self.at else { return Verdict::Counts };
+        if at.partition == position.partition && position.offset <= at.offset {
+            return Verdict::Old;
         }
+        let goes_on = match &entry.begins {
+            // Who began it could not know of this one, which the log has forgotten.
+            Some(unknown) => unknown.get(at.partition) >= at.offset,
+            None => entry.step > self.step,
+        };
+        if goes_on || self.lost { Verdict::Counts } else { Verdict::Void }
     }
 
     pub fn count(&mut self, step: u64, position: Position) {
@@ -129,6 +137,7 @@ impl Device {
         let applied = &self.applied;
         self.inputs.retain(|input| input.position.offset > applied.get(input.position.partition));
         self.proposed = None;
+        self.worn = false;
         if entry.delta && self.delta.step < entry.step {
             self.delta_due = Some(entry.step);
             self.delta_sent = false;
@@ -150,6 +159,11 @@ impl Device {
             });
         }
         before - self.inputs.len()
+    }
+
+    /// Whether what is desired differs from what is reported.
+    pub fn has_delta(&self) -> bool {
+        self.text.as_deref().and_then(Document::read).is_some_and(|document| document.delta().is_some())
     }
 
     /// An answer stands in the log. Says whether it was waited for.
@@ -194,6 +208,7 @@ impl Device {
     /// Whether anything is to be done.
     pub fn is_open(&self) -> bool {
         self.document.lost
+            || self.worn
             || self.delta_due.is_some()
             || !(self.inputs.is_empty() && self.questions.is_empty() && self.answers.is_empty())
     }

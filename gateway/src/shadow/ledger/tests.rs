@@ -7,8 +7,11 @@ use anabranch_protocol::cursor::LogId;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const PARTITIONS: usize = 2;
+/// Nodes so far: each has a name of its own.
+static NODES: AtomicU64 = AtomicU64::new(0);
 /// Milliseconds since 1970: all of it happens within a minute.
 const BEGAN: u64 = 1_700_000_000_000;
 
@@ -20,6 +23,8 @@ fn topics() -> Topics {
 #[derive(Default)]
 struct Tape {
     partitions: [Vec<Record>; PARTITIONS],
+    /// Records that it has forgotten.
+    forgotten: [usize; PARTITIONS],
     count: u64,
 }
 
@@ -27,11 +32,20 @@ impl Tape {
     fn append(&mut self, new: NewRecord) {
         let partition = crc32c::crc32c(new.topic.as_str().as_bytes()) as usize % PARTITIONS;
         let line = &mut self.partitions[partition];
-        let offset = Offset(line.last().map_or(0, |last| last.position.offset.0) + 1);
+        let offset = Offset((self.forgotten[partition] + line.len()) as u64 + 1);
         let position = Position { partition: partition as Partition, offset, fingerprint: None };
         self.count += 1;
         let topic = new.topic.as_str().into();
         line.push(Record { position, time: BEGAN + self.count, topic, key: new.key, envelope: new.envelope });
+    }
+
+    /// Forgets everything. Where it begins then.
+    fn forget(&mut self) -> [Offset; PARTITIONS] {
+        for (line, forgotten) in self.partitions.iter_mut().zip(&mut self.forgotten) {
+            *forgotten += line.len();
+            line.clear();
+        }
+        self.forgotten.map(|forgotten| Offset(forgotten as u64 + 1))
     }
 
     /// A client publishes. Returns the message's id.
@@ -59,7 +73,7 @@ impl Node {
     fn new() -> Node {
         let limits = Limits { rate: 1_000_000, ..Limits::default() };
         Node {
-            ledger: Ledger::new(topics(), limits),
+            ledger: Ledger::new(topics(), limits, format!("n{}", NODES.fetch_add(1, Ordering::Relaxed))),
             read: [0; PARTITIONS],
             seen: HashSet::new(),
             outbox: VecDeque::new(),
@@ -68,7 +82,9 @@ impl Node {
     }
 
     fn read(&mut self, tape: &Tape, partition: usize, most: usize) {
-        for record in tape.partitions[partition].iter().skip(self.read[partition]).take(most) {
+        let from = self.read[partition].saturating_sub(tape.forgotten[partition]);
+        self.read[partition] = self.read[partition].max(tape.forgotten[partition]);
+        for record in tape.partitions[partition].iter().skip(from).take(most) {
             self.read[partition] += 1;
             if self.seen.insert(record.key) && self.ledger.take(record) {
                 self.counted.push(record.clone());
@@ -220,6 +236,75 @@ fn who_updates_too_often_is_told_so() {
     assert_eq!(story.last(Leaf::Document)["version"], json!(3));
     assert_eq!(story.node.payloads(Leaf::Rejected).len(), 2);
     assert_eq!(story.last(Leaf::Rejected)["remedy"], json!("retry"));
+}
+
+/// What the log is about to forget is written again, the delta too: a node that begins then knows it.
+#[test]
+fn what_is_about_to_be_forgotten_is_written_again() {
+    let mut story = Story::new();
+    story.says(Kind::Desired, r#"{"a":1}"#);
+    story.says(Kind::Reported, r#"{"b":2}"#);
+    let before = story.last(Leaf::Document);
+    let worn: Vec<Offset> = story.tape.partitions.iter().map(|line| Offset(line.len() as u64 + 1)).collect();
+    for line in &mut story.tape.partitions {
+        line.iter_mut().for_each(|record| record.key = MessageKey([0; 16]));
+    }
+    assert_eq!(story.node.ledger.refresh(|partition| worn[usize::from(partition)]), 1);
+    assert_eq!(story.node.ledger.refresh(|partition| worn[usize::from(partition)]), 0, "it is on its way");
+    let written = story.tape.forget();
+    story.node.finish(&mut story.tape);
+    assert_eq!(story.last(Leaf::Document), before);
+    let mut fresh = Node::new();
+    (0..PARTITIONS).for_each(|p| fresh.ledger.lose(p as Partition, Offset(written[p].0 - 1)));
+    fresh.read_all(&story.tape);
+    assert_eq!(fresh.payloads(Leaf::Document).pop().expect("it is there").1, before);
+    assert_eq!(fresh.payloads(Leaf::Delta).pop().expect("it is there").1["state"], json!({ "a": 1 }));
+}
+
+/// The log has forgotten a shadow, or that it was deleted. One node remembers, another has begun since; either acts first, and they
+/// agree.
+#[test]
+fn who_remembers_and_who_does_not_agree() {
+    for deleted in [false, true] {
+        for first in 0..2 {
+            let mut story = Story::new();
+            story.says(Kind::Desired, r#"{"a":1}"#);
+            if deleted {
+                story.says(Kind::Delete, "{}");
+            }
+            let written = story.tape.forget();
+            let mut fresh = Node::new();
+            (0..PARTITIONS).for_each(|p| fresh.ledger.lose(p as Partition, Offset(written[p].0 - 1)));
+            let Story { mut tape, node } = story;
+            let mut nodes = [node, fresh];
+            tape.publish("d", Kind::Desired, r#"{"b":1}"#);
+            for node in &mut nodes {
+                node.read_all(&tape);
+                node.work(1);
+            }
+            nodes[first].send(&mut tape, usize::MAX);
+            nodes[1 - first].send(&mut tape, usize::MAX);
+            nodes[0].finish(&mut tape);
+            nodes[1].finish(&mut tape);
+            nodes[0].read_all(&tape);
+            let [one, other] =
+                [0, 1].map(|node| nodes[node].ledger.devices["d"].text.clone().expect("a shadow"));
+            assert_eq!(one, other, "deleted: {deleted}, first: {first}");
+            let state = Document::read(&one).expect("a document").desired.expect("desired").state;
+            assert!(state.contains(r#""b":1"#), "the update counts: {state}");
+        }
+    }
+    // Who has forgotten a deletion himself knows that he has.
+    let mut story = Story::new();
+    story.says(Kind::Desired, r#"{"a":1}"#);
+    story.says(Kind::Delete, "{}");
+    let oldest = story.tape.forget();
+    story.node.ledger.look_again(1 << 40);
+    story.node.finish(&mut story.tape);
+    story.node.ledger.forget(|partition| oldest[usize::from(partition)]);
+    assert!(story.node.ledger.devices.is_empty());
+    story.says(Kind::Desired, r#"{"b":1}"#);
+    assert_eq!(story.last(Leaf::Document)["version"], json!(1));
 }
 
 /// The log is deleted, or has lost its end: who knows the documents writes them again.

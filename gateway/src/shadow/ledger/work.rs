@@ -4,7 +4,7 @@ use super::device::{Device, Input};
 use super::{Ledger, push};
 use crate::log::{MessageKey, NewRecord};
 use crate::shadow::document::{Document, Occasion, apply};
-use crate::shadow::entry::{Entry, Settled};
+use crate::shadow::entry::{Applied, Entry, Settled};
 use crate::shadow::message::Message;
 use crate::shadow::topics::{Kind, Leaf, Topics};
 use crate::shadow::update::{Refusal, Update};
@@ -67,7 +67,16 @@ impl Ledger {
             let Some(name) = self.queue.pop_front() else { break };
             let Some(device) = self.devices.get_mut(&name) else { continue };
             device.queued = false;
-            let desk = Desk { topics: &self.topics, limits: &self.limits, name: &name, unix_ms };
+            self.proposals += 1;
+            let proposal = format!("{}.{}", self.name, self.proposals);
+            let desk = Desk {
+                topics: &self.topics,
+                limits: &self.limits,
+                unknown_to: &self.unknown_to,
+                name: &name,
+                proposal: &proposal,
+                unix_ms,
+            };
             desk.work(device, now, &mut tasks);
             if device.is_open() {
                 self.under_way.insert(name);
@@ -120,7 +129,10 @@ impl Ledger {
 struct Desk<'w> {
     topics: &'w Topics,
     limits: &'w Limits,
+    unknown_to: &'w Applied,
     name: &'w str,
+    /// The message id of a proposal.
+    proposal: &'w str,
     unix_ms: u64,
 }
 
@@ -138,7 +150,8 @@ impl Desk<'_> {
             }
         }
         self.questions(device, tasks);
-        if device.proposed.is_none() && (device.document.lost || !device.inputs.is_empty()) {
+        let rewritten = device.document.lost || device.worn;
+        if device.proposed.is_none() && (rewritten || !device.inputs.is_empty()) {
             tasks.extend(self.proposal(device));
             device.proposed = Some(now);
         }
@@ -155,8 +168,15 @@ impl Desk<'_> {
         let current = device.text.as_deref().and_then(Document::read);
         let mut document = current.clone();
         let (mut incarnation, mut version) = (device.incarnation, device.version);
-        let mut entry =
-            Entry { step: device.document.step + 1, applied: device.applied.clone(), ..Entry::default() };
+        let begins = device.document.at.is_none();
+        let first = device.inputs.front().map_or(0, |input| input.time);
+        let mut entry = Entry {
+            step: if begins { first.max(1) } else { device.document.step + 1 },
+            begins: begins.then(|| self.unknown_to.clone()),
+            applied: device.applied.clone(),
+            ..Entry::default()
+        };
+        let rewritten = device.document.lost || device.worn;
         let Device { inputs, pace, .. } = device;
         for input in inputs.iter().take(INPUTS) {
             let answer = in_pace(pace, input.time, self.limits.rate)
@@ -192,11 +212,11 @@ impl Desk<'_> {
         }
         (entry.incarnation, entry.version) = (incarnation, version);
         let delta = |document: &Option<Document>| document.as_ref().and_then(Document::delta);
-        entry.delta = delta(&current) != delta(&document);
+        let now = delta(&document);
+        entry.delta = delta(&current) != now || (rewritten && now.is_some());
         let payload = document.as_ref().map_or_else(|| "null".to_owned(), Document::to_json);
-        let id = format!("{incarnation}.{}", entry.step);
         let job = Job::Propose { device: self.name.into(), step: entry.step };
-        self.task(job, Leaf::Document, (&id, None, Some(&entry.to_json()), &payload))
+        self.task(job, Leaf::Document, (self.proposal, None, Some(&entry.to_json()), &payload))
     }
 
     fn delta(&self, device: &Device) -> Option<Task> {
