@@ -197,7 +197,9 @@ async fn a_change_shows_at_once_and_settles() {
     let proxy = ChaosProxy::start(gateway.address()).await.expect("a proxy");
     let app = client(&format!("ws://{}/v1/ws", proxy.address()));
     let shadow = app.shadow("d1").open().expect("a shadow");
-    let view = within("the shadow", shadow.ready()).await;
+    // Ready is who knows what there is: before the gateway has answered the report, that is nothing.
+    within("the shadow", shadow.ready()).await;
+    let view = seen("the report", &shadow, |view| view.version() == 1).await;
     assert_eq!(
         (view.version(), view.reported::<Value>().expect("JSON")["fan"]["rpm"].clone()),
         (1, json!(800))
