@@ -1,6 +1,7 @@
 //! One tail: a consumer that is replaced as often as needed, and what became of the records in between.
 
-use super::{Shared, within};
+use super::name::{Doubt, UNANSWERED};
+use super::{History, Shared, within};
 use crate::log::continuity::{Continuity, Judgement, Then};
 use crate::log::source::{Consumption, Delivery, Pace, Source, SourceError, SourceEvent};
 use crate::log::{Budget, Health, ResetReason, Start, TailEvent};
@@ -13,9 +14,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
-
-use super::History;
-use super::name::{Doubt, UNANSWERED};
 
 pub(super) fn start<S: Source>(
     shared: Arc<Shared<S>>,
