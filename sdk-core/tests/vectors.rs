@@ -26,9 +26,11 @@ impl Player {
             Some(cursor) => cursor.parse().map_or(Start::Anew, Start::After),
             None => Start::Now,
         };
+        let name = subscription["snapshot"].as_str().unwrap_or("none");
+        let snapshot = SnapshotMode::ALL.into_iter().find(|mode| mode.name() == name).expect("a mode");
         self.open.insert(id);
         self.machine
-            .subscribe(NOW, id, subscription["filter"].as_str().expect("a filter"), start, SnapshotMode::None)
+            .subscribe(NOW, id, subscription["filter"].as_str().expect("a filter"), start, snapshot)
             .expect("a filter");
         self.take_effects();
     }
@@ -43,14 +45,18 @@ impl Player {
                     self.machine.handle_opened(NOW, attempt);
                 }
                 Effect::Send { text, .. } => self.sent.push(serde_json::from_str(&text).expect("JSON")),
-                Effect::Deliver { subscriptions, position, envelope, .. } => {
+                Effect::Deliver { subscriptions, position, about, envelope } => {
                     let envelope = Envelope::parse(&envelope).expect("an envelope");
                     let payload: Value = serde_json::from_str(envelope.payload).expect("JSON");
                     for id in subscriptions {
-                        self.events.push(json!({
+                        let mut event = json!({
                             "subscription": id, "event": "message", "position": position.to_string(),
                             "topic": envelope.topic, "payload": payload,
-                        }));
+                        });
+                        if about.snapshot {
+                            event["snapshot"] = true.into();
+                        }
+                        self.events.push(event);
                     }
                 }
                 Effect::Subscribed { outcome, .. } => {
@@ -73,6 +79,13 @@ impl Player {
                             }),
                         });
                     }
+                }
+                Effect::SnapshotBegins { subscription: id } => {
+                    self.events.push(json!({ "subscription": id, "event": "snapshot_begins" }));
+                }
+                Effect::SnapshotEnds { subscription: id, complete } => {
+                    let event = json!({ "subscription": id, "event": "snapshot_ends", "complete": complete });
+                    self.events.push(event);
                 }
                 Effect::Live { subscriptions } => {
                     for id in subscriptions {

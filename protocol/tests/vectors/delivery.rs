@@ -17,6 +17,11 @@ struct Subscription {
     filter: Filter,
     /// As stored, which may be no cursor at all.
     stored: Option<String>,
+    /// Which newest values are asked for; and where those stood that were interrupted.
+    snapshot: String,
+    state: Option<Cursor>,
+    /// Every value was to come, and did not yet, when the connection was lost.
+    whole: bool,
     /// Set by `subscribed` on this connection; nothing counts before it.
     started: Option<Started>,
 }
@@ -26,6 +31,16 @@ struct Started {
     /// Where it stood at the last mark whose count agreed.
     good: Cursor,
     live: bool,
+    values: Option<Values>,
+    /// Every value comes, until the next `caught_up`.
+    whole: bool,
+}
+
+/// Newest values that are on their way.
+struct Values {
+    place: Cursor,
+    /// Where the app stands meanwhile: the cursor alone would claim values that have not come.
+    before: Option<String>,
 }
 
 #[derive(Default)]
@@ -41,7 +56,10 @@ impl Client {
         let id = subscription["id"].as_u64().expect("an id") as u32;
         let filter = Filter::new(text(subscription, "filter")).expect("a filter");
         let stored = subscription["cursor"].as_str().map(str::to_owned);
-        let before = self.subscriptions.insert(id, Subscription { filter, stored, started: None });
+        let snapshot = subscription["snapshot"].as_str().unwrap_or("none").to_owned();
+        let subscription =
+            Subscription { filter, stored, snapshot, state: None, whole: false, started: None };
+        let before = self.subscriptions.insert(id, subscription);
         assert!(before.is_none(), "the id {id} is in use");
         id
     }
@@ -49,8 +67,10 @@ impl Client {
     fn disconnect(&mut self) {
         self.delivered = 0;
         for subscription in self.subscriptions.values_mut() {
-            subscription.stored = subscription.cursor();
-            subscription.started = None;
+            subscription.stored = subscription.wire_cursor();
+            subscription.whole = subscription.started.as_ref().is_some_and(|started| started.whole);
+            subscription.state =
+                subscription.started.take().and_then(|s| s.values).map(|values| values.place);
         }
     }
 
@@ -58,8 +78,18 @@ impl Client {
     fn hello(&self) -> Value {
         let said = self.subscriptions.iter().map(|(id, subscription)| {
             let mut said = json!({ "id": id, "filter": subscription.filter.as_str() });
-            if let Some(cursor) = subscription.cursor() {
+            if let Some(cursor) = subscription.wire_cursor() {
                 said["cursor"] = cursor.into();
+            }
+            if subscription.snapshot != "none" {
+                said["snapshot"] = subscription.snapshot.as_str().into();
+            }
+            let state = match &subscription.started {
+                Some(started) => started.values.as_ref().map(|values| &values.place),
+                None => subscription.state.as_ref(),
+            };
+            if let Some(state) = state {
+                said["state"] = state.to_string().into();
             }
             said
         });
@@ -72,9 +102,20 @@ impl Client {
 
     fn receive(&mut self, frame: ServerFrame<'_>) {
         match frame {
-            ServerFrame::Subscribed { subscription, cursor, outcome, .. } => {
+            ServerFrame::Subscribed { subscription, cursor, outcome, snapshot } => {
                 let Some(known) = self.subscriptions.get_mut(&subscription) else { return };
-                known.started = Some(Started { good: cursor.clone(), cursor, live: false });
+                if known.snapshot == "always" {
+                    known.snapshot = "if_new".into();
+                }
+                let begins = snapshot.as_ref().is_some_and(|snapshot| snapshot.whole);
+                let whole = begins || (known.whole && !matches!(outcome, Outcome::Reset(_)));
+                let before = known.cursor();
+                let values = snapshot.map(|snapshot| Values { place: snapshot.state, before });
+                let values = values.filter(|values| values.place != cursor);
+                known.started = Some(Started { good: cursor.clone(), cursor, live: false, values, whole });
+                if begins {
+                    self.events.push(json!({ "subscription": subscription, "event": "snapshot_begins" }));
+                }
                 match outcome {
                     Outcome::Live | Outcome::Resumed => {}
                     Outcome::Gap(gap) => self.events.push(gap_event(subscription, &gap)),
@@ -84,11 +125,19 @@ impl Client {
                     }
                 }
             }
-            ServerFrame::Message { position, envelope, .. } => self.message(position, envelope),
-            ServerFrame::CaughtUp { cursor, .. } => {
+            ServerFrame::Message { position, about, envelope } => {
+                self.message(position, about.snapshot, envelope);
+            }
+            ServerFrame::CaughtUp { cursor, complete } => {
                 let mut told = Vec::new();
                 for (id, started) in self.started() {
                     started.follow(&cursor);
+                    started.values = None;
+                    if std::mem::take(&mut started.whole) {
+                        told.push(
+                            json!({ "subscription": id, "event": "snapshot_ends", "complete": complete }),
+                        );
+                    }
                     if !std::mem::replace(&mut started.live, true) {
                         told.push(json!({ "subscription": id, "event": "live" }));
                     }
@@ -107,18 +156,22 @@ impl Client {
         }
     }
 
-    fn message(&mut self, position: Position, envelope: &str) {
+    fn message(&mut self, position: Position, newest: bool, envelope: &str) {
         self.delivered += 1;
         let envelope = Envelope::parse(envelope).expect("an envelope");
         let topic = envelope.topic.as_deref().expect("a topic");
         let payload: Value = serde_json::from_str(envelope.payload).expect("JSON");
         for (id, subscription) in &mut self.subscriptions {
             let Some(started) = &mut subscription.started else { continue };
-            if subscription.filter.matches(topic) && started.cursor.advance(position) {
-                self.events.push(json!({
+            if subscription.filter.matches(topic) && started.take(position, newest) {
+                let mut event = json!({
                     "subscription": id, "event": "message", "position": position.to_string(),
                     "topic": topic, "payload": payload,
-                }));
+                });
+                if newest {
+                    event["snapshot"] = true.into();
+                }
+                self.events.push(event);
             }
         }
     }
@@ -168,12 +221,37 @@ impl Client {
 }
 
 impl Subscription {
+    /// What an app may store: while values are on their way, where it stood before.
     fn cursor(&self) -> Option<String> {
+        match self.started.as_ref().and_then(|started| started.values.as_ref()) {
+            Some(values) => values.before.clone(),
+            None if self.state.is_some() && self.started.is_none() => None,
+            None => self.wire_cursor(),
+        }
+    }
+
+    /// What the gateway is told, together with the place of the values.
+    fn wire_cursor(&self) -> Option<String> {
         self.started.as_ref().map(|started| started.cursor.to_string()).or_else(|| self.stored.clone())
     }
 }
 
 impl Started {
+    /// Whether a message is not accounted for yet. Moves what it covers.
+    fn take(&mut self, position: Position, newest: bool) -> bool {
+        let place = self.values.as_ref().filter(|_| newest).map_or(&self.cursor, |values| &values.place);
+        if place.includes(position) {
+            return false;
+        }
+        self.cursor.advance(position);
+        if let Some(values) = &mut self.values {
+            values.place.advance(position);
+        }
+        let come = |values: &mut Values| values.place.includes_all(&self.cursor);
+        self.values.take_if(come);
+        true
+    }
+
     /// Moves forward to another cursor of the same log.
     fn follow(&mut self, cursor: &Cursor) {
         if cursor.log() == self.cursor.log() {

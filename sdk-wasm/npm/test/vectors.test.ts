@@ -10,6 +10,8 @@ interface Wanted {
   id: number;
   filter: string;
   cursor?: string;
+  snapshot?: 'none' | 'if_new' | 'always';
+  state?: string;
 }
 interface Step {
   connect?: Wanted[];
@@ -36,9 +38,9 @@ async function play({ subscriptions, steps, resume }: Case): Promise<void> {
   const client = stage.client();
   const open = new Map<number, Subscription>();
   let seen: Record<string, unknown>[] = [];
-  const subscribe = ({ id, filter, cursor }: Wanted): void => {
+  const subscribe = ({ id, filter, cursor, snapshot = 'none' }: Wanted): void => {
     const start = cursor === undefined ? {} : { from: { cursor } };
-    open.set(id, client.on(filter, (event) => seen.push(...told(id, event)), { ...start, snapshot: 'none' }));
+    open.set(id, client.on(filter, (event) => seen.push(...told(id, event)), { ...start, snapshot }));
   };
   subscriptions.forEach(subscribe);
   let socket: FakeSocket | undefined;
@@ -80,9 +82,9 @@ function hello(socket: FakeSocket): unknown {
 }
 
 /** What is said of a subscription in a hello. What is no cursor is not sent: it starts anew. */
-function sent({ id, filter, cursor }: Wanted): Record<string, unknown> {
+function sent({ id, filter, cursor, ...rest }: Wanted): Record<string, unknown> {
   const readable = cursor?.includes('/');
-  return { id: id - 1, filter, ...(readable ? { cursor } : {}) };
+  return { id: id - 1, filter, ...(readable ? { cursor } : {}), ...rest };
 }
 
 function renumber(text: string): string {
@@ -94,13 +96,15 @@ function told(id: number, event: SubscriptionEvent): Record<string, unknown>[] {
   const about = { subscription: id, event: event.type };
   switch (event.type) {
     case 'message':
-      return [{ ...about, position: event.position, topic: event.topic, payload: event.payload }];
+      return [{ ...about, position: event.position, topic: event.topic, payload: event.payload, ...(event.snapshot ? { snapshot: true } : {}) }];
     case 'subscribed':
       return event.outcome === 'reset' ? [{ ...about, event: 'reset' }] : [];
     case 'gap': {
       const { partition, after, before, reason } = event;
       return reason === 'reset' ? [] : [{ ...about, partition, after, before, reason }];
     }
+    case 'snapshot_ends':
+      return [{ ...about, complete: event.complete }];
     case 'closed':
       return [{ ...about, code: event.error.code }];
     default:
