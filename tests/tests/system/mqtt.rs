@@ -14,9 +14,13 @@ use tokio::process::{Child, ChildStdout, Command};
 
 /// A gateway on the broker's exchange `iotsphere`, with a stream of its own.
 async fn gateway(broker: &RabbitMq) -> Gateway {
+    gateway_with(broker, Settings::default()).await
+}
+
+async fn gateway_with(broker: &RabbitMq, settings: Settings) -> Gateway {
     let queue = format!("mqtt-{}", uuid::Uuid::new_v4());
     let log = format!("\"{}?queue={queue}\"", broker.url());
-    let gateway = Gateway::with(Settings::default().set("log", &log)).await;
+    let gateway = Gateway::with(settings.set("log", &log)).await;
     gateway.ready().await;
     gateway
 }
@@ -185,4 +189,38 @@ async fn mqtt_by_paho_reaches_a_websocket_and_back() {
     assert_eq!(told, json!({ "topic": topic("commands/request"), "payload": "blink" }));
     check_envelope(&client.expect("message").await, &topic("commands/request"), &json!("blink"));
     check_envelope(&client.expect("message").await, &topic("commands/response"), &json!({ "did": "blink" }));
+}
+
+/// A device that knows nothing but MQTT has a shadow: it publishes what is so, and hears what is desired and not so.
+#[tokio::test]
+async fn mqtt_by_mosquitto_has_a_shadow() {
+    let Some(()) = brokers::mosquitto() else { return };
+    let Some(broker) = brokers::rabbitmq().await else { return };
+    let gateway = gateway_with(&broker, Settings::default().set("shadows.enabled", "true")).await;
+    let device = device("shadow");
+    let topic = |leaf: &str| format!("iotsphere/devices/{device}/shadow/{leaf}");
+    let document = json!([{ "id": 1, "filter": topic("document") }]);
+    let hello = RawClient::hello(gateway.address(), &tokens::all("dashboard"), document).await;
+    let (mut client, _) = hello.expect("a welcome");
+    client.expect("caught_up").await;
+
+    let deltas = topic("delta");
+    let port = broker.mqtt_port().to_string();
+    let mut subscribe = command("stdbuf");
+    subscribe.args(["-oL", "mosquitto_sub"]);
+    subscribe.args(["-h", "127.0.0.1", "-p", &port, "-q", "1", "-d", "-F", "%t %p", "-t", &deltas]);
+    let mut heard = Output::of(subscribe);
+    heard.line("a SUBACK", |line| line.contains("SUBACK")).await;
+
+    mosquitto_pub(&broker, &topic("reported"), r#"{"rpm": 800, "on": true}"#).await;
+    let told = client.expect("message").await;
+    assert_eq!(told["envelope"]["payload"]["state"], json!({ "reported": { "rpm": 800, "on": true } }));
+    let wish = json!({ "metadata": { "topic": topic("desired") }, "payload": { "rpm": 1200 } });
+    post(&gateway, &wish).await;
+    let line = heard.line("the delta", |line| line.starts_with(&deltas)).await;
+    let (_, text) = line.split_once(' ').expect("a payload");
+    let envelope: Value = serde_json::from_str(text).expect("JSON");
+    assert_eq!(envelope["payload"]["state"], json!({ "rpm": 1200 }));
+    mosquitto_pub(&broker, &topic("reported"), r#"{"rpm": 1200}"#).await;
+    heard.line("no delta", |line| line.starts_with(&deltas) && line.contains(r#""payload":null"#)).await;
 }
