@@ -136,18 +136,18 @@ impl Connection {
 
     /// Frames `from..to` of the ring are for this client. Says whether there is something new to write.
     pub fn offer(&mut self, from: Sequence, to: Sequence, ring: &Ring) -> Offered {
-        match &mut self.delivery {
-            // Nothing follows a close frame.
-            _ if self.closing.is_some() => Offered::Nothing,
-            Delivery::Behind(_) | Delivery::Resting if self.pace.is_some() => Offered::Paced,
-            Delivery::Behind(_) | Delivery::Resting => Offered::Nothing,
-            Delivery::Live(due) => {
-                if !due.extend(from, to) {
-                    self.fall_behind(ring, false);
-                }
-                Offered::Due
-            }
+        // Nothing follows a close frame.
+        if self.closing.is_some() {
+            return Offered::Nothing;
         }
+        // The usual case first: this runs for each delivery.
+        if let Delivery::Live(due) = &mut self.delivery {
+            if !due.extend(from, to) {
+                self.fall_behind(ring, false);
+            }
+            return Offered::Due;
+        }
+        if self.pace.is_some() { Offered::Paced } else { Offered::Nothing }
     }
 
     /// The first sequence of the ring that it still needs.
