@@ -150,6 +150,19 @@ test('tokens are renewed while the connection stands, and one that ends unrenewe
   await nothingMissingOrDoubled();
 });
 
+test('a command is done once, and its answer is shown', async () => {
+  const { page } = story;
+  await page.getByRole('button', { name: 'Top processes' }).click();
+  await until('the answer', 20_000, async () => /top: done/.test((await page.locator('#command').textContent()) ?? ''));
+  assert.ok((await page.locator('.answer tbody tr').count()) >= 1);
+  await page.getByRole('button', { name: 'Measure now' }).click();
+  await until('the answer', 20_000, async () => /measure: done/.test((await page.locator('#command').textContent()) ?? ''));
+  assert.match((await page.locator('.answer').textContent()) ?? '', /CPU.*total [\d.]+ %/);
+  const of = (leaf: string): number => witness.told.filter(({ topic }) => topic.includes(`/commands/${leaf}`)).length;
+  await until('two answers', 10_000, () => of('response') === 2);
+  assert.equal(of('request'), 2);
+});
+
 test('a link that is frozen, and never closed, is given up and replaced', async () => {
   await fetch(`${control}/chaos/freeze?ms=${FREEZE_MS}`, { method: 'POST' });
   // Nothing tells of the freeze, but a value that is overdue is not shown as fresh.

@@ -1,6 +1,7 @@
 import { createClient, type Subscription, type TokenFunction } from '@anabranch/client';
 import { Chaos } from './chaos.ts';
 import { Charts } from './charts.ts';
+import { Commands } from './commands.ts';
 import { Continuity } from './continuity.ts';
 import { findDemo, Tokens } from './demo.ts';
 import { Devices, type Device } from './devices.ts';
@@ -9,13 +10,15 @@ import { Fleet } from './fleet.ts';
 import { Link } from './link.ts';
 import { askForToken } from './sign-in.ts';
 import { Shadow } from './shadow.ts';
+import { Speaker } from './speaker.ts';
 import type { Metric } from './topics.ts';
 
 /** Puts the page together. Beside the demo's launcher it needs nothing; elsewhere it asks for a token first. */
 export async function start(root: HTMLElement): Promise<void> {
   const demo = await findDemo();
   const tokens = demo && new Tokens(demo);
-  const token: TokenFunction = tokens?.get ?? (await askForToken(root));
+  const speaker = new Speaker();
+  const token: TokenFunction = speaker.listenTo(tokens?.get ?? (await askForToken(root)));
   const client = createClient({ url: demo?.wsUrl ?? '/v1/ws', token });
 
   const devices = new Devices(client);
@@ -37,6 +40,7 @@ export async function start(root: HTMLElement): Promise<void> {
     link.journal,
   );
   const shadow = new Shadow(client, devices, stale);
+  const commands = new Commands(client, speaker);
   const title = el('h1', {}, 'No device');
   const about = el('p', { class: 'detail' });
   const describe = (device: Device): void => {
@@ -50,6 +54,7 @@ export async function start(root: HTMLElement): Promise<void> {
     describe(device);
     charts.show(device.id);
     shadow.show(device);
+    commands.show(device);
   });
   devices.watch((device) => {
     if (device === shown) describe(device);
@@ -70,7 +75,7 @@ export async function start(root: HTMLElement): Promise<void> {
       {},
       el('div', { class: 'left' }, fleet.element),
       el('div', { class: 'middle' }, el('div', { class: 'device-head' }, title, about), charts.element),
-      el('div', { class: 'right' }, continuity.element, shadow.element, ...chaos),
+      el('div', { class: 'right' }, continuity.element, shadow.element, commands.element, ...chaos),
     ),
   );
 }

@@ -94,13 +94,11 @@ async fn run(args: Args) -> Result<(), Failure> {
         }
     }
     let url = format!("ws://{gateway_address}/v1/ws");
-    let token_file = state.path("device.token");
-    let mut agent = Child::start(
-        &state,
-        "anabranch-device-agent",
-        &["--url", &url, "--token-file", &token_file.to_string_lossy(), "--stop-with-stdin"]
-            .map(String::from),
-    )?;
+    let [token, journal] =
+        ["device.token", "commands.journal"].map(|name| state.path(name).to_string_lossy().into_owned());
+    let arguments =
+        ["--url", &url, "--token-file", &token, "--command-journal", &journal, "--stop-with-stdin"];
+    let mut agent = Child::start(&state, "anabranch-device-agent", &arguments.map(String::from))?;
 
     say(&state, gateway_address, &url, &args);
     if args.open {
