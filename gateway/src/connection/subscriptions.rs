@@ -157,7 +157,12 @@ impl Subscriptions {
                 let begun = after.get_or_insert_with(|| Box::new(place.clone()));
                 match state {
                     Some(state) => state.advance_to(place),
-                    None if subscription.holds.state => *state = Some(begun.clone()),
+                    None if subscription.holds.state => {
+                        // Not where it began long ago: it has what was read since, and must hear of what was deleted of that.
+                        let mut from = begun.clone();
+                        from.advance_to(place);
+                        *state = Some(from);
+                    }
                     None => {}
                 }
                 begun.advance(end);

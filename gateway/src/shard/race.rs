@@ -376,6 +376,26 @@ fn a_subscriber_races_replay_fourth_slice() {
     race();
 }
 
+/// Found by the random race: the deletion lies among what the log has lost, and one client began at the beginning and has the value.
+#[test]
+fn a_lost_deletion_reaches_who_has_the_value() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.expect("a runtime");
+    let _context = runtime.enter();
+    let mut world = World::new(700, 300, 5, 1_000_000);
+    world.client.subscribe("#", &Start::Earliest, SnapshotMode::None, 0);
+    world.log.push("s/1", "1", 0);
+    world.client.subscribe("a", &Start::Now, SnapshotMode::None, 0);
+    world.pump(1);
+    world.client.subscribe("a", &Start::Earliest, SnapshotMode::None, 0);
+    world.turn();
+    world.log.push("s/1", "null", 0);
+    world.pump(1);
+    world.log.push("a", "0", 0);
+    world.log.trim(2, world.pumped);
+    world.settle(&runtime);
+}
+
 /// What is missed of state topics costs as many messages as there are topics, however much there was and whatever of it the
 /// log has forgotten.
 #[test]
