@@ -6,8 +6,12 @@ mod settings;
 pub use settings::Settings;
 
 use crate::http_client;
+use crate::raw_client::RawClient;
+use crate::tokens;
 use crate::wait::{until, within};
+use anabranch_protocol::cursor::{Cursor, Position};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
 use std::net::SocketAddr;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -116,6 +120,19 @@ impl Gateway {
             (known == name).then(|| value.parse::<f64>().ok()).flatten()
         });
         values.fold(None, |sum, value| Some(sum.unwrap_or(0.0) + value))
+    }
+
+    /// Waits until it has read the log up to here, and says how far: a confirm may overtake the reading, and whoever subscribes before that is sent what was published
+    /// before.
+    pub async fn has_read(&self, newest: Position) -> Cursor {
+        until("the node reads what was confirmed", async || {
+            let hello = RawClient::hello(self.address, &tokens::all("reader"), json!([])).await;
+            let (_, welcome) = hello.expect("a welcome");
+            let cursor: Cursor =
+                welcome["cursor"].as_str().and_then(|text| text.parse().ok()).expect("a cursor");
+            cursor.includes(newest).then_some(cursor)
+        })
+        .await
     }
 
     /// Waits until it says that it is ready.

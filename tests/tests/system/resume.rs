@@ -7,7 +7,7 @@ use anabranch_tests::proxy::ChaosProxy;
 use anabranch_tests::publisher::HttpPublisher;
 use anabranch_tests::raw_client::{Heard, RawClient};
 use anabranch_tests::tokens;
-use anabranch_tests::wait::{until, within};
+use anabranch_tests::wait::within;
 use serde_json::{Value, json};
 use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
@@ -41,13 +41,7 @@ async fn resume(gateway: &Gateway, cursor: &str, ledger: &Ledger) -> (Value, Wit
 
 /// The newest cursor, once the node has read what was confirmed.
 async fn head(gateway: &Gateway, published: &Ledger) -> String {
-    let newest = published.newest().expect("something was published");
-    until("the node reads what was confirmed", async || {
-        let hello = RawClient::hello(gateway.address(), &tokens::all("c"), json!([])).await;
-        let cursor = hello.expect("a welcome").1["cursor"].as_str().expect("a cursor").to_owned();
-        cursor.parse::<Cursor>().expect("a cursor").includes(newest).then_some(cursor)
-    })
-    .await
+    gateway.has_read(published.newest().expect("something was published")).await.to_string()
 }
 
 async fn publish(gateway: &Gateway, ledger: &std::sync::Arc<Ledger>, batches: usize, bytes: usize) {

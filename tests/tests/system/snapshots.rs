@@ -1,7 +1,7 @@
 //! State that never lies: what a dashboard is shown first, what it is shown after it was away, and what it is shown when the
 //! network cuts it off in between.
 
-use anabranch::{Client, Cursor, Event, Message, Start, Subscription};
+use anabranch::{Client, Cursor, Event, Message, Position, Start, Subscription};
 use anabranch_tests::gateway_process::{Gateway, Settings};
 use anabranch_tests::proxy::ChaosProxy;
 use anabranch_tests::tokens;
@@ -28,13 +28,14 @@ fn client(url: &str) -> Client {
     client
 }
 
-/// Publishes these values, in order for each device.
-async fn publish(client: &Client, values: impl IntoIterator<Item = (usize, Option<u64>)>) {
+/// Publishes these values, in order for each device. Where the last one stands.
+async fn publish(client: &Client, values: impl IntoIterator<Item = (usize, Option<u64>)>) -> Position {
     let sends = values.into_iter().map(|(device, value)| {
         let publish = client.publish(&topic(device)).json(&value).expect("JSON");
-        async move { publish.send().await.expect("a confirm") }
+        async move { publish.send().await.expect("a confirm").position }
     });
-    stream::iter(sends).buffered(IN_FLIGHT).for_each(|_| async {}).await;
+    let newest = stream::iter(sends).buffered(IN_FLIGHT).fold(None, async |_, position| Some(position));
+    newest.await.expect("something to publish")
 }
 
 /// What an app that shows values has on its screen.
@@ -103,7 +104,7 @@ async fn a_dashboard_begins_complete_and_one_that_was_away_gets_what_has_changed
     let devices = client(&gateway.url());
     let fleet = 0..600;
     publish(&devices, fleet.clone().flat_map(|device| [(device, Some(1)), (device, Some(2))])).await;
-    publish(&devices, [(7, None), (8, Some(3))]).await;
+    gateway.has_read(publish(&devices, [(7, None), (8, Some(3))]).await).await;
     let mut new = expected(fleet.clone().map(|device| (device, 2)));
     new.remove(&topic(7));
     new.insert(topic(8), 3);
@@ -123,7 +124,7 @@ async fn a_dashboard_begins_complete_and_one_that_was_away_gets_what_has_changed
 
     // Away for 10,000 updates of 300 devices, one of which is deleted.
     publish(&devices, (0..10_000).map(|n| (n % 300, Some(10 + n as u64)))).await;
-    publish(&devices, [(9, None)]).await;
+    gateway.has_read(publish(&devices, [(9, None)]).await).await;
     let after = Start::After(cursor);
     let mut subscription = dashboard.subscribe(FILTER).from(after).open().expect("a subscription");
     screen.messages = 0;
