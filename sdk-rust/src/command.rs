@@ -146,6 +146,7 @@ async fn follow(jobs: Arc<Jobs>, id: String, confirmed: Confirmed, sent: oneshot
     match confirmed.await {
         Ok(Ok(Published { .. })) => advance(&jobs, &id, Progress::Accepted),
         Ok(Err(PublishError::Refused { code: Code::EXPIRED, .. })) => advance(&jobs, &id, Progress::Expired),
+        Ok(Err(PublishError::Withdrawn { .. })) => advance(&jobs, &id, Progress::Cancelled),
         // The log may have it, so the device may do it: its answer, or its absence, will tell.
         Ok(Err(PublishError::Unconfirmed { .. })) | Err(_) => {}
         Ok(Err(error)) => advance(&jobs, &id, Progress::Failed(error.to_string().into())),

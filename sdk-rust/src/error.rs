@@ -142,6 +142,9 @@ pub enum PublishError {
     /// The gateway will not have it.
     #[error("refused by the gateway: {code}: {message}")]
     Refused { code: Code, message: String },
+    /// The app has taken it back. The gateway never had it, or had refused it.
+    #[error("{message_id} was withdrawn")]
+    Withdrawn { message_id: String },
     /// The store could not take it. It is published all the same, but ends with the process.
     #[error("the store could not take {message_id}: {why}")]
     NotKept { message_id: String, why: String },
@@ -158,6 +161,7 @@ impl PublishError {
             PublishError::Json(_) => Code::BAD_ENVELOPE,
             PublishError::NotQueued(refused) => refused.code(),
             PublishError::Refused { code, .. } => *code,
+            PublishError::Withdrawn { .. } => Code::EXPIRED,
             PublishError::Unconfirmed { .. } | PublishError::NotKept { .. } => Code::UNCONFIRMED,
         }
     }

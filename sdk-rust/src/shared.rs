@@ -280,8 +280,11 @@ impl Shared {
         self.command(|machine, now| gone = machine.withdraw(now, message_id));
         if gone {
             let mut locked = self.lock();
-            locked.confirms.remove(message_id);
             locked.sent.remove(message_id);
+            if let Some(waiting) = locked.confirms.remove(message_id) {
+                // Whoever asked may have given up waiting.
+                let _ = waiting.send(Err(PublishError::Withdrawn { message_id: message_id.to_owned() }));
+            }
         }
         gone
     }

@@ -75,6 +75,17 @@ async fn a_time_to_live_ends_without_a_connection() {
 }
 
 #[tokio::test]
+async fn what_is_withdrawn_is_not_said_to_be_perhaps_published() {
+    let gateway = Gateway::start().await;
+    let client = gateway.client();
+    let queued = client.publish("a").queue().await.expect("queued");
+    assert!(queued.withdraw() && !queued.withdraw());
+    let error = soon("the end of waiting", queued.confirmed()).await.expect_err("withdrawn");
+    assert!(matches!(error, PublishError::Withdrawn { .. }) && !error.could_have_happened(), "{error}");
+    assert!(client.outbox().is_empty());
+}
+
+#[tokio::test]
 async fn the_next_process_goes_on_behind_the_last_event_that_the_app_was_done_with() {
     let folder = tempfile::tempdir().expect("a folder");
     let (gateway, path) = (Gateway::start().await, folder.path().join("store"));
