@@ -172,7 +172,7 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anabranch_protocol::cursor::LogId;
+    use anabranch_protocol::cursor::{LogId, Offset};
 
     /// An app that takes an event and asks for the next has a cursor that covers the first, however the two threads meet.
     #[test]
@@ -188,5 +188,30 @@ mod tests {
         queue.push(Event::Live);
         assert!(queue.poll(&mut context).0.is_pending(), "the next one is not shown");
         assert_eq!(queue.cursor(), Some(Cursor::beginning(LogId(7))));
+    }
+
+    /// What arrives together is covered message by message; not where another history may begin.
+    #[test]
+    fn the_cursor_covers_each_message_by_itself() {
+        let at = |offset| Position { partition: 0, offset: Offset(offset), fingerprint: None };
+        let push = |queue: &Queue, offset| {
+            let envelope = r#"{"metadata":{"messageId":"m","topic":"a"},"payload":1}"#.into();
+            let message = crate::message::Message::new(envelope, at(offset), Default::default());
+            queue.push(Event::Message(message.expect("a message")));
+        };
+        let stands =
+            |queue: &Queue| queue.settle().and_then(|cursor| cursor.position(0)).map(|at| at.offset.0);
+        let queue = Queue::starting_at(Some(Cursor::beginning(LogId(7))));
+        let mut context = Context::from_waker(Waker::noop());
+        queue.push_cursor(Cursor::beginning(LogId(7)));
+        (1..=3).for_each(|offset| push(&queue, offset));
+        queue.push(Event::Subscribed(anabranch_protocol::server_frame::Outcome::Resumed));
+        push(&queue, 1);
+        queue.show();
+        let mut places = Vec::new();
+        while queue.poll(&mut context).0.is_ready() {
+            places.push(stands(&queue));
+        }
+        assert_eq!(places, [Some(1), Some(2), Some(3), Some(3), Some(3)]);
     }
 }
