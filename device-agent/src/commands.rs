@@ -1,8 +1,8 @@
 //! What this device can be told to do: measure now, and list the processes that need the most.
 
 use crate::identity::DeviceId;
+use crate::metric::Metric;
 use crate::metrics::Sampler;
-use crate::shadow::Metric;
 use anabranch::{Client, Request};
 use serde::Deserialize;
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! Which device this is, and the topics that follow from it.
 
-use crate::shadow::Metric;
+use crate::metric::Metric;
 
 /// The longest device id, bytes: it is one level of topics that have a limit of their own.
 const LONGEST: usize = 64;
@@ -40,19 +40,6 @@ impl DeviceId {
     pub fn telemetry(&self, metric: Metric) -> String {
         format!("iotsphere/devices/{}/telemetry/{}", self.0, metric.name())
     }
-
-    /// The filter of both documents.
-    pub fn shadow(&self) -> String {
-        format!("iotsphere/devices/{}/shadow/+", self.0)
-    }
-
-    pub fn reported(&self) -> String {
-        format!("iotsphere/devices/{}/shadow/reported", self.0)
-    }
-
-    pub fn desired(&self) -> String {
-        format!("iotsphere/devices/{}/shadow/desired", self.0)
-    }
 }
 
 fn allowed(c: char) -> bool {
@@ -66,8 +53,8 @@ mod tests {
     #[test]
     fn a_given_id_is_taken_or_refused() {
         assert_eq!(
-            DeviceId::new("pump-7.b").unwrap().reported(),
-            "iotsphere/devices/pump-7.b/shadow/reported"
+            DeviceId::new("pump-7.b").unwrap().telemetry(Metric::Cpu),
+            "iotsphere/devices/pump-7.b/telemetry/cpu"
         );
         for wrong in ["", "a/b", "a+", "#", "a b", "é", &"x".repeat(65)] {
             assert!(DeviceId::new(wrong).is_err(), "{wrong}");

@@ -1,11 +1,11 @@
-//! The device agent: this machine as an Anabranch device. It publishes its own metrics as telemetry and a `reported`
-//! shadow, and obeys its `desired` shadow.
+//! The device agent: this machine as an Anabranch device. It publishes its own metrics as telemetry, obeys what is desired in
+//! its shadow, and reports what it does there.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `identity.rs` | which device this is, and its topics |
-//! | `metrics.rs` | what the machine measures |
-//! | `shadow.rs` | `desired` against `reported`: pure |
+//! | `metric.rs`, `metrics.rs` | what the machine measures, by name and by reading |
+//! | `shadow.rs` | what is desired against what it does: pure |
 //! | `outbox.rs` | what is on its way to the gateway, bounded |
 //! | `commands.rs` | what it can be told to do: measure now, list the top processes |
 //! | `agent.rs` | the loop that joins them |
@@ -13,6 +13,7 @@
 mod agent;
 mod commands;
 mod identity;
+mod metric;
 mod metrics;
 mod outbox;
 mod shadow;
@@ -29,7 +30,7 @@ use std::process::ExitCode;
 use tokio::sync::oneshot;
 use tracing_subscriber::EnvFilter;
 
-/// Publishes this machine's metrics through an Anabranch gateway, and obeys its desired shadow.
+/// Publishes this machine's metrics through an Anabranch gateway, and obeys what is desired in its shadow.
 #[derive(Parser)]
 #[command(version)]
 struct Args {
@@ -88,7 +89,7 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
         .client_id(format!("device-agent-{}", device.as_str()))
         .build()?;
     tracing::info!(device = device.as_str(), url = args.url, "the device starts");
-    let shadow = Shadow::new(Settings::new(args.interval_ms));
+    let shadow = Shadow::new(Settings::new(args.interval_ms), sampler.unsupported());
     let stop = stop(args.stop_with_stdin);
     let commands = commands::serve(&client, &device, for_commands, args.command_journal);
     let agent = agent::run(&client, &device, sampler, shadow, stop);

@@ -1,6 +1,6 @@
 //! This machine's metrics, as the payloads of its telemetry. Real readings only: what the machine does not have is not sent.
 
-use crate::shadow::Metric;
+use crate::metric::Metric;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::ffi::OsString;

@@ -1,9 +1,10 @@
 //! What the device has said and the gateway has not confirmed yet. Bounded: while the gateway is away, the newest samples
-//! are skipped, since the ones that wait already show when it went away; the report is never skipped, but only the newest
-//! one is sent.
+//! are skipped, since the ones that wait already show when it went away; of reports there is one on its way, and what it
+//! lacks is found when it has arrived.
 
-use anabranch::{Client, PublishError};
+use anabranch::{Client, PublishError, Shadow};
 use serde_json::Value;
+use std::sync::Arc;
 use tokio::task::JoinSet;
 
 /// Most samples on their way. At ten a second, enough for a reconnect.
@@ -12,21 +13,30 @@ const SAMPLES: usize = 128;
 pub struct Outbox {
     client: Client,
     samples: JoinSet<Result<(), PublishError>>,
+    shadow: Arc<Shadow>,
     report: JoinSet<Result<(), PublishError>>,
-    /// A report that waits for the one before it.
-    next_report: Option<(String, Value)>,
+    /// There was more to report while one was on its way.
+    more: bool,
+    has_reported: bool,
     skipped: u64,
 }
 
 impl Outbox {
-    pub fn new(client: &Client) -> Outbox {
+    pub fn new(client: &Client, shadow: &Arc<Shadow>) -> Outbox {
         Outbox {
             client: client.clone(),
             samples: JoinSet::new(),
+            shadow: Arc::clone(shadow),
             report: JoinSet::new(),
-            next_report: None,
+            more: false,
+            has_reported: false,
             skipped: 0,
         }
+    }
+
+    /// Whether the log has taken a report.
+    pub fn has_reported(&self) -> bool {
+        self.has_reported
     }
 
     /// Publishes a sample, unless too many are on their way.
@@ -41,16 +51,17 @@ impl Outbox {
         self.samples.spawn(send(self.client.clone(), topic, payload));
     }
 
-    /// Publishes a report, after the one before it is confirmed, so that an older one can never overtake a newer.
-    pub fn report(&mut self, topic: String, payload: Value) {
-        if self.report.is_empty() {
-            self.report.spawn(send(self.client.clone(), topic, payload));
-        } else {
-            self.next_report = Some((topic, payload));
+    /// Publishes a patch of what is reported, unless one is on its way: then [`settle`](Outbox::settle) says when to look again.
+    pub fn report(&mut self, patch: Value) {
+        if !self.report.is_empty() {
+            self.more = true;
+            return;
         }
+        let shadow = Arc::clone(&self.shadow);
+        self.report.spawn(async move { shadow.report(&patch).await.map(|_| ()) });
     }
 
-    /// Takes in confirms as they come; for ever. Cancel safe.
+    /// Takes in confirms as they come. Ends when there may be more to report. Cancel safe.
     pub async fn settle(&mut self) {
         loop {
             tokio::select! {
@@ -61,9 +72,9 @@ impl Outbox {
                     }
                 }
                 Some(joined) = self.report.join_next() => {
-                    confirmed(joined);
-                    if let Some((topic, payload)) = self.next_report.take() {
-                        self.report(topic, payload);
+                    self.has_reported |= confirmed(joined);
+                    if std::mem::take(&mut self.more) {
+                        return;
                     }
                 }
                 else => std::future::pending().await,

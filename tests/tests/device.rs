@@ -1,22 +1,33 @@
-//! The device agent as a process, against a real gateway: it reports, obeys, tells what it does not obey, and takes up its
-//! life after a restart.
+//! The device agent as a process, against a real gateway: it reports, obeys its shadow, tells what it does not obey, and takes
+//! up its life after a restart.
 
 #![forbid(unsafe_code)]
 
 use anabranch::{Client, Event, Message, Start, Subscription};
-use anabranch_tests::gateway_process::{Gateway, binary};
+use anabranch_tests::gateway_process::{Gateway, Settings, binary};
 use anabranch_tests::tokens;
 use anabranch_tests::wait::within;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Stdio;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-const REPORTED: &str = "iotsphere/devices/d1/shadow/reported";
+const DOCUMENT: &str = "iotsphere/devices/d1/shadow/document";
 const DESIRED: &str = "iotsphere/devices/d1/shadow/desired";
+
+/// A gateway that keeps shadows.
+async fn keeper() -> Gateway {
+    Gateway::with(Settings::default().set("shadows.enabled", "true")).await
+}
 
 /// Starts the agent as the device `d1`.
 fn start(gateway: &Gateway, folder: &Path) -> Child {
+    start_told(gateway, folder, Stdio::inherit())
+}
+
+/// The same, with its log to a place.
+fn start_told(gateway: &Gateway, folder: &Path, log: Stdio) -> Child {
     let token = folder.join("token");
     std::fs::write(&token, tokens::all("d1")).expect("the token");
     Command::new(binary::path(binary::AGENT))
@@ -24,6 +35,7 @@ fn start(gateway: &Gateway, folder: &Path) -> Child {
         .arg("--token-file")
         .arg(&token)
         .stdin(Stdio::piped())
+        .stderr(log)
         .kill_on_drop(true)
         .spawn()
         .expect("the agent's binary")
@@ -59,12 +71,11 @@ impl Watcher {
         within(what, found).await
     }
 
-    /// The first report from here on that fits.
-    async fn report(&mut self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
-        let fits = |message: &Message| {
-            message.topic() == REPORTED && message.json().is_ok_and(|document| fits(&document))
-        };
-        self.message(what, fits).await
+    /// The state of the first document from here on that fits.
+    async fn state(&mut self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        let state = |message: &Message| message.json::<Value>().expect("JSON")["state"].take();
+        let fits = |message: &Message| message.topic() == DOCUMENT && fits(&state(message));
+        self.message(what, fits).await["state"].take()
     }
 
     async fn wish(&self, desired: Value) {
@@ -75,52 +86,78 @@ impl Watcher {
 
 #[tokio::test]
 async fn the_device_reports_obeys_refuses_and_remembers() {
-    let gateway = Gateway::start().await;
+    let gateway = keeper().await;
     let folder = tempfile::tempdir().expect("a folder");
     let mut watcher = Watcher::of(&gateway, "iotsphere/devices/d1/#");
     let mut agent = start(&gateway, folder.path());
 
-    let first = watcher.report("the first report", |_| true).await;
-    assert_eq!(
-        (&first["version"], &first["intervalMs"], &first["desiredVersion"]),
-        (&json!(1), &json!(200), &json!(null))
-    );
+    let first = watcher.state("the first report", |_| true).await;
+    assert_eq!((&first["reported"]["intervalMs"], first.get("desired")), (&json!(200), None));
 
     let cpu = |message: &Message| message.topic() == "iotsphere/devices/d1/telemetry/cpu";
     let load = watcher.message("the CPU's load", cpu).await;
     assert!((0.0..=100.0).contains(&load["total"].as_f64().expect("a number")), "{load}");
 
-    watcher.wish(json!({ "version": 7, "intervalMs": 150, "metrics": { "disk": false } })).await;
-    let obeyed = watcher.report("obedience", |report| report["desiredVersion"] == 7).await;
-    assert_eq!((&obeyed["intervalMs"], &obeyed["metrics"]["disk"]), (&json!(150), &json!(false)));
+    watcher.wish(json!({ "intervalMs": 150, "metrics": { "disk": false } })).await;
+    let obeyed = watcher.state("obedience", |state| state["reported"]["intervalMs"] == 150).await;
+    assert_eq!(obeyed["reported"]["metrics"]["disk"], false);
 
-    watcher.wish(json!({ "version": 8, "intervalMs": 5 })).await;
-    let refused = watcher.report("a refusal", |report| report.get("rejected").is_some()).await;
-    assert_eq!((&refused["rejected"]["version"], &refused["intervalMs"]), (&json!(8), &json!(150)));
+    // One field cannot be done, the other can.
+    watcher.wish(json!({ "intervalMs": 5, "metrics": { "memory": false } })).await;
+    let refused = watcher.state("a refusal", |state| state["reported"].get("refused").is_some()).await;
+    let (desired, reported) = (&refused["desired"], &refused["reported"]);
+    assert_eq!((&desired["intervalMs"], &reported["intervalMs"]), (&json!(5), &json!(150)));
+    assert_eq!(reported["metrics"]["memory"], false);
+    let why = reported["refused"]["/intervalMs"].as_str().expect("why");
+    assert!(why.contains("100 to 60000, and is 5"), "{why}");
 
     // Closing its standard input is asking it to stop.
     drop(agent.stdin.take());
     let status = within("the agent's end", agent.wait()).await.expect("a child");
     assert!(status.success(), "{status}");
 
-    let newest = refused["version"].as_u64().expect("a version");
+    // Its next life goes on as before: it does what is desired meanwhile, and has nothing else to say.
+    watcher.wish(json!({ "intervalMs": null, "metrics": { "cpu": false } })).await;
     let _agent = start(&gateway, folder.path());
     let again =
-        watcher.report("a report of its next life", |report| report["version"].as_u64() > Some(newest)).await;
-    let (life, past) = (again.as_object().expect("an object"), refused.as_object().expect("an object"));
-    for field in ["intervalMs", "metrics", "desiredVersion", "rejected"] {
-        assert_eq!(life[field], past[field], "{field} outlives a restart");
-    }
+        watcher.state("its next life", |state| state["reported"]["metrics"]["cpu"] == json!(false)).await;
+    let mut expected = reported.clone();
+    expected["metrics"]["cpu"] = json!(false);
+    expected.as_object_mut().expect("an object").remove("refused");
+    assert_eq!(
+        again["reported"], expected,
+        "what it did outlives a restart, and what nobody desires is not refused"
+    );
+}
+
+#[tokio::test]
+async fn without_a_keeper_of_shadows_the_device_measures_and_says_what_is_missing() {
+    let gateway = Gateway::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut watcher = Watcher::of(&gateway, "iotsphere/devices/d1/#");
+    let mut agent = start_told(&gateway, folder.path(), Stdio::piped());
+    let memory = |message: &Message| message.topic() == "iotsphere/devices/d1/telemetry/memory";
+    watcher.message("a reading", memory).await;
+    let mut lines = BufReader::new(agent.stderr.take().expect("its log")).lines();
+    within("the warning", async {
+        while let Some(line) = lines.next_line().await.expect("a line") {
+            if line.contains("shadows.enabled = true") {
+                return;
+            }
+        }
+        panic!("the agent ended");
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn the_device_measures_and_lists_its_processes_when_it_is_told_to() {
-    let gateway = Gateway::start().await;
+    let gateway = keeper().await;
     let folder = tempfile::tempdir().expect("a folder");
     let mut agent = start(&gateway, folder.path());
     let client = Client::builder(gateway.url()).token(tokens::all("operator")).build().expect("a client");
     let commands = client.commands("iotsphere", "operator").expect("a filter");
-    let mut reports = client.subscribe(REPORTED).from(Start::Earliest).open().expect("a filter");
+    let mut reports = client.subscribe(DOCUMENT).from(Start::Earliest).open().expect("a filter");
     client.connect();
     // It serves by then: its requests are subscribed to together with its shadow.
     within("a report", reports.next_message()).await.expect("a report");

@@ -1,6 +1,6 @@
 /**
  * A device that speaks MQTT, in the browser: Debian's `mosquitto_pub` publishes bare payloads to RabbitMQ, and the page, which knows
- * nothing of either, shows them; what is wished on the page reaches `mosquitto_sub`. `ANABRANCH_RABBITMQ` is the broker's URL,
+ * nothing of either, shows them; what is desired on the page reaches `mosquitto_sub` as a delta, and a bare report settles it. `ANABRANCH_RABBITMQ` is the broker's URL,
  * `ANABRANCH_MQTT_PORT` its port for MQTT on 127.0.0.1.
  */
 import assert from 'node:assert/strict';
@@ -63,18 +63,25 @@ test('its readings are drawn', async () => {
   assert.deepEqual(story.failures, []);
 });
 
-test('what is wished on the page reaches it', async () => {
+test('what is wished on the page reaches it, and its bare report settles the wish', async () => {
+  const delta = topic('shadow/delta');
   // Into a pipe it would write no line before it ends.
-  const words = ['-oL', 'mosquitto_sub', '-h', '127.0.0.1', '-p', port, '-q', '1', '-d', '-F', '%t %p', '-t', topic('shadow/desired')];
+  const words = ['-oL', 'mosquitto_sub', '-h', '127.0.0.1', '-p', port, '-q', '1', '-d', '-F', '%t %p', '-t', delta];
   listener = spawn('stdbuf', words, { stdio: ['ignore', 'pipe', 'inherit'] });
   let heard = '';
   listener.stdout?.on('data', (piece: Buffer) => void (heard += piece.toString()));
   await until('its subscription', 20_000, () => heard.includes('received SUBACK'));
   const { page } = story;
+  assert.match((await page.locator('#shadow').textContent()) ?? '', /no shadow yet/);
   await page.getByLabel('every').selectOption('500');
   await page.getByRole('button', { name: 'Set desired' }).click();
-  const line = await until('the wish', 20_000, () => heard.split('\n').find((one) => one.startsWith(`${topic('shadow/desired')} {`)));
-  const envelope = JSON.parse(line.slice(line.indexOf(' ') + 1)) as { metadata: { topic: string }; payload: { intervalMs: number } };
-  assert.equal(envelope.metadata.topic, topic('shadow/desired'));
-  assert.equal(envelope.payload.intervalMs, 500);
+  const line = await until('the wish', 20_000, () => heard.split('\n').find((one) => one.startsWith(`${delta} {`)));
+  const envelope = JSON.parse(line.slice(line.indexOf(' ') + 1)) as { metadata: { topic: string }; payload: { state: unknown } };
+  assert.equal(envelope.metadata.topic, delta);
+  assert.deepEqual(envelope.payload.state, { intervalMs: 500 });
+  const cells = page.locator('.shadow [data-field="/intervalMs"] td');
+  await until('accepted', 20_000, async () => (await cells.allTextContents()).join() === '–,500 ms,accepted');
+  await publish('shadow/reported', { intervalMs: 500 });
+  await until('settled', 20_000, async () => (await cells.allTextContents()).join() === '500 ms,500 ms,');
+  assert.equal(await page.locator('.progress .done').count(), 3);
 });

@@ -62,6 +62,16 @@ async function nothingMissingOrDoubled(): Promise<void> {
   assert.deepEqual(story.failures, []);
 }
 
+/** Somebody else, who is no page, changes what is desired of the device. */
+async function desire(patch: unknown): Promise<void> {
+  const { token } = (await (await fetch(`${control}/demo/token?ttl=60`)).json()) as { token: string };
+  const device = await story.page.locator('.device-head h1').textContent();
+  const envelope = { metadata: { topic: `iotsphere/devices/${device}/shadow/desired` }, payload: patch };
+  const headers = { authorization: `Bearer ${token}` };
+  const answer = await fetch(new URL('/v1/publish', demo.url), { method: 'POST', headers, body: JSON.stringify(envelope) });
+  assert.equal(answer.status, 200, await answer.text());
+}
+
 /** The picture of the CPU chart. */
 const cpuChart = (): Promise<string> =>
   story.page.locator('[aria-label=CPU] canvas').evaluate((canvas) => (canvas as HTMLCanvasElement).toDataURL());
@@ -99,25 +109,69 @@ test('the link is back: nothing is missing, nothing came twice', async () => {
   assert.match((await story.page.locator('.journal').textContent()) ?? '', /caught up \d+ messages/);
 });
 
-test('a wish is sent, stored and reported', async () => {
+/** A row of the shadow's table: reported, desired, and how it stands. */
+const field = (pointer: string): Promise<string[]> => story.page.locator(`.shadow [data-field="${pointer}"] td`).allTextContents();
+
+/** The newest document of the device's shadow that the log has. */
+interface Document {
+  version: number;
+  state: { desired?: Record<string, unknown>; reported?: Record<string, unknown> };
+}
+const newestDocument = (): Document => {
+  const found = witness.told.findLast(({ topic }) => topic.endsWith('/shadow/document'));
+  assert.ok(found);
+  return found.payload as Document;
+};
+
+test('a wish is sent, accepted and applied', async () => {
   const { page } = story;
   await page.getByLabel('every').selectOption('500');
   await page.getByRole('checkbox', { name: 'memory' }).uncheck();
   await page.getByRole('button', { name: 'Set desired' }).click();
-  await until('sent, stored, reported', 20_000, async () => (await page.locator('.progress .done').count()) === 3);
-  const cells = page.locator('.shadow tbody tr').first().locator('td');
-  assert.deepEqual((await cells.allTextContents()).slice(0, 3), ['500 ms', '500 ms', '']);
+  await until('sent, accepted, applied', 20_000, async () => (await page.locator('.progress .done').count()) === 3);
+  assert.deepEqual(await field('/intervalMs'), ['500 ms', '500 ms', '']);
+  assert.deepEqual(await field('/metrics/memory'), ['off', 'off', '']);
   const [wish] = witness.told.filter(({ topic }) => topic.endsWith('/shadow/desired')).slice(-1);
-  const [report] = witness.told.filter(({ topic }) => topic.endsWith('/shadow/reported')).slice(-1);
-  const version = (wish?.payload as { version: number }).version;
-  assert.deepEqual(report?.payload, { ...(report?.payload as object), intervalMs: 500, desiredVersion: version });
+  assert.deepEqual(wish?.payload, { intervalMs: 500, metrics: { memory: false } }, 'what was edited, and nothing else');
+  await until('the document', 10_000, () => newestDocument().state.reported?.['intervalMs'] === 500);
+  assert.deepEqual(newestDocument().state.desired, { intervalMs: 500, metrics: { memory: false } });
   await until('the chart says off', 10_000, async () => (await page.locator('[aria-label=Memory] .chip').textContent()) === 'off');
+});
+
+test('what is desired while the link is cut shows at once, and settles when it is back', async () => {
+  const { page } = story;
+  await fetch(`${control}/chaos/cut?ms=${CUT_MS}`, { method: 'POST' });
+  await until('not live', 15_000, async () => (await phase(page)) !== 'live');
+  assert.match((await page.locator('#shadow').textContent()) ?? '', /stale, as of/);
+  await page.getByRole('checkbox', { name: 'memory' }).check();
+  await page.getByRole('button', { name: 'Set desired' }).click();
+  await until('queued', 5_000, async () => (await field('/metrics/memory')).join() === 'off,on,queued');
+  await fetch(`${control}/chaos/heal`, { method: 'POST' });
+  await page.getByRole('button', { name: 'Retry now' }).click();
+  await until('settled', 30_000, async () => (await field('/metrics/memory')).join() === 'on,on,');
+  await until('live', 30_000, async () => (await phase(page)) === 'live');
+});
+
+test('what the device cannot do it refuses, and says why', async () => {
+  const { page } = story;
+  const witnessed = await page.evaluate(() => document.querySelectorAll('.reasons li').length);
+  assert.equal(witnessed, 0);
+  // The form offers nothing that is wrong; another writer does.
+  await desire({ intervalMs: 5 });
+  await until('refused', 20_000, async () => (await field('/intervalMs')).join() === '500 ms,5 ms,refused');
+  assert.match((await page.locator('.reasons').textContent()) ?? '', /interval: the device refuses: .*100 to 60000, and is 5/);
+  await page.getByLabel('every').selectOption('1000');
+  await page.getByRole('button', { name: 'Set desired' }).click();
+  await until('healed', 20_000, async () => (await field('/intervalMs')).join() === '1 s,1 s,');
+  assert.equal(await page.locator('.reasons li').count(), 0);
 });
 
 test('a reload goes on where the page was', async () => {
   const had = story.received.length;
   const keys = await story.page.evaluate(() => Object.keys(sessionStorage).filter((key) => key.startsWith('anabranch ')));
-  assert.equal(keys.length, 1, 'only the stream without a start of its own is resumed');
+  const leaves = keys.map((key) => key.split('/').slice(-2).join('/')).sort();
+  const resumed = ['shadow/accepted', 'shadow/document', 'shadow/rejected', 'telemetry/#'];
+  assert.deepEqual(leaves, resumed, 'only streams without a start of their own are resumed');
   // The page loads slowly enough that the device says much meanwhile.
   const told = witness.told.length;
   await story.page.route('**/demo.json', async (route) => {

@@ -10,6 +10,7 @@ import { Fleet } from './fleet.ts';
 import { Link } from './link.ts';
 import { askForToken } from './sign-in.ts';
 import { Shadow } from './shadow.ts';
+import { writeAsSomebodyElse } from './somebody.ts';
 import { Speaker } from './speaker.ts';
 import type { Metric } from './topics.ts';
 
@@ -19,9 +20,10 @@ export async function start(root: HTMLElement): Promise<void> {
   const tokens = demo && new Tokens(demo);
   const speaker = new Speaker();
   const token: TokenFunction = speaker.listenTo(tokens?.get ?? (await askForToken(root)));
-  const client = createClient({ url: demo?.wsUrl ?? '/v1/ws', token });
+  const url = demo?.wsUrl ?? '/v1/ws';
+  const client = createClient({ url, token });
 
-  const devices = new Devices(client);
+  const devices = new Devices(client, (whole) => fleet.painted(whole));
   let stream: Subscription | undefined;
   const link = new Link(client, () => stream?.freshAsOf ?? null);
   const continuity = new Continuity(client, devices, link);
@@ -33,13 +35,13 @@ export async function start(root: HTMLElement): Promise<void> {
     client,
     () => (shown ? devices.intervalOf(shown.id) : 1000),
     (metric) => {
-      const { metrics, unsupported } = shown?.reported?.document ?? {};
-      if (unsupported?.includes(metric)) return 'unsupported';
-      return metrics?.[metric as Metric] === false ? 'off' : 'on';
+      if (shown?.reported.unsupported.includes(metric)) return 'unsupported';
+      return shown?.reported.metrics[metric as Metric] === false ? 'off' : 'on';
     },
     link.journal,
   );
-  const shadow = new Shadow(client, devices, stale);
+  const disturb = (device: string, intervalMs: number): Promise<void> => writeAsSomebodyElse(url, token, device, intervalMs);
+  const shadow = new Shadow(client, disturb, () => continuity.subscription.freshAsOf);
   const commands = new Commands(client, speaker);
   const title = el('h1', {}, 'No device');
   const about = el('p', { class: 'detail' });
@@ -56,8 +58,8 @@ export async function start(root: HTMLElement): Promise<void> {
     shadow.show(device);
     commands.show(device);
   });
-  devices.watch((device) => {
-    if (device === shown) describe(device);
+  devices.watch((changed) => {
+    if (shown && changed.includes(shown)) describe(shown);
   });
 
   const chaos = demo && tokens ? [new Chaos(demo, tokens, link).element] : [];

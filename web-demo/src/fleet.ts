@@ -1,21 +1,36 @@
-import { ago, everyTick } from './age.ts';
-import { isPending, type Device, type Devices } from './devices.ts';
+import { age, everyTick } from './age.ts';
+import type { Device, Devices, Painted } from './devices.ts';
 import { el, panel, say } from './dom.ts';
+import { differing } from './fields.ts';
 
 interface Row {
+  readonly item: HTMLElement;
   readonly button: HTMLButtonElement;
+  readonly cell: HTMLElement;
   readonly host: HTMLElement;
   readonly seen: HTMLElement;
   readonly note: HTMLElement;
+  /** What is searched. */
+  text: string;
+  owes: '' | 'pending' | 'refused';
 }
 
-/** The list of devices: who is there, who has gone quiet, who owes an answer. */
+/** The fleet: each device a cell at a glance, and a row to choose it by; who is there, who has gone quiet, who owes something. */
 export class Fleet {
   readonly element: HTMLElement;
   private readonly rows = new Map<string, Row>();
   private readonly list = el('ul', { class: 'fleet' });
-  private readonly empty = el('p', { class: 'hint' }, 'No device has reported yet.');
+  private readonly cells = el('div', { class: 'cells', 'aria-hidden': 'true', onclick: (event) => this.click(event) });
+  private readonly counts = el('p', { class: 'summary', id: 'fleet-counts' }, 'No device has reported yet.');
+  private readonly paint = el('p', { class: 'hint', id: 'painted' });
+  private readonly search = el('input', {
+    type: 'search',
+    placeholder: 'find a device',
+    'aria-label': 'Find a device',
+    oninput: () => this.filter(),
+  });
   private selected: string | undefined;
+  private whole: Painted | undefined;
 
   constructor(
     private readonly devices: Devices,
@@ -23,51 +38,126 @@ export class Fleet {
     private readonly stale: () => boolean,
     private readonly select: (device: Device) => void,
   ) {
-    this.element = panel('Devices', this.list, this.empty);
-    devices.watch((device) => this.show(device));
+    this.element = panel('Devices', this.counts, this.cells, this.search, this.list, this.paint);
+    devices.watch((changed, gone) => this.show(changed, gone));
     everyTick((now) => this.tick(now));
   }
 
-  private show(device: Device): void {
+  /** The fleet has come whole; the next frame shows it. */
+  painted(whole: Painted): void {
+    this.whole = whole;
+  }
+
+  private show(changed: readonly Device[], gone: readonly string[]): void {
+    const begun = performance.now();
+    for (const id of gone) this.remove(id);
+    const before = this.rows.size;
+    for (const device of changed) this.update(device);
+    if (this.rows.size > before) this.order();
+    this.tick(Date.now());
+    const first = this.selected === undefined ? this.ordered()[0] : undefined;
+    if (first) this.choose(first);
+    if (this.whole) this.tell(this.whole, begun);
+    this.whole = undefined;
+  }
+
+  /** Says how the first paint went, when it has gone to the screen. */
+  private tell({ topics, devices, ms, complete }: Painted, begun: number): void {
+    requestAnimationFrame(() =>
+      setTimeout(() => {
+        const paint = performance.now() - begun;
+        const sure = complete ? '' : '; some may be missing';
+        say(this.paint, `${topics} topics of ${devices} devices, whole after ${Math.round(ms)} ms, painted at once in ${Math.round(paint)} ms${sure}`);
+      }),
+    );
+  }
+
+  private update(device: Device): void {
     const row = this.rows.get(device.id) ?? this.add(device);
     const { os, host } = device.status;
     say(row.host, [host === device.id ? undefined : host, os].filter(Boolean).join(' · '));
-    this.tick(Date.now());
-    if (this.selected === undefined) this.choose(device);
+    row.text = `${device.id} ${row.host.textContent ?? ''}`.toLowerCase();
+    const open = differing(device.desired, device.reported);
+    const refused = open.length > 0 && open.every(({ pointer }) => pointer in device.reported.refused);
+    row.owes = open.length === 0 ? '' : refused ? 'refused' : 'pending';
   }
 
   private add(device: Device): Row {
+    const button = el('button', { type: 'button', 'aria-pressed': 'false', onclick: () => this.choose(device) });
     const row: Row = {
-      button: el('button', { type: 'button', onclick: () => this.choose(device) }),
+      item: el('li', {}, button),
+      button,
+      cell: el('i', { title: device.id, 'data-id': device.id }),
       host: el('span', { class: 'detail' }),
       seen: el('span', { class: 'seen' }),
       note: el('span', { class: 'chip' }),
+      text: device.id,
+      owes: '',
     };
-    row.button.append(el('span', { class: 'dot' }), el('b', {}, device.id), row.seen, row.host, row.note);
+    button.append(el('span', { class: 'dot' }), el('b', {}, device.id), row.seen, row.host, row.note);
     this.rows.set(device.id, row);
-    const ordered = this.devices.all().flatMap(({ id }) => this.rows.get(id)?.button ?? []);
-    this.list.replaceChildren(...ordered.map((button) => el('li', {}, button)));
-    this.empty.hidden = true;
     return row;
+  }
+
+  private remove(id: string): void {
+    const row = this.rows.get(id);
+    row?.item.remove();
+    row?.cell.remove();
+    this.rows.delete(id);
+    if (this.selected === id) this.selected = undefined;
+  }
+
+  /** Real machines first. */
+  private ordered(): Device[] {
+    const all = [...this.rows.keys()].flatMap((id) => this.devices.get(id) ?? []);
+    const simulated = ({ status }: Device): number => (status.simulated === true ? 1 : 0);
+    return all.sort((a, b) => simulated(a) - simulated(b) || (a.id < b.id ? -1 : 1));
+  }
+
+  private order(): void {
+    const rows = this.ordered().flatMap(({ id }) => this.rows.get(id) ?? []);
+    this.list.replaceChildren(...rows.map(({ item }) => item));
+    this.cells.replaceChildren(...rows.map(({ cell }) => cell));
+    this.filter();
+  }
+
+  private filter(): void {
+    this.search.hidden = this.cells.hidden = this.rows.size < 12;
+    const words = this.search.hidden ? '' : this.search.value.trim().toLowerCase();
+    for (const row of this.rows.values()) row.item.hidden = !row.text.includes(words);
+  }
+
+  private click(event: Event): void {
+    const device = this.devices.get((event.target as HTMLElement).dataset['id'] ?? '');
+    if (!device) return;
+    this.choose(device);
+    this.rows.get(device.id)?.item.scrollIntoView({ block: 'nearest' });
   }
 
   private choose(device: Device): void {
     if (this.selected === device.id) return;
+    for (const id of [this.selected ?? '', device.id]) this.rows.get(id)?.button.setAttribute('aria-pressed', String(id === device.id));
     this.selected = device.id;
-    for (const [id, row] of this.rows) row.button.setAttribute('aria-pressed', String(id === device.id));
     this.select(device);
   }
 
   private tick(now: number): void {
     const stale = this.stale();
+    let [alive, owing] = [0, 0];
     for (const [id, row] of this.rows) {
       const device = this.devices.get(id);
       if (!device) continue;
       const quiet = now - device.lastSeen > 3 * this.devices.intervalOf(id) + 5_000;
-      row.button.classList.toggle('stale', stale || quiet);
-      row.button.classList.toggle('alive', !stale && !quiet);
-      say(row.seen, ago(now - device.lastSeen));
-      say(row.note, stale ? 'stale' : quiet ? 'quiet' : isPending(device) ? 'pending' : '');
+      if (!quiet) alive += 1;
+      if (row.owes) owing += 1;
+      const state = stale ? 'stale' : quiet ? 'quiet' : row.owes;
+      const mark = `${stale || quiet ? 'stale' : 'alive'} ${row.owes}`.trim();
+      if (row.button.className !== mark) row.button.className = row.cell.className = mark;
+      if (row.item.hidden) continue;
+      say(row.seen, device.lastSeen === 0 ? 'never' : age(now - device.lastSeen));
+      say(row.note, state);
     }
+    const owe = owing === 0 ? '' : ` · ${owing} owe an answer`;
+    if (this.rows.size > 0) say(this.counts, `${this.rows.size} devices · ${stale ? 'not known to be' : alive} alive${owe}`);
   }
 }

@@ -1,79 +1,116 @@
-import type { Client } from '@anabranch/client';
-import { age, ago, everyTick } from './age.ts';
-import { isPending, type Device, type Devices } from './devices.ts';
+import type { Client, Pending, Shadow as Twin, ShadowView } from '@anabranch/client';
+import { age, ago, clock, everyTick } from './age.ts';
+import type { Device } from './devices.ts';
 import { el, panel, say } from './dom.ts';
-import { METRICS, type ShadowDocument } from './topics.ts';
-import * as units from './units.ts';
+import { differing, FIELDS, type Field } from './fields.ts';
+import { readState, type Reported, type Settings } from './topics.ts';
 import { Wish } from './wish.ts';
 
-/** The fields of a shadow that a user may wish for, as text. */
-const FIELDS: readonly [string, (document: ShadowDocument) => string | undefined][] = [
-  ['interval', ({ intervalMs }) => (intervalMs === undefined ? undefined : units.interval(intervalMs))],
-  ...METRICS.map((metric): [string, (document: ShadowDocument) => string | undefined] => [
-    metric,
-    ({ metrics, unsupported }) => {
-      if (unsupported?.includes(metric)) return 'none';
-      return metrics?.[metric] === undefined ? undefined : metrics[metric] ? 'on' : 'off';
-    },
-  ]),
-];
+/** A change that the gateway has not answered for so long is worth a word. */
+const UNANSWERED_MS = 10_000;
 
-/** A device's shadow: what it reports, what is wished, what is pending and for how long; and the form to wish. */
+/** What happens to this page's change of a field. */
+const WORDS: Record<Pending['stage'], string> = {
+  queued: 'queued',
+  sent: 'sent',
+  accepted: 'accepted',
+  rejected: 'rejected',
+};
+
+/** A device's shadow as the gateway keeps it: what the device reports, what is desired, what is pending; and the form to wish. */
 export class Shadow {
   readonly element: HTMLElement;
   private readonly wish: Wish;
-  private readonly summary = el('p', { class: 'summary', role: 'status' });
+  private readonly summary = el('p', { class: 'summary', role: 'status', id: 'shadow' }, 'Choose a device.');
   private readonly body = el('tbody');
-  private device: Device | undefined;
+  private readonly reasons = el('ul', { class: 'reasons' });
+  private twin: Twin<Settings> | undefined;
+  private stop: (() => void) | undefined;
+  private unanswered: number | undefined;
 
   constructor(
-    client: Client,
-    devices: Devices,
-    private readonly stale: () => boolean,
+    private readonly client: Client,
+    writeAsSomebodyElse: (device: string, intervalMs: number) => Promise<void>,
+    /** Unix milliseconds up to which the connection vouches for what is shown. */
+    private readonly freshAsOf: () => number | null,
   ) {
-    this.wish = new Wish(client);
+    this.wish = new Wish(client, writeAsSomebodyElse);
     const head = ['Field', 'Reported', 'Desired', ''].map((title) => el('th', { scope: 'col' }, title));
     const table = el('table', { class: 'shadow' }, el('thead', {}, el('tr', {}, ...head)), this.body);
-    this.element = panel('Shadow', this.summary, table, this.wish.element);
-    devices.watch((device) => {
-      if (device.id === this.device?.id) this.show(device);
-    });
+    this.element = panel('Shadow', this.summary, table, this.reasons, this.wish.element);
     everyTick((now) => this.tick(now));
   }
 
-  show(device: Device): void {
-    this.device = device;
-    this.wish.show(device);
-    const reported = device.reported?.document ?? {};
-    const desired = device.desired?.document ?? {};
-    const pending = isPending(device);
-    this.body.replaceChildren(
-      ...FIELDS.map(([name, text]) => {
-        const [is, wished] = [text(reported), text(desired)];
-        const differs = wished !== undefined && is !== 'none' && wished !== is;
-        const state = !differs ? '' : pending ? 'pending' : 'differs';
-        return el(
-          'tr',
-          { class: state },
-          el('th', { scope: 'row' }, name),
-          el('td', {}, is ?? '–'),
-          el('td', {}, wished ?? '–'),
-          el('td', { class: 'state' }, state),
-        );
-      }),
-    );
+  show({ id }: Device): void {
+    if (this.twin?.device === id) return;
+    this.stop?.();
+    this.twin?.close();
+    this.twin = this.client.shadow<Settings>(id);
+    this.stop = this.twin.subscribe(() => this.draw());
+    this.wish.choose(this.twin);
+    this.draw();
+  }
+
+  private draw(): void {
+    const view = this.twin?.get();
+    if (!view) return;
+    const [reported, desired] = [readState(view.reported), readState(view.desired)];
+    const open = new Set(differing(desired, reported).map(({ pointer }) => pointer));
+    this.body.replaceChildren(...FIELDS.map((field) => row(field, reported, desired, stateOf(field, view, reported, open))));
+    this.reasons.replaceChildren(...reasons(view, reported, open).map((why) => el('li', {}, why)));
+    const waits = Object.values(view.pending).some(({ stage }) => stage === 'sent');
+    this.unanswered = waits ? (this.unanswered ?? Date.now()) : undefined;
+    this.wish.show(view);
     this.tick(Date.now());
   }
 
   private tick(now: number): void {
-    const stale = this.stale();
-    this.element.classList.toggle('stale', stale);
-    const { reported, desired } = this.device ?? {};
-    if (!this.device || !reported) return say(this.summary, this.device ? 'No shadow reported yet.' : 'Choose a device.');
-    const version = `version ${reported.document.version ?? '–'}, reported ${ago(now - reported.at)}`;
-    const waits = desired && isPending(this.device) ? ` · wish ${desired.document.version} pending for ${age(now - desired.at)}` : '';
-    const { rejected } = reported.document;
-    const refused = rejected ? ` · wish ${rejected.version ?? ''} refused: ${rejected.reason ?? 'no reason given'}` : '';
-    say(this.summary, `${version}${waits}${refused}${stale ? ' · stale' : ''}`);
+    const view = this.twin?.get();
+    if (!view) return;
+    this.element.classList.toggle('stale', !view.live);
+    say(this.summary, `${this.about(view)} · ${this.freshness(view, now)}`);
+    this.wish.tick(this.unanswered !== undefined && now - this.unanswered > UNANSWERED_MS);
   }
+
+  private about({ known, document, closed }: ShadowView<Settings>): string {
+    if (closed) return closed.message;
+    if (!known) return 'not known yet';
+    return document ? `version ${document.version}, written ${ago(Date.now() - document.timestamp)}` : 'no shadow yet; the first wish makes one';
+  }
+
+  private freshness({ live, asOf }: ShadowView<Settings>, now: number): string {
+    const at = live ? (this.freshAsOf() ?? asOf) : asOf;
+    if (at === null) return 'stale';
+    return live ? `as of ${clock(at)}` : `stale, as of ${clock(at)}, ${age(now - at)} old`;
+  }
+}
+
+/** How it stands with a field: this page's change of it, then the device's refusal, then that it differs. */
+function stateOf({ pointer }: Field, view: ShadowView<Settings>, reported: Reported, open: Set<string>): string {
+  const pending = view.pending[pointer];
+  if (pending && pending.stage !== 'accepted') return WORDS[pending.stage];
+  if (open.has(pointer) && pointer in reported.refused) return 'refused';
+  if (pending) return WORDS[pending.stage];
+  return open.has(pointer) ? 'differs' : '';
+}
+
+function row(field: Field, reported: Reported, desired: Reported, state: string): HTMLElement {
+  return el(
+    'tr',
+    { class: state, 'data-field': field.pointer },
+    el('th', { scope: 'row' }, field.name),
+    el('td', {}, field.read(reported) ?? '–'),
+    el('td', {}, field.read(desired) ?? '–'),
+    el('td', { class: 'state' }, state),
+  );
+}
+
+/** Why fields are not as they are desired, in the words of the device or the gateway. */
+function reasons(view: ShadowView<Settings>, reported: Reported, open: Set<string>): string[] {
+  return FIELDS.flatMap(({ name, pointer }) => {
+    const pending = view.pending[pointer];
+    if (pending?.stage === 'rejected') return [`${name}: ${pending.message} (${pending.code})`];
+    const why = reported.refused[pointer];
+    return why !== undefined && open.has(pointer) ? [`${name}: the device refuses: ${why}`] : [];
+  });
 }

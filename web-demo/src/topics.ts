@@ -3,9 +3,9 @@ const ROOT = 'iotsphere/devices';
 
 export const ALL_TELEMETRY = `${ROOT}/+/telemetry/#`;
 export const ALL_STATUS = `${ROOT}/+/telemetry/status`;
-export const ALL_SHADOWS = `${ROOT}/+/shadow/+`;
+export const ALL_DOCUMENTS = `${ROOT}/+/shadow/document`;
 export const telemetryOf = (device: string): string => `${ROOT}/${device}/telemetry/#`;
-export const desiredOf = (device: string): string => `${ROOT}/${device}/shadow/desired`;
+export const shadowOf = (device: string, leaf: string): string => `${ROOT}/${device}/shadow/${leaf}`;
 
 export const METRICS = ['cpu', 'memory', 'disk', 'network', 'temperature'] as const;
 export type Metric = (typeof METRICS)[number];
@@ -23,18 +23,37 @@ export interface Status {
   kernel?: string;
   uptimeSec?: number;
   agent?: string;
+  /** No machine stands behind it. */
+  simulated?: boolean;
 }
 
-/** What a shadow says: a device's own word in `reported`, a user's wish in `desired`. */
-export interface ShadowDocument {
-  version?: number;
-  intervalMs?: number;
-  metrics?: Partial<Record<Metric, boolean>>;
-  desiredVersion?: number | null;
+/** What may be desired of the demo's devices. */
+export type Settings = {
+  intervalMs: number;
+  metrics: { [metric in Metric]?: boolean };
+};
+
+/** What they report. */
+export interface Reported {
+  readonly intervalMs: number | undefined;
+  readonly metrics: { readonly [metric in Metric]?: boolean };
   /** Metrics that the device does not have. */
-  unsupported?: string[];
-  /** A wish that the device refused, and why. */
-  rejected?: { version?: number | null; reason?: string };
+  readonly unsupported: readonly string[];
+  /** Why it does not do what is desired, by the JSON pointer of the field. */
+  readonly refused: Readonly<Record<string, string>>;
+}
+
+/** Reads either section of a shadow, whatever is in it. */
+export function readState(state: unknown): Reported {
+  const { intervalMs, metrics, unsupported, refused } = record(state);
+  const switches = Object.entries(record(metrics)).filter(([, on]) => typeof on === 'boolean');
+  const reasons = Object.entries(record(refused)).map(([field, why]) => [field, String(why)]);
+  return {
+    intervalMs: number(intervalMs) ?? undefined,
+    metrics: Object.fromEntries(switches) as Reported['metrics'],
+    unsupported: Array.isArray(unsupported) ? unsupported.map(String) : [],
+    refused: Object.fromEntries(reasons) as Record<string, string>,
+  };
 }
 
 /** The payload as an object, whatever it is. */

@@ -101,6 +101,9 @@ origins = [\"http://localhost:{port}\", \"http://127.0.0.1:{port}\"]
 static_files = \"www\"
 log = \"{log}\"
 
+[shadows]
+enabled = true
+
 [[auth.keys]]
 algorithm = \"HS256\"
 file = \"key\"

@@ -23,7 +23,11 @@ impl Minter {
 
     /// The page: sees every device, and may wish and command.
     pub fn page(&self, lives: Duration) -> String {
-        let write = ["iotsphere/devices/+/shadow/desired", "iotsphere/devices/+/commands/request"];
+        let write = [
+            "iotsphere/devices/+/shadow/desired",
+            "iotsphere/devices/+/shadow/update",
+            "iotsphere/devices/+/commands/request",
+        ];
         self.mint("dashboard", lives, &["iotsphere/devices/#"], &write)
     }
 
