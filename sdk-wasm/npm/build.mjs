@@ -33,8 +33,9 @@ if (!process.argv.includes('--glue')) {
   rmSync(here('dist'), { recursive: true, force: true });
   await build({
     absWorkingDir: here('.'),
-    entryPoints: ['src/index.ts'],
-    outfile: 'dist/index.js',
+    // Each stands alone: who does not import the store does not load it.
+    entryPoints: { index: 'src/index.ts', store: 'src/store/index.ts' },
+    outdir: 'dist',
     bundle: true,
     format: 'esm',
     target: 'es2022',

@@ -4,6 +4,7 @@ use anabranch_protocol::client_frame::SubscriptionId;
 use anabranch_protocol::code::Code;
 use anabranch_protocol::json::{ObjectWriter, write_string};
 use anabranch_protocol::server_frame::{About, Outcome};
+use anabranch_sdk_core::store::Write as Keep;
 use anabranch_sdk_core::{Effect, State};
 use std::fmt::{Display, Write};
 
@@ -136,8 +137,19 @@ impl Answer {
                 self.text(message);
                 self.boolean(*retryable);
             }
-            // Only of publishes that are kept or have a time to live, and with a store: the browser's client has neither.
-            Effect::Sent { .. } | Effect::Wedged { .. } | Effect::Keep(_) => return,
+            Effect::Sent { message_id } => {
+                self.begin("sent");
+                self.text(message_id);
+            }
+            Effect::Wedged { message_id, code, message } => {
+                self.begin("wedged");
+                self.text(message_id);
+                self.code(*code);
+                self.text(message);
+            }
+            // Where the app stands is the shell's to write.
+            Effect::Keep(Keep::Cursor { .. }) => return,
+            Effect::Keep(write) => self.keep(write),
             Effect::State(state) => {
                 self.begin("state");
                 self.out.push(',');
@@ -145,6 +157,44 @@ impl Answer {
             }
         }
         self.out.push(']');
+    }
+
+    fn keep(&mut self, write: &Keep) {
+        self.begin("keep");
+        match write {
+            Keep::Enqueue { message_id, envelope, expires } => {
+                self.text("enqueue");
+                self.text(message_id);
+                self.text(envelope);
+                self.out.push(',');
+                optional(&mut self.out, *expires);
+            }
+            Keep::Wedge { message_id, why } => {
+                self.text("wedge");
+                self.text(message_id);
+                if let Some((code, message)) = why {
+                    self.code(*code);
+                    self.text(message);
+                }
+            }
+            Keep::Settle { message_id } => {
+                self.text("settle");
+                self.text(message_id);
+            }
+            Keep::Message { topic, position, about, envelope } => {
+                self.text("message");
+                self.text(topic);
+                self.plain(position);
+                self.text(envelope);
+                write_flags(&mut self.out, *about);
+            }
+            Keep::Trim { topic, keep } => {
+                self.text("trim");
+                self.text(topic);
+                self.number(*keep as u64);
+            }
+            Keep::Cursor { .. } => {}
+        }
     }
 
     fn state(&mut self, state: &State) {
@@ -203,9 +253,11 @@ impl Answer {
 
 fn optional(out: &mut String, number: Option<u64>) {
     match number {
-        Some(number) => {
-            let _ = write!(out, "{number}");
-        }
+        Some(number) => write_number(out, number),
         None => out.push_str("null"),
     }
+}
+
+pub(crate) fn write_number(out: &mut String, number: u64) {
+    let _ = write!(out, "{number}");
 }

@@ -27,6 +27,9 @@
 //! | `["cursor", id, cursor]` | where it stands after all that came before in this array; at most one for each subscription. Store both together |
 //! | `["published", messageId, position, duplicate]` | the log has it |
 //! | `["failed", messageId, code, message, retryable]` | it will not be published |
+//! | `["sent", messageId]` | a publish that is kept or has a time to live has left this page for the first time |
+//! | `["wedged", messageId, code, message]` | the gateway refused a kept publish for good: it waits for `retry` or `withdraw`, and others of its topic behind it |
+//! | `["keep", what, …]` | after `restore`: write this to the store, in this order, together with the rest of the array. `enqueue` messageId envelope expires-or-null, `wedge` messageId [code message], `settle` messageId, `message` topic position envelope [flags], `trim` topic keep; envelopes as text. `anabranch_sdk_core::store::Write` says what each means |
 //! | `["state", {phase, attempt, retryInMs, since, code, upstream}]` | `phase`: `idle`, `connecting`, `syncing`, `live`, `offline`, `paused`, `needs_auth`, `closed`; `retryInMs` and `code` may be `null`; `since` is wall time |
 //!
 //! A `startJson` is an object with the fields of a `subscribe` frame: at most one of `cursor`, `from` (`now`,
@@ -41,14 +44,19 @@ mod start;
 use anabranch_protocol::code::Code;
 use anabranch_protocol::filter::Filter;
 use anabranch_protocol::json::write_string;
+use anabranch_protocol::server_frame::About;
+use anabranch_sdk_core::outbox::Terms;
+use anabranch_sdk_core::store::{Kept, KeptMessage, KeptPublish, Place};
 use anabranch_sdk_core::{Effect, Machine, Now};
-use answer::{Answer, write_flags};
+use answer::{Answer, write_flags, write_number};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 /// One client. See the [crate](self) for the contract.
 #[wasm_bindgen]
 pub struct Core {
     machine: Machine,
+    /// What the shell has read from its store so far.
+    kept: Kept,
     /// The timer that the shell has set.
     timer: Option<u64>,
 }
@@ -59,7 +67,7 @@ impl Core {
     #[wasm_bindgen(constructor)]
     pub fn new(client_id: &str, sdk: &str, seed_high: u32, seed_low: u32) -> Core {
         let seed = u64::from(seed_high) << 32 | u64::from(seed_low);
-        Core { machine: Machine::new(client_id, sdk, seed), timer: None }
+        Core { machine: Machine::new(client_id, sdk, seed), kept: Kept::default(), timer: None }
     }
 
     /// Bounds the memory cache to so many bytes and empties it; 0 keeps nothing. Without it: 4 MiB.
@@ -182,9 +190,71 @@ impl Core {
         self.answer()
     }
 
-    /// Queues an envelope. `messageId` is the one in its metadata.
-    pub fn publish(&mut self, message_id: &str, envelope_json: &str, now: f64, wall: f64) -> String {
-        let refused = self.machine.publish(at(now, wall), message_id, envelope_json).err();
+    /// A publish of the store: in the order in which they were written. `expires` below 0: never; `code` 0: not wedged.
+    pub fn kept_publish(&mut self, message_id: &str, envelope: &str, expires: f64, code: u16, message: &str) {
+        self.kept.publishes.push(KeptPublish {
+            message_id: message_id.into(),
+            envelope: envelope.into(),
+            expires: (expires >= 0.0).then_some(expires as u64),
+            wedged: (code > 0).then(|| (Code(code), message.into())),
+        });
+    }
+
+    /// A message of the store, in the same way. One that cannot be read is left out.
+    pub fn kept_message(&mut self, topic: &str, position: &str, envelope: &str, flags: u8) {
+        if let Ok(position) = position.parse() {
+            let about = About { snapshot: flags & 1 > 0, stale: flags & 2 > 0, patch: flags & 4 > 0 };
+            self.kept.messages.push(KeptMessage {
+                topic: topic.into(),
+                position,
+                about,
+                envelope: envelope.into(),
+            });
+        }
+    }
+
+    /// How far the app had come with a subscription, of the store.
+    pub fn kept_place(&mut self, name: &str, filter: &str, cursor: &str) {
+        if let (Ok(filter), Ok(cursor)) = (Filter::new(filter), cursor.parse()) {
+            self.kept.places.push((name.into(), Place { filter, cursor }));
+        }
+    }
+
+    /// Goes on from what the store held, and asks for every change to be kept. Once, before anything else.
+    pub fn restore(&mut self, now: f64, wall: f64) -> String {
+        let kept = std::mem::take(&mut self.kept);
+        self.machine.restore(at(now, wall), kept);
+        self.answer()
+    }
+
+    /// Keeps the messages of a subscription.
+    pub fn keep_messages(&mut self, id: u32) {
+        self.machine.keep_messages(id);
+    }
+
+    /// Queues an envelope. `messageId` is the one in its metadata; `kept`: it outlives the page, where there is a store, and a refusal for good;
+    /// `ttl`: for so many milliseconds it may be sent, for ever if below 0.
+    pub fn publish(
+        &mut self,
+        message_id: &str,
+        envelope_json: &str,
+        kept: bool,
+        ttl: f64,
+        now: f64,
+        wall: f64,
+    ) -> String {
+        let known = self.machine.outbox().find(|one| kept && one.kept && one.message_id == message_id);
+        let wedged = known.map(|known| known.wedged.map(|(code, message)| (code, message.to_owned())));
+        if let Some(wedged) = wedged {
+            // A page asks again that does not know whether an earlier core took it.
+            let mut answer = Answer::new();
+            if let Some((code, message)) = wedged {
+                answer.push(&Effect::Wedged { message_id: message_id.into(), code, message });
+            }
+            return self.complete(answer);
+        }
+        let terms = Terms { kept, ttl_ms: (ttl >= 0.0).then_some(ttl as u64) };
+        let refused = self.machine.publish_on(at(now, wall), message_id, envelope_json, terms).err();
         let mut answer = Answer::new();
         if let Some(refused) = refused {
             let (code, message) = (refused.code(), refused.message().into());
@@ -192,6 +262,41 @@ impl Core {
             answer.push(&Effect::Failed { message_id: message_id.into(), code, message, retryable });
         }
         self.complete(answer)
+    }
+
+    /// Takes out a publish that never was sent, or is wedged. `outbox` shows whether it has gone.
+    pub fn withdraw(&mut self, message_id: &str, now: f64, wall: f64) -> String {
+        self.machine.withdraw(at(now, wall), message_id);
+        self.answer()
+    }
+
+    /// Tries a wedged publish again.
+    pub fn retry(&mut self, message_id: &str, now: f64, wall: f64) -> String {
+        self.machine.retry(at(now, wall), message_id);
+        self.answer()
+    }
+
+    /// What waits for its confirm, or is wedged, as a JSON array of `[messageId, envelope, kept, sent]`, with code and message behind if it is
+    /// wedged; oldest first.
+    pub fn outbox(&self) -> String {
+        let mut out = String::from("[");
+        for one in self.machine.outbox() {
+            out.push_str(if out.len() > 1 { ",[" } else { "[" });
+            write_string(&mut out, one.message_id);
+            out.push(',');
+            out.push_str(one.envelope);
+            out.push_str(if one.kept { ",true" } else { ",false" });
+            out.push_str(if one.sent { ",true" } else { ",false" });
+            if let Some((code, message)) = one.wedged {
+                out.push(',');
+                write_number(&mut out, code.0.into());
+                out.push(',');
+                write_string(&mut out, message);
+            }
+            out.push(']');
+        }
+        out.push(']');
+        out
     }
 
     /// Where a subscription stands; empty while it is not known.

@@ -32,6 +32,16 @@ fn effects(answer: &str) -> Vec<Value> {
             "cursor" => shape == "ns",
             "published" => shape == "ssb",
             "failed" => shape == "snsb",
+            "sent" => shape == "s",
+            "wedged" => shape == "sns",
+            "keep" => match parts[1].as_str().expect("what") {
+                "enqueue" => shape == "sssn" || shape == "sss_",
+                "wedge" => shape == "ss" || shape == "ssns",
+                "settle" => shape == "ss",
+                "message" => shape == "ssss" || shape == "ssssn",
+                "trim" => shape == "ssn",
+                _ => false,
+            },
             "state" => shape == "o",
             _ => false,
         };
@@ -89,7 +99,7 @@ fn a_refusal_by_the_core_looks_like_one_by_the_gateway() {
     let mut core = online();
     let answer = effects(&core.subscribe(2, "a/#/b", "", 1.0, WALL));
     assert_eq!((&answer[0][0], &answer[0][1], &answer[0][2]), (&"refused".into(), &2.into(), &4402.into()));
-    let answer = effects(&core.publish("m", "{\"metadata\":", 1.0, WALL));
+    let answer = effects(&core.publish("m", "{\"metadata\":", false, -1.0, 1.0, WALL));
     assert_eq!(
         (&answer[0][0], &answer[0][2], &answer[0][4]),
         (&"failed".into(), &4404.into(), &false.into())
@@ -138,6 +148,13 @@ proptest! {
         id in any::<u32>(),
     ) {
         let mut core = online();
+        if id & 2 > 0 {
+            core.keep_messages(1);
+            core.kept_publish(&texts[0], "{\"metadata\":{\"topic\":\"a\"}}", f64::from(id), id as u16, &texts[1]);
+            core.kept_message(&texts[0], "0:1", "{}", id as u8);
+            core.kept_place(&texts[1], "#", "7f3a9c21d0e1b2c4/0:1");
+            effects(&core.restore(1.0, WALL));
+        }
         let mut times = times.into_iter().cycle();
         let mut now = move || times.next().unwrap_or_default();
         for frame in &frames {
@@ -147,7 +164,10 @@ proptest! {
         }
         let (mono, wall) = now();
         effects(&core.subscribe(id, &texts[0], &texts[1], mono, wall));
-        effects(&core.publish(&texts[2], &texts[3], mono, wall));
+        effects(&core.publish(&texts[2], &texts[3], id & 1 > 0, mono, mono, wall));
+        effects(&core.retry(&texts[2], mono, wall));
+        effects(&core.withdraw(&texts[2], mono, wall));
+        let _: Value = serde_json::from_str(&core.outbox()).expect("JSON");
         effects(&core.pause(&texts[4], mono, wall));
         effects(&core.resume(&texts[4], mono, wall));
         effects(&core.wake(mono, wall));

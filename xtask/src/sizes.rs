@@ -9,6 +9,9 @@ use std::{fs, thread};
 
 const KIB: f64 = 1024.0;
 
+/// What `@anabranch/client` is.
+const ENTRY: &str = "index.js";
+
 /// One measured part: its gzipped size against what we aim at and what we accept, KiB.
 struct Budget {
     what: &'static str,
@@ -32,6 +35,11 @@ pub fn check() -> Result<()> {
             core += gzip;
         }
     }
+    for file in files(|name| name.ends_with(".js") && name != ENTRY)? {
+        let content = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let gzip = gzip_len(&content)? as f64 / KIB;
+        println!("{:<34}{:>10.1}{:>10.1}   if imported", name(&file), content.len() as f64 / KIB, gzip);
+    }
     let mut over = Vec::new();
     for (budget, size) in [(CORE, core), (FIRST_LOAD, all)] {
         println!("{:<34}{:>20.1}{:>9}{:>7}", budget.what, size, budget.target, budget.gate);
@@ -45,22 +53,25 @@ pub fn check() -> Result<()> {
     Ok(())
 }
 
-/// The package's scripts and its wasm. A chunk that is loaded only when something failed (`inline`) is not counted.
+/// The package's main script, and its wasm. The other scripts are entries of their own.
 fn first_load() -> Result<Vec<PathBuf>> {
+    let files = files(|name| name == ENTRY || name.ends_with(".wasm"))?;
+    if !files.iter().any(|file| file.extension().is_some_and(|e| e == "wasm")) {
+        bail!("the npm package has no .wasm file; run `cargo xtask wasm`");
+    }
+    Ok(files)
+}
+
+fn files(wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
     let dist = workspace::npm_package().join("dist");
     let mut files = Vec::new();
     for entry in fs::read_dir(&dist).with_context(|| format!("cannot read {}", dist.display()))? {
         let path = entry?.path();
-        let name = name(&path);
-        let loaded = name.ends_with(".js") || name.ends_with(".wasm");
-        if loaded && !name.contains("inline") {
+        if wanted(&name(&path)) {
             files.push(path);
         }
     }
     files.sort();
-    if !files.iter().any(|file| file.extension().is_some_and(|e| e == "wasm")) {
-        bail!("{} has no .wasm file; run `cargo xtask wasm`", dist.display());
-    }
     Ok(files)
 }
 

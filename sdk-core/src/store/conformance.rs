@@ -7,20 +7,18 @@ use anabranch_protocol::cursor::{Cursor, LogId, Offset, Position};
 use anabranch_protocol::filter::Filter;
 use anabranch_protocol::server_frame::About;
 
-const ROUNDS: u64 = 200;
+const ROUNDS: usize = 200;
 
 /// Random changes in random batches, with `reopen` between some of them: the end of a process and the beginning of the next. `store` is empty.
 ///
 /// # Panics
 /// The store does otherwise.
 pub fn check<S: Store>(store: &mut S, mut reopen: impl FnMut(&mut S)) {
-    let mut random = Random::new(7);
     let mut model = Kept::default();
-    for round in 0..ROUNDS {
-        let batch: Vec<Write> = (0..random.up_to(6)).map(|_| write(&mut random)).collect();
+    for (round, (batch, ends)) in rounds(ROUNDS).into_iter().enumerate() {
         store.commit(&batch).expect("committed");
         batch.iter().for_each(|write| model.apply(write));
-        if random.up_to(8) == 0 {
+        if ends {
             reopen(store);
             assert_eq!(sorted(store.load().expect("loaded")), sorted(model.clone()), "round {round}");
         }
@@ -34,6 +32,16 @@ pub fn check<S: Store>(store: &mut S, mut reopen: impl FnMut(&mut S)) {
     let last = Write::Enqueue { message_id: "last".into(), envelope: "{}".into(), expires: None };
     store.commit(&[last]).expect("a wiped store goes on");
     assert_eq!(store.load().expect("loaded").publishes.len(), 1);
+}
+
+/// So many random batches, the same each time, and whether the process ends behind each.
+pub fn rounds(many: usize) -> Vec<(Vec<Write>, bool)> {
+    let mut random = Random::new(7);
+    let mut round = || {
+        let batch = (0..random.up_to(6)).map(|_| write(&mut random)).collect();
+        (batch, random.up_to(8) == 0)
+    };
+    (0..many).map(|_| round()).collect()
 }
 
 /// Places come in no order.

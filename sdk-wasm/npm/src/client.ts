@@ -1,13 +1,16 @@
 import { Commands } from './commands.ts';
 import { Delivery } from './delivery.ts';
 import { AnabranchError } from './errors.ts';
-import { type MessageEvent, messageEvent, type SubscriptionEvent } from './events.ts';
-import type { ClientOptions, PublishOptions, Published, SubscribeOptions } from './options.ts';
-import { Session } from './session.ts';
+import type { MessageEvent, SubscriptionEvent } from './events.ts';
+import type { Storage } from './keeping.ts';
+import type { ClientOptions, PublishOptions, Published, QueueOptions, SubscribeOptions } from './options.ts';
+import { outboxed, type Outboxed, type Queued } from './outbox.ts';
+import { cachedMessages, Session } from './session.ts';
 import { Shadow } from './shadow.ts';
 import type { JsonObject } from './shadow/json.ts';
-import type { ConnectionState, Envelope } from './shell/core.ts';
+import type { ConnectionState } from './shell/core.ts';
 import { browser, type Environment } from './shell/environment.ts';
+import type { Question } from './shell/local.ts';
 import type { Observable } from './state.ts';
 import type { Subscription } from './subscription.ts';
 
@@ -15,6 +18,8 @@ import type { Subscription } from './subscription.ts';
 export class Client implements Disposable {
   /** The connection's state, to read or to watch. */
   readonly state: Observable<ConnectionState>;
+  /** Where things are kept, to read or to watch. */
+  readonly storage: Observable<Storage>;
   private readonly session: Session;
   private readonly shadows = new Map<string, { readonly shadow: Shadow; users: number }>();
   private readonly errorWatchers = new Set<(error: AnabranchError) => void>();
@@ -24,8 +29,10 @@ export class Client implements Disposable {
     private readonly options: ClientOptions,
     private readonly environment: Environment,
   ) {
+    if (options.store && !options.user) throw new AnabranchError('no_user', 'A store needs a user.', false, 'Give createClient whoever the token speaks for: `user`.');
     this.session = new Session(options, environment, (error) => this.report(error));
     this.state = this.session.state;
+    this.storage = this.session.storage;
   }
 
   /**
@@ -78,11 +85,14 @@ export class Client implements Disposable {
 
   /**
    * Sends one message. Resolves when the log has it, however often the connection is lost meanwhile; rejects with an
-   * `AnabranchError` when it will not be stored. Not kept over a reload of the page.
+   * `AnabranchError` when it will not be stored. Not kept over a reload of the page; but with `queue` it resolves when the client's store has it, and
+   * the message is published whenever there is a connection, by the next page too.
    */
-  publish(topic: string, payload: unknown, options: PublishOptions = {}): Promise<Published> {
-    if (this.session.closed) return Promise.reject(closedError());
-    if (!this.environment.socket) return Promise.reject(noSocketError());
+  publish(topic: string, payload: unknown, options: QueueOptions): Promise<Queued>;
+  publish(topic: string, payload: unknown, options?: PublishOptions): Promise<Published>;
+  async publish(topic: string, payload: unknown, options: PublishOptions & Partial<QueueOptions> = {}): Promise<Published | Queued> {
+    if (this.session.closed) throw closedError();
+    if (!this.environment.socket) throw noSocketError();
     const messageId = options.messageId ?? this.uuid();
     const metadata = {
       messageId,
@@ -94,13 +104,57 @@ export class Client implements Disposable {
       version: '1.0',
     };
     // `undefined` has no JSON; a message without a payload carries null.
-    return this.session.publish(messageId, JSON.stringify({ metadata, payload: payload ?? null }));
+    const { queue: kept = false, timeToLiveMs } = options;
+    const expires = timeToLiveMs === undefined ? undefined : this.environment.wall() + timeToLiveMs;
+    const pending = this.session.publish(messageId, JSON.stringify({ metadata, payload: payload ?? null }), { kept, expires });
+    if (!kept) return pending.published;
+    await pending.stored;
+    return { messageId, confirmed: () => pending.published, withdraw: () => this.withdraw(messageId) };
   }
 
-  /** The newest messages in memory that `filter` matches, oldest first. Never asks the network. */
-  cached<Payload = unknown>(filter: string, { limit = 100 }: { readonly limit?: number } = {}): MessageEvent<Payload>[] {
-    const entries = JSON.parse(this.session.cached(filter, limit)) as [string, Envelope, number?][];
-    return entries.map((entry) => messageEvent(...entry) as MessageEvent<Payload>);
+  /** What waits for its confirm, oldest first, and what was refused and is kept. */
+  async outbox(): Promise<Outboxed[]> {
+    return outboxed(await this.ask(['outbox']));
+  }
+
+  /** Takes a message out of the outbox that never was sent, or is wedged. `false` if there is none. */
+  async withdraw(messageId: string): Promise<boolean> {
+    return this.can && this.session.withdraw(messageId);
+  }
+
+  /** Tries a wedged message again, under the same id. `false` if there is none. */
+  async retry(messageId: string): Promise<boolean> {
+    return (await this.ask(['retry', messageId])) === 'true';
+  }
+
+  /** Waits until the store has everything. Rejects if it has failed. */
+  async flush(): Promise<void> {
+    const reason = await this.ask(['flush']);
+    if (reason !== '') throw new AnabranchError('storage', `Not everything is kept: ${reason}`, false);
+  }
+
+  /** Forgets where the app stood with what it kept under this name. */
+  forget(name: string): void {
+    this.session.forgetPlace(name);
+  }
+
+  /** Ends the client, and forgets all that it kept of this user: cursors, cached messages, and what was queued and not published. */
+  async logout(): Promise<void> {
+    await this.session.wipe(closedError());
+  }
+
+  /** Whether there is anything to ask. */
+  private get can(): boolean {
+    return !this.session.closed && this.environment.socket !== undefined;
+  }
+
+  private async ask(question: Question): Promise<string> {
+    return this.can ? this.session.ask(question) : question[0] === 'flush' ? '' : '[]';
+  }
+
+  /** The newest messages in memory that `filter` matches, oldest first; of an earlier page too, where there is a store. Never asks the network. */
+  async cached<Payload = unknown>(filter: string, { limit = 100 }: { readonly limit?: number } = {}): Promise<MessageEvent<Payload>[]> {
+    return cachedMessages(await this.ask(['cached', filter, limit])) as MessageEvent<Payload>[];
   }
 
   /**
@@ -142,19 +196,22 @@ export class Client implements Disposable {
     options: SubscribeOptions,
     callback?: (event: SubscriptionEvent<Payload>) => void,
   ): Subscription<Payload> {
-    const cursor = options.from === undefined ? this.session.resume.find(filter) : undefined;
+    const own = options.from === undefined;
+    const name = own && this.session.keeps ? (options.keepAs ?? this.session.freeName(filter)) : undefined;
+    const cursor = own && name === undefined ? this.session.resume.find(filter) : undefined;
     const start = options.from ?? (cursor === undefined ? undefined : { cursor });
-    const past = start === 'earliest' || (typeof start === 'object' && 'sinceMs' in start);
     const delivery = new Delivery(
       filter,
       start,
-      options.snapshot ?? (past ? 'none' : cursor === undefined ? 'if_new' : 'always'),
+      options.snapshot,
       this.session,
       callback as ((event: SubscriptionEvent) => void) | undefined,
       options.signal,
       options.bufferBytes,
       options.maxHz,
+      name,
     );
+    delivery.resumes = cursor !== undefined;
     if (this.session.closed) delivery.end(closedError());
     else if (options.signal?.aborted) delivery.close();
     else this.session.subscribe(delivery, options.from === undefined);

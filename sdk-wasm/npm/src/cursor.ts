@@ -19,6 +19,12 @@ export class Cursor {
     return new Cursor(text.slice(0, slash), entries);
   }
 
+  /** Whether the message there lies before it. */
+  covers(position: string): boolean {
+    const own = this.entries.get(partitionOf(position));
+    return own !== undefined && offsetOf(position) <= offsetOf(own);
+  }
+
   /** Moves past one message. */
   advance(position: string): void {
     this.entries.set(partitionOf(position), position);
@@ -28,6 +34,10 @@ export class Cursor {
     const rising = [...this.entries].sort(([a], [b]) => a - b);
     return `${this.log}/${rising.map(([, position]) => position).join(',')}`;
   }
+}
+
+function offsetOf(position: string): bigint {
+  return BigInt(position.split(':')[1] ?? 0);
 }
 
 function partitionOf(position: string): number {

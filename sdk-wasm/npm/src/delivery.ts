@@ -1,6 +1,6 @@
 import { Cursor } from './cursor.ts';
 import type { AnabranchError } from './errors.ts';
-import type { SubscriptionEvent } from './events.ts';
+import type { MessageEvent, SubscriptionEvent } from './events.ts';
 import type { Snapshot, Start } from './options.ts';
 import type { Subscription } from './subscription.ts';
 
@@ -38,6 +38,10 @@ export class Delivery implements Subscription {
   private inHand: Item | undefined;
   private waiting: ((result: IteratorResult<SubscriptionEvent>) => void)[] = [];
   private taken: Cursor | undefined;
+  /** Whether `begin` was called. */
+  begun = false;
+  /** Whether it goes on from where an earlier page was. */
+  resumes = false;
   private isHeld = false;
   private done = false;
   private live = false;
@@ -47,12 +51,14 @@ export class Delivery implements Subscription {
   constructor(
     readonly filter: string,
     readonly start: Start | undefined,
-    readonly snapshot: Snapshot,
+    private wished: Snapshot | undefined,
     private readonly host: Host,
     private readonly callback?: (event: SubscriptionEvent) => void,
     private readonly signal?: AbortSignal,
     private readonly bufferBytes = DEFAULT_BUFFER_BYTES,
     private maxHz?: number,
+    /** The name under which the app's place is kept. */
+    readonly name?: string,
   ) {
     if (start !== undefined && typeof start === 'object' && 'cursor' in start) this.taken = Cursor.parse(start.cursor);
     signal?.addEventListener('abort', this.abort, { once: true });
@@ -60,6 +66,25 @@ export class Delivery implements Subscription {
 
   get cursor(): string | undefined {
     return this.taken?.toString();
+  }
+
+  /** What it is to begin with, unless told: all where the page has forgotten what it showed. */
+  get snapshot(): Snapshot {
+    const past = this.start === 'earliest' || (typeof this.start === 'object' && 'sinceMs' in this.start);
+    return this.wished ?? (past ? 'none' : this.resumes ? 'always' : 'if_new');
+  }
+
+  /** Where it stands before it is opened for the first time, of an earlier page; and what that has left, for a first paint. */
+  begin(cursor: string, cached: MessageEvent[]): void {
+    this.begun = true;
+    if (cursor !== '') {
+      this.taken = Cursor.parse(cursor);
+      this.resumes = true;
+    }
+    for (const event of cached) {
+      // What lies behind the cursor comes again.
+      if (this.taken?.covers(event.position) ?? true) this.push({ event: { ...event, type: 'cached' }, bytes: 0 });
+    }
   }
 
   get freshAsOf(): number | null {

@@ -26,6 +26,11 @@ export function messageEvent(position: string, { metadata, payload }: Envelope, 
   return { type: 'message', topic: metadata.topic, payload, metadata, position, ...about };
 }
 
+/** A message that this client has kept, of an earlier page perhaps: for a first paint. What the gateway has comes behind it. */
+export interface CachedEvent<Payload = unknown> extends Omit<MessageEvent<Payload>, 'type'> {
+  readonly type: 'cached';
+}
+
 /** One message that no log keeps: presence, typing. It has no position, and whoever is not there misses it. */
 export interface TransientEvent<Payload = unknown> {
   readonly type: 'transient';
@@ -78,6 +83,7 @@ export interface ClosedEvent {
 
 export type SubscriptionEvent<Payload = unknown> =
   | MessageEvent<Payload>
+  | CachedEvent<Payload>
   | TransientEvent<Payload>
   | GapEvent
   | SubscribedEvent

@@ -2,6 +2,7 @@ export { Client, createClient } from './client.ts';
 export type { CommandOptions, CommandProgress, Commands, Job } from './commands.ts';
 export { AnabranchError } from './errors.ts';
 export type {
+  CachedEvent,
   ClosedEvent,
   GapEvent,
   LaggingEvent,
@@ -17,6 +18,7 @@ export type {
   ClientOptions,
   PublishOptions,
   Published,
+  QueueOptions,
   Snapshot,
   Start,
   SubscribeOptions,
@@ -28,5 +30,7 @@ export type { Patch, Shadow, ShadowChange, ShadowView } from './shadow.ts';
 export type { Json, JsonObject } from './shadow/json.ts';
 export type { Pending, Settled, ShadowDelta, ShadowDocument } from './shadow/state.ts';
 export type { Observable } from './state.ts';
-export type { CursorStore } from './store.ts';
+export type { CursorStore } from './cursors.ts';
+export type { Keeping, Storage } from './keeping.ts';
+export type { Outboxed, Queued } from './outbox.ts';
 export type { Subscription } from './subscription.ts';

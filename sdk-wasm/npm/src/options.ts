@@ -1,5 +1,6 @@
 import type { TokenReason } from './shell/core.ts';
-import type { CursorStore } from './store.ts';
+import type { CursorStore } from './cursors.ts';
+import type { Keeping } from './keeping.ts';
 
 /** Where a subscription starts: from now, from the oldest record of the log, some time ago, or after a cursor. */
 export type Start = 'now' | 'earliest' | { readonly sinceMs: number } | { readonly cursor: string };
@@ -30,8 +31,17 @@ export interface ClientOptions {
    * newest values. `same`: as when it is seen.
    */
   readonly whenHidden?: 'gentle' | 'same';
-  /** Where cursors outlive the page, in place of the session's storage. */
-  readonly store?: CursorStore;
+  /** Where cursors outlive the page, in place of the session's storage. Not used with a `store`. */
+  readonly cursors?: CursorStore;
+  /** Whoever the token speaks for, in the app's own words. Each user's things are kept apart. */
+  readonly user?: string;
+  /**
+   * Where messages, cursors and queued publishes outlive the page: `indexedDb()` of `@anabranch/client/store`. Needs a `user`. Without it the publishes end
+   * with the page, and `resume` says what becomes of cursors.
+   */
+  readonly store?: Keeping;
+  /** Most bytes of messages in memory, and in the store; 4 MiB unless told. 0: none. */
+  readonly cacheBytes?: number;
 }
 
 export interface SubscribeOptions {
@@ -59,6 +69,11 @@ export interface SubscribeOptions {
    * goes on from the cursor when half is taken. Callbacks do not wait, so `on` has no buffer.
    */
   readonly bufferBytes?: number;
+  /**
+   * With a `store`: the name under which the app's place is kept; the next subscription of this name and filter goes on there. Without it, the filter and a
+   * count of those that have the same.
+   */
+  readonly keepAs?: string;
 }
 
 export interface PublishOptions {
@@ -68,6 +83,13 @@ export interface PublishOptions {
   readonly messageId?: string;
   /** Who publishes; the client id if absent. */
   readonly source?: string;
+}
+
+export interface QueueOptions extends PublishOptions {
+  /** Resolve when the store has it, and publish it whenever there is a connection, from the next page too. */
+  readonly queue: true;
+  /** For so long it may be sent. Later it ends with code 4403; with `unconfirmed` if the log may have it. */
+  readonly timeToLiveMs?: number;
 }
 
 /** The answer to a publish, once the log has confirmed it. */

@@ -1,51 +1,86 @@
 import { AnabranchError } from './errors.ts';
 import type { Published } from './options.ts';
 
-interface Pending {
+/** How a publish is treated while it waits. */
+export interface Terms {
+  /** It outlives the page, where there is a store, and a refusal for good. */
+  readonly kept: boolean;
+  /** Unix milliseconds until which it may be sent. */
+  readonly expires: number | undefined;
+}
+
+/** A publish that was not answered yet. */
+export interface Pending {
+  readonly messageId: string;
   readonly envelope: string;
-  readonly promise: Promise<Published>;
-  resolve(published: Published): void;
-  reject(error: AnabranchError): void;
+  readonly terms: Terms;
+  readonly published: Promise<Published>;
+  /** Resolves when the store has it. */
+  readonly stored: Promise<void>;
+  settle(published: Published): void;
+  /** Nothing more will come of it. */
+  fail(error: AnabranchError): void;
+  store(reason: string): void;
 }
 
 /** What was published and not yet answered. */
 export class Publishes {
   private readonly pending = new Map<string, Pending>();
 
-  get size(): number {
-    return this.pending.size;
+  find(messageId: string): Pending | undefined {
+    return this.pending.get(messageId);
   }
 
-  /** The promise of an earlier publish under this id that still waits. */
-  find(messageId: string): Promise<Published> | undefined {
-    return this.pending.get(messageId)?.promise;
-  }
-
-  add(messageId: string, envelope: string): Promise<Published> {
-    const { promise, resolve, reject } = withResolvers<Published>();
-    this.pending.set(messageId, { envelope, promise, resolve, reject });
-    return promise;
+  add(messageId: string, envelope: string, terms: Terms): Pending {
+    const published = withResolvers<Published>();
+    const stored = withResolvers<void>();
+    // Whoever asked may look at one of the two only.
+    published.promise.catch(() => {});
+    stored.promise.catch(() => {});
+    const pending: Pending = {
+      messageId,
+      envelope,
+      terms,
+      published: published.promise,
+      stored: stored.promise,
+      settle: (how) => {
+        stored.resolve();
+        published.resolve(how);
+      },
+      fail: (error) => {
+        stored.reject(error);
+        published.reject(error);
+      },
+      store: (reason) => (reason === '' ? stored.resolve() : stored.reject(notKept(messageId, reason))),
+    };
+    this.pending.set(messageId, pending);
+    return pending;
   }
 
   published(messageId: string, published: Published): void {
-    this.pending.get(messageId)?.resolve(published);
+    this.pending.get(messageId)?.settle(published);
     this.pending.delete(messageId);
   }
 
   failed(messageId: string, error: AnabranchError): void {
-    this.pending.get(messageId)?.reject(error);
+    this.pending.get(messageId)?.fail(error);
     this.pending.delete(messageId);
   }
 
   failAll(error: AnabranchError): void {
-    for (const { reject } of this.pending.values()) reject(error);
+    for (const { fail } of this.pending.values()) fail(error);
     this.pending.clear();
   }
 
-  /** In the order in which they were made: id and envelope. */
-  *waiting(): Iterable<[string, string]> {
-    for (const [messageId, { envelope }] of this.pending) yield [messageId, envelope];
+  /** In the order in which they were made. */
+  waiting(): Pending[] {
+    return [...this.pending.values()];
   }
+}
+
+function notKept(messageId: string, reason: string): AnabranchError {
+  const message = `The store could not take ${messageId}: ${reason}. It is published all the same, but ends with the page.`;
+  return new AnabranchError('not_kept', message, false, 'Tell the user to keep the page open until it is confirmed.');
 }
 
 function withResolvers<T>(): { promise: Promise<T>; resolve(value: T): void; reject(error: unknown): void } {

@@ -1,5 +1,5 @@
 import type { Environment } from './shell/environment.ts';
-import type { CursorStore } from './store.ts';
+import type { CursorStore } from './cursors.ts';
 import type { Delivery } from './delivery.ts';
 
 /** How long a cursor may wait to be written, in milliseconds. A page that ends in good order writes at once. */
@@ -36,6 +36,13 @@ export class Resume {
     this.keys.delete(subscription);
     this.dirty.delete(subscription);
     if (key !== undefined) this.attempt((store) => store.remove(key));
+  }
+
+  /** Forgets every cursor of this gateway and client, as far as the store can tell them. */
+  clear(): void {
+    this.keys.clear();
+    this.dirty.clear();
+    this.attempt((store) => store.clear?.(this.prefix));
   }
 
   changed(subscription: Delivery): void {

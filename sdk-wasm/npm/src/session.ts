@@ -1,19 +1,23 @@
 import { AnabranchError } from './errors.ts';
-import type { ClientOptions, Published, Start } from './options.ts';
-import { Publishes } from './publishes.ts';
+import { IN_MEMORY, type Keeper, type Storage, type Write } from './keeping.ts';
+import type { ClientOptions, Start } from './options.ts';
+import { type Pending, Publishes, type Terms } from './publishes.ts';
 import { Resume } from './resume.ts';
 import { Body, type Call } from './shell/body.ts';
-import { messageEvent } from './events.ts';
-import type { ConnectionState, Effect } from './shell/core.ts';
+import { type MessageEvent, messageEvent } from './events.ts';
+import type { ConnectionState, Effect, Envelope } from './shell/core.ts';
 import { Engine } from './shell/engine.ts';
 import type { CoreClassFactory, Environment } from './shell/environment.ts';
 import { Loader } from './shell/loader.ts';
+import { type Brain, Local, type Question } from './shell/local.ts';
 import { IDLE, Observed } from './state.ts';
 import type { Delivery, Host } from './delivery.ts';
 
 const SDK = 'anabranch-js/0.1.0';
 /** How long a connection outlives its last user, in milliseconds: a component that is mounted anew finds it open. */
 const LINGER_MS = 1_000;
+/** Most messages that a subscription begins with from the cache. */
+const CACHED = 1_000;
 
 /**
  * What the app wants (subscriptions, publishes, pauses) and the engine that is told of it. The wish outlives the engine: it is
@@ -21,6 +25,7 @@ const LINGER_MS = 1_000;
  */
 export class Session implements Host {
   readonly state: Observed<ConnectionState>;
+  readonly storage: Observed<Storage>;
   readonly publishes = new Publishes();
   readonly resume: Resume;
   private readonly body: Body;
@@ -29,7 +34,14 @@ export class Session implements Host {
   private readonly subscriptions = new Map<number, Delivery>();
   private readonly users = new Set<object>();
   private readonly pauses = new Set<string>();
-  private engine: Engine | undefined;
+  private brain: Brain | undefined;
+  private readonly keeper: Keeper | undefined;
+  /** Kept publishes that may be sent: they need the connection. */
+  private readonly waiting = new Set<string>();
+  /** What was asked before there was a core. */
+  private questions: [Question, (answer: string) => void][] = [];
+  /** Counts the beginnings, so that one that was overtaken ends. */
+  private beginnings = 0;
   private readonly loader: Loader;
   private connected = false;
   private hidden = false;
@@ -45,10 +57,18 @@ export class Session implements Host {
   ) {
     this.state = new Observed(IDLE, (error) => this.threw(error, 'a state watcher'));
     const url = absolute(options.url);
-    const store = options.resume === 'off' ? undefined : (options.store ?? environment.store);
-    this.resume = new Resume(store, `anabranch ${url} ${options.clientId ?? ''}`, environment, (cause) =>
+    this.storage = new Observed(IN_MEMORY, (error) => this.threw(error, 'a storage watcher'));
+    const cursors = options.store || options.resume === 'off' ? undefined : (options.cursors ?? environment.cursors);
+    this.resume = new Resume(cursors, `anabranch ${url} ${options.clientId ?? ''}`, environment, (cause) =>
       this.tell('storage', 'The cursors could not be kept; a reload starts from now.', cause),
     );
+    this.keeper = environment.socket && options.store?.({
+      owner: `${url} ${options.user ?? ''}`,
+      alone: false,
+      wall: () => environment.wall(),
+      setTimer: (run, ms) => environment.setTimer(run, ms),
+      changed: (storage) => this.stored(storage),
+    });
     this.body = new Body({ ...options, url }, environment, this.call, report);
     this.loader = new Loader(environment, options.wasm, {
       loaded: (create) => this.loaded(create),
@@ -59,7 +79,7 @@ export class Session implements Host {
       ? environment.listen({
           wake: () => this.woken(),
           hide: (hidden) => this.hide(hidden),
-          flush: () => this.resume.flush(),
+          flush: () => this.flush(),
           pause: (reason) => this.pause(reason),
           resume: (reason) => this.unpause(reason),
         })
@@ -78,7 +98,7 @@ export class Session implements Host {
     this.users.add(user);
     this.stopLinger?.();
     this.stopLinger = undefined;
-    if (!this.engine) return this.load();
+    if (!this.brain) return this.load();
     if (this.connected) return;
     this.connected = true;
     this.call((core, ...at) => core.connect(...at));
@@ -102,23 +122,64 @@ export class Session implements Host {
   /** `resumes`: the next load of the page goes on where this one ends. */
   subscribe(subscription: Delivery, resumes: boolean): void {
     this.all.add(subscription);
-    if (resumes) this.resume.add(subscription);
+    if (resumes && subscription.name === undefined) this.resume.add(subscription);
     this.use(subscription);
     // One made and closed in the same turn, as React's StrictMode does, never reaches the wire.
     queueMicrotask(() => {
-      if (this.all.has(subscription)) this.open(subscription, subscription.start);
+      const wanted = this.brain && this.all.has(subscription) && this.idsOf(subscription).length === 0;
+      if (wanted) this.open(subscription, subscription.start);
     });
   }
 
-  publish(messageId: string, envelope: string): Promise<Published> {
+  publish(messageId: string, envelope: string, terms: Terms): Pending {
     const earlier = this.publishes.find(messageId);
     if (earlier) return earlier;
-    const promise = this.publishes.add(messageId, envelope);
-    this.use(promise);
-    const settled = (): void => this.unuse(promise);
-    promise.then(settled, settled);
-    this.call((core, ...at) => core.publish(messageId, envelope, ...at));
-    return promise;
+    const pending = this.publishes.add(messageId, envelope, terms);
+    this.use(pending);
+    const settled = (): void => this.unuse(pending);
+    pending.published.then(settled, settled);
+    this.send(pending);
+    return pending;
+  }
+
+  private send(pending: Pending): void {
+    const { messageId, envelope, terms } = pending;
+    const ttl = terms.expires === undefined ? -1 : Math.max(0, terms.expires - this.environment.wall());
+    this.call((core, ...at) => core.publish(messageId, envelope, terms.kept, ttl, ...at));
+    if (terms.kept) this.brain?.ask(['flush'], (reason) => pending.store(reason));
+  }
+
+  /** Answers from memory and store, when both are there; loads them, and connects nothing. */
+  ask(question: Question): Promise<string> {
+    return new Promise((resolve) => {
+      if (this.brain) return this.brain.ask(question, resolve);
+      this.questions.push([question, resolve]);
+      this.load();
+    });
+  }
+
+  async withdraw(messageId: string): Promise<boolean> {
+    const gone = (await this.ask(['withdraw', messageId])) === 'true';
+    const error = new AnabranchError('withdrawn', `${messageId} was withdrawn.`, false, 'The gateway never had it, or had refused it.');
+    if (gone) this.publishes.failed(messageId, error);
+    return gone;
+  }
+
+  /** Forgets the place that is kept under this name. */
+  forgetPlace(name: string): void {
+    this.brain?.place(name);
+  }
+
+  /** The lowest name of a filter's places that no open subscription has. */
+  freeName(filter: string): string {
+    const taken = new Set([...this.all].map(({ name }) => name));
+    let count = 0;
+    while (taken.has(`${filter} ${count}`)) count += 1;
+    return `${filter} ${count}`;
+  }
+
+  get keeps(): boolean {
+    return this.keeper !== undefined;
   }
 
   pause(reason: string): void {
@@ -135,8 +196,11 @@ export class Session implements Host {
     this.call((core, ...at) => core.hide(this.hidden, ...at));
   }
 
-  cached(filter: string, limit: number): string {
-    return this.engine?.read((core) => core.cached(filter, limit)) ?? '[]';
+  /** Ends everything, and forgets all that was kept of this user. */
+  async wipe(error: AnabranchError): Promise<void> {
+    this.resume.clear();
+    this.close(error);
+    await this.keeper?.wipe();
   }
 
   close(error: AnabranchError): void {
@@ -149,7 +213,9 @@ export class Session implements Host {
   // What subscriptions need of it.
 
   taken(subscription: Delivery): void {
-    this.resume.changed(subscription);
+    const { name, filter, cursor } = subscription;
+    if (name === undefined) this.resume.changed(subscription);
+    else if (cursor !== undefined) this.brain?.place(name, filter, cursor);
   }
 
   hold(subscription: Delivery): void {
@@ -179,7 +245,7 @@ export class Session implements Host {
 
   // How it is done.
 
-  private readonly call: Call = (step, bytes = 0) => this.engine?.call(step, bytes);
+  private readonly call: Call = (step, bytes = 0) => this.brain?.call(step, bytes);
 
   /** Where pages are only rendered there is nothing to load for. */
   private load(): void {
@@ -192,12 +258,53 @@ export class Session implements Host {
   }
 
   private loaded(create: CoreClassFactory): void {
-    this.engine = new Engine(create, this.options.clientId ?? '', SDK, this.environment, {
+    const engine = new Engine(create, this.options.clientId ?? '', SDK, this.environment, {
       effect: (effect, bytes) => this.carryOut(effect, bytes),
-      restarted: (cause) => this.restarted(cause),
+      restarted: (cause) => this.restarted(engine, cause),
       failed: (cause) => this.failed(cause),
     });
+    const { cacheBytes } = this.options;
+    if (cacheBytes !== undefined) engine.read((core) => core.limit_cache(cacheBytes));
+    void this.begin(engine);
+  }
+
+  /** Gives a core that knows nothing what the store has, and then what the app wants. */
+  private async begin(engine: Engine): Promise<void> {
+    const number = (this.beginnings += 1);
+    const kept = this.keeper && (await this.keeper.load());
+    if (number !== this.beginnings) return;
+    if (this.over) return engine.stop();
+    this.waiting.clear();
+    for (const { messageId, wedged } of kept?.publishes ?? []) if (!wedged) this.waiting.add(messageId);
+    this.brain = new Local(engine, this.keeper, kept);
     this.tellAll();
+    for (const [question, answer] of this.questions.splice(0)) this.brain.ask(question, answer);
+    this.drain();
+  }
+
+  /** What waits in the outbox needs the connection, whoever said it. */
+  private drain(): void {
+    if (this.waiting.size > 0) this.use(this.waiting);
+    else this.unuse(this.waiting);
+  }
+
+  private keep(write: Write): void {
+    this.keeper?.write(write);
+    const [what, messageId] = write;
+    if (what === 'enqueue' || (what === 'wedge' && write[2] === undefined)) this.waiting.add(messageId);
+    else if (what === 'settle' || what === 'wedge') this.waiting.delete(messageId);
+    else return;
+    this.drain();
+  }
+
+  private stored(storage: Storage): void {
+    if (storage.kind === 'memory') this.tell('storage', `Nothing is kept any more: ${storage.reason}`, storage.reason);
+    this.storage.set(Object.freeze(storage));
+  }
+
+  private flush(): void {
+    this.resume.flush();
+    void this.keeper?.flush();
   }
 
   private loadsLater(cause: unknown, attempt: number, retryInMs: number): void {
@@ -210,16 +317,13 @@ export class Session implements Host {
   private tellAll(): void {
     for (const reason of this.pauses) this.call((core, ...at) => core.pause(reason, ...at));
     if (this.hidden) this.call((core, ...at) => core.hide(true, ...at));
-    const open = [...this.subscriptions.values()];
     this.subscriptions.clear();
-    for (const subscription of open) {
+    for (const subscription of this.all) {
       const cursor = subscription.received;
       this.open(subscription, cursor === undefined ? subscription.start : { cursor });
       if (subscription.held) this.hold(subscription);
     }
-    for (const [messageId, envelope] of this.publishes.waiting()) {
-      this.call((core, ...at) => core.publish(messageId, envelope, ...at));
-    }
+    for (const pending of this.publishes.waiting()) this.send(pending);
     this.connected = this.users.size > 0;
     if (this.connected) this.call((core, ...at) => core.connect(...at));
   }
@@ -227,7 +331,25 @@ export class Session implements Host {
   private open(subscription: Delivery, start: Start | undefined): void {
     const id = this.nextId++;
     this.subscriptions.set(id, subscription);
-    this.call((core, ...at) => core.subscribe(id, subscription.filter, startJson(start, subscription), ...at));
+    const tell = (start: Start | undefined): void => {
+      this.call((core, ...at) => core.subscribe(id, subscription.filter, startJson(start, subscription), ...at));
+    };
+    const { name, filter } = subscription;
+    if (name === undefined) return tell(start);
+    const keep = (start: Start | undefined): void => {
+      this.brain?.call((core) => (core.keep_messages(id), '[]'));
+      tell(start);
+    };
+    if (subscription.begun) return keep(start);
+    const isOpen = (): boolean => this.subscriptions.get(id) === subscription;
+    this.brain?.ask(['place', name, filter], (cursor) => {
+      if (!isOpen()) return;
+      this.brain?.ask(['cached', filter, CACHED], (text) => {
+        if (!isOpen()) return;
+        subscription.begin(cursor, cachedMessages(text));
+        if (isOpen()) keep(cursor === '' ? start : { cursor });
+      });
+    });
   }
 
   private idsOf(subscription: Delivery): number[] {
@@ -287,6 +409,14 @@ export class Session implements Host {
         return this.publishes.published(effect[1], { position: effect[2], duplicate: effect[3] });
       case 'failed':
         return this.publishes.failed(effect[1], new AnabranchError(effect[2], effect[3], effect[4]));
+      case 'wedged':
+        return this.publishes.failed(effect[1], new AnabranchError(effect[2], effect[3], false));
+      case 'sent':
+        return;
+      case 'keep': {
+        const [, ...write] = effect;
+        return this.keep(write);
+      }
       case 'state':
         return this.changed(effect[1]);
     }
@@ -320,10 +450,11 @@ export class Session implements Host {
     this.state.set(Object.freeze(state));
   }
 
-  private restarted(cause: unknown): void {
+  private restarted(engine: Engine, cause: unknown): void {
     this.body.letGo();
+    this.brain = undefined;
     this.tell('core_restarted', `The core failed and was started anew: ${String(cause)}`, cause);
-    this.tellAll();
+    void this.begin(engine);
   }
 
   private failed(cause: unknown): void {
@@ -341,10 +472,12 @@ export class Session implements Host {
     for (const subscription of this.all) subscription.end(error);
     this.resume.flush();
     this.publishes.failAll(error);
+    for (const [, answer] of this.questions.splice(0)) answer('');
     const stop = (): void => {
       this.body.letGo();
-      this.engine?.stop();
-      this.engine = undefined;
+      this.brain?.stop();
+      this.brain = undefined;
+      this.keeper?.close();
       this.all.clear();
       this.subscriptions.clear();
       if (this.state.get().phase !== 'closed') {
@@ -352,7 +485,7 @@ export class Session implements Host {
       }
     };
     // A handler may have called this: what the core said of its end is carried out first.
-    if (this.engine) this.engine.whenIdle(stop);
+    if (this.brain) this.brain.whenIdle(stop);
     else stop();
   }
 
@@ -370,6 +503,11 @@ function startJson(start: Start | undefined, { snapshot, conflateMs }: Delivery)
   if (typeof start === 'string') return JSON.stringify({ from: start, ...wish });
   if (start && 'sinceMs' in start) return JSON.stringify({ sinceMs: Math.max(0, Math.round(start.sinceMs)), ...wish });
   return JSON.stringify({ ...start, ...wish });
+}
+
+/** The core's `cached`. */
+export function cachedMessages(text: string): MessageEvent[] {
+  return (JSON.parse(text || '[]') as [string, Envelope, number?][]).map((entry) => messageEvent(...entry));
 }
 
 /** A path becomes a url of this page's host. Where there is no page, it stays as it is: nothing connects there. */

@@ -64,8 +64,6 @@ export class Shadow<T = JsonObject> implements Disposable {
     private readonly uuid: () => string,
     private readonly released: () => void,
   ) {
-    const [cached] = client.cached(`${prefix}document`, { limit: 1 });
-    if (cached) this.known = this.state.take(cached.payload);
     this.subscriptions = [
       client.on(`${prefix}document`, (event) => this.onDocument(event)),
       // Open from the beginning: an answer may come before whoever asked is back.
@@ -179,7 +177,8 @@ export class Shadow<T = JsonObject> implements Disposable {
 
   private onDocument(event: SubscriptionEvent): void {
     this.change(() => {
-      if (event.type === 'message') {
+      if (event.type === 'cached') this.known = this.state.take(event.payload) || this.known;
+      else if (event.type === 'message') {
         this.state.take(event.payload);
         this.known = this.seen = true;
       } else if (event.type === 'snapshot_begins' || (event.type === 'subscribed' && event.outcome === 'reset')) {

@@ -25,7 +25,7 @@ test('what is not confirmed is sent again under the same id', async () => {
   const stage = new Stage();
   const client = stage.client();
   const stored = client.publish('a', 1, { messageId: 'm-1' });
-  assert.equal(client.publish('a', 1, { messageId: 'm-1' }), stored);
+  const again = client.publish('a', 1, { messageId: 'm-1' });
   const first = await stage.live();
   assert.equal(first.of('publish').length, 1);
   first.drop();
@@ -33,6 +33,7 @@ test('what is not confirmed is sent again under the same id', async () => {
   assert.deepEqual(envelope(second.of('publish')[0]), envelope(first.of('publish')[0]));
   second.receive({ type: 'published', messageId: 'm-1', position: '0:11:0000000b', duplicate: true });
   assert.deepEqual(await stored, { position: '0:11:0000000b', duplicate: true });
+  assert.deepEqual(await again, await stored);
 });
 
 test('a refused publish rejects with what to do', async () => {

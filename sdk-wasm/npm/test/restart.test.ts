@@ -68,7 +68,7 @@ test('a store that throws costs the resume and nothing else', async () => {
   const fail = (): never => {
     throw new Error('quota');
   };
-  const client = stage.client({ store: { load: fail, save: fail, remove: fail } });
+  const client = stage.client({ cursors: { load: fail, save: fail, remove: fail } });
   const seen: string[] = [];
   client.on('a', (event) => seen.push(event.type));
   const socket = await stage.live();

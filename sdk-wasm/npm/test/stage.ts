@@ -52,7 +52,7 @@ export class Stage implements Environment {
   readonly sockets: FakeSocket[] = [];
   readonly errors: AnabranchError[] = [];
   readonly kept = new Map<string, string>();
-  readonly store = {
+  readonly cursors = {
     load: (key: string) => this.kept.get(key),
     save: (key: string, cursor: string) => void this.kept.set(key, cursor),
     remove: (key: string) => void this.kept.delete(key),

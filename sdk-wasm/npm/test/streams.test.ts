@@ -117,11 +117,11 @@ test('a refused or revoked subscription ends with the reason', async () => {
 test('what the core remembers can be read at once', async () => {
   const stage = new Stage();
   const client = stage.client();
-  assert.deepEqual(client.cached('#'), []);
+  assert.deepEqual(await client.cached('#'), []);
   client.on('a/#', () => {});
   const socket = await stage.live();
   for (const offset of [11, 12, 13]) socket.receive(message(offset, 'a/b'));
-  assert.deepEqual(client.cached('a/+', { limit: 2 }).map(({ payload }) => payload), [{ n: 12 }, { n: 13 }]);
+  assert.deepEqual((await client.cached('a/+', { limit: 2 })).map(({ payload }) => payload), [{ n: 12 }, { n: 13 }]);
 });
 
 test('what no log keeps has no position, moves no cursor, and is missed by an app that does not keep up', async () => {
@@ -173,7 +173,7 @@ test('a snapshot begins, brings what the topics have, and ends; until then the c
     'live',
   ]);
   assert.equal(subscription.cursor, cursor(12));
-  assert.deepEqual(client.cached('a/#').map(({ snapshot, stale, patch }) => [snapshot, stale, patch]), [
+  assert.deepEqual((await client.cached('a/#')).map(({ snapshot, stale, patch }) => [snapshot, stale, patch]), [
     [true, false, false],
     [true, true, false],
     [false, false, true],

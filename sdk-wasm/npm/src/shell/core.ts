@@ -1,3 +1,5 @@
+import type { Write } from '../keeping.ts';
+
 /**
  * The wasm core as the shell sees it: a pure state machine with synchronous methods. Each call takes the monotonic clock
  * (`now`) and the wall clock (`wall`) in milliseconds, and returns the effects to carry out, as one JSON array.
@@ -20,10 +22,20 @@ export interface Core {
   hide(hidden: boolean, now: number, wall: number): string;
   park(id: number, now: number, wall: number): string;
   unpark(id: number, now: number, wall: number): string;
-  publish(messageId: string, envelopeJson: string, now: number, wall: number): string;
+  kept_publish(messageId: string, envelope: string, expires: number, code: number, message: string): void;
+  kept_message(topic: string, position: string, envelope: string, flags: number): void;
+  kept_place(name: string, filter: string, cursor: string): void;
+  restore(now: number, wall: number): string;
+  keep_messages(id: number): void;
+  /** `ttl` below 0: for ever. */
+  publish(messageId: string, envelopeJson: string, kept: boolean, ttl: number, now: number, wall: number): string;
+  withdraw(messageId: string, now: number, wall: number): string;
+  retry(messageId: string, now: number, wall: number): string;
+  outbox(): string;
   wake(now: number, wall: number): string;
   timer(now: number, wall: number): string;
   cached(filter: string, limit: number): string;
+  limit_cache(bytes: number): void;
   free(): void;
 }
 
@@ -93,4 +105,7 @@ export type Effect =
   | ['cursor', number, string]
   | ['published', string, string, boolean]
   | ['failed', string, number, string, boolean]
+  | ['sent', string]
+  | ['wedged', string, number, string]
+  | ['keep', ...Write]
   | ['state', ConnectionState];

@@ -1,6 +1,6 @@
 import type { CoreClass } from './core.ts';
 import type { WasmSource } from '../options.ts';
-import { SessionStore, type CursorStore } from '../store.ts';
+import { type CursorStore, SessionStore } from '../cursors.ts';
 import { loadCore } from './load.ts';
 import { listenToPage, type PageListener } from './page.ts';
 
@@ -23,7 +23,7 @@ export interface Environment {
   setTimer(run: () => void, ms: number): () => void;
   /** Absent where pages are only rendered: there nothing ever connects. */
   readonly socket?: (url: string, protocol: string) => Socket;
-  readonly store?: CursorStore;
+  readonly cursors?: CursorStore;
   listen(listener: PageListener): () => void;
   random32(): number;
   load(source: WasmSource | undefined): Promise<CoreClassFactory>;
@@ -36,7 +36,7 @@ export type CoreClassFactory = () => CoreClass;
 export function browser(): Environment {
   const scope: Partial<typeof globalThis> & { WorkerGlobalScope?: unknown } = globalThis;
   const inBrowser = typeof scope.document === 'object' || typeof scope.WorkerGlobalScope === 'function';
-  const store = inBrowser ? sessionStore() : undefined;
+  const cursors = inBrowser ? sessionStore() : undefined;
   return {
     now: () => performance.now(),
     wall: () => Date.now(),
@@ -48,7 +48,7 @@ export function browser(): Environment {
     ...(inBrowser && typeof scope.WebSocket === 'function'
       ? { socket: (url: string, protocol: string) => new WebSocket(url, protocol) as Socket }
       : {}),
-    ...(store ? { store } : {}),
+    ...(cursors ? { cursors } : {}),
     listen: listenToPage,
     random32: () => crypto.getRandomValues(new Uint32Array(1))[0] ?? 0,
     load: loadCore,

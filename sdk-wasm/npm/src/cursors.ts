@@ -6,6 +6,8 @@ export interface CursorStore {
   load(key: string): string | undefined;
   save(key: string, cursor: string): void;
   remove(key: string): void;
+  /** Removes all that begin so. */
+  clear?(prefix: string): void;
 }
 
 /** Cursors in the tab's `sessionStorage`: they survive a reload, and end with the tab. */
@@ -22,5 +24,9 @@ export class SessionStore implements CursorStore {
 
   remove(key: string): void {
     this.storage.removeItem(key);
+  }
+
+  clear(prefix: string): void {
+    for (const key of Object.keys(this.storage)) if (key.startsWith(prefix)) this.storage.removeItem(key);
   }
 }

@@ -1,0 +1,105 @@
+import type { Keeper, Kept } from '../keeping.ts';
+import type { Call } from './body.ts';
+import type { Engine } from './engine.ts';
+
+/** What can be asked of a core and its store. Each answer is text: JSON, a cursor, or nothing. */
+export type Question =
+  /** The newest messages in memory for a filter: `[position, envelope, flags?][]`. */
+  | readonly [what: 'cached', filter: string, limit: number]
+  /** What waits for its confirm: `[messageId, envelope, kept, sent, code?, message?][]`. */
+  | readonly [what: 'outbox']
+  /** Where the app stood with what it keeps under this name and filter; empty if nowhere. */
+  | readonly [what: 'place', name: string, filter: string]
+  /** Waits until everything is written; empty, or why it is not. */
+  | readonly [what: 'flush']
+  /** Takes a publish back, or tries a wedged one again: `true` or `false`. */
+  | readonly [what: 'withdraw' | 'retry', messageId: string];
+
+/** A core that runs: in this page, or in another tab. What is called and asked takes effect in that order. */
+export interface Brain {
+  readonly call: Call;
+  ask(question: Question, answer: (text: string) => void): void;
+  /** The app stands there with what it keeps under this name; without a cursor, forgets that. */
+  place(name: string, filter?: string, cursor?: string): void;
+  whenIdle(run: () => void): void;
+  stop(): void;
+}
+
+/** The core in this page, and what it keeps. */
+export class Local implements Brain {
+  private readonly places = new Map<string, { readonly filter: string; readonly cursor: string }>();
+
+  constructor(
+    readonly engine: Engine,
+    private readonly keeper: Keeper | undefined,
+    kept: Kept | undefined,
+  ) {
+    if (!kept) return;
+    for (const { name, filter, cursor } of kept.places) this.places.set(name, { filter, cursor });
+    this.call((core, ...at) => {
+      for (const { messageId, envelope, expires, wedged } of kept.publishes) {
+        core.kept_publish(messageId, envelope, expires ?? -1, wedged?.[0] ?? 0, wedged?.[1] ?? '');
+      }
+      for (const { topic, position, envelope, flags } of kept.messages) core.kept_message(topic, position, envelope, flags);
+      for (const { name, filter, cursor } of kept.places) core.kept_place(name, filter, cursor);
+      return core.restore(...at);
+    });
+  }
+
+  readonly call: Call = (step, bytes = 0) => this.engine.call(step, bytes);
+
+  ask(question: Question, answer: (text: string) => void): void {
+    switch (question[0]) {
+      case 'cached': {
+        const [, filter, limit] = question;
+        return answer(this.engine.read((core) => core.cached(filter, limit)) ?? '[]');
+      }
+      case 'outbox':
+        return answer(this.outbox());
+      case 'place': {
+        const [, name, filter] = question;
+        const place = this.places.get(name);
+        return answer(place?.filter === filter ? place.cursor : '');
+      }
+      case 'flush':
+        return void (this.keeper?.flush() ?? Promise.resolve(null)).then((reason) => answer(reason ?? ''));
+      case 'withdraw': {
+        const [, id] = question;
+        const had = this.find(id);
+        this.call((core, ...at) => core.withdraw(id, ...at));
+        return answer(String(had !== undefined && this.find(id) === undefined));
+      }
+      case 'retry': {
+        const [, id] = question;
+        const wedged = this.find(id)?.[4] !== undefined;
+        this.call((core, ...at) => core.retry(id, ...at));
+        return answer(String(wedged));
+      }
+    }
+  }
+
+  place(name: string, filter?: string, cursor?: string): void {
+    if (filter === undefined || cursor === undefined) {
+      this.places.delete(name);
+      return this.keeper?.write(['cursor', name]);
+    }
+    this.places.set(name, { filter, cursor });
+    this.keeper?.write(['cursor', name, filter, cursor]);
+  }
+
+  whenIdle(run: () => void): void {
+    this.engine.whenIdle(run);
+  }
+
+  stop(): void {
+    this.engine.stop();
+  }
+
+  private outbox(): string {
+    return this.engine.read((core) => core.outbox()) ?? '[]';
+  }
+
+  private find(id: string): unknown[] | undefined {
+    return (JSON.parse(this.outbox()) as unknown[][]).find(([other]) => other === id);
+  }
+}

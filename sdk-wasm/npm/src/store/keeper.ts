@@ -1,0 +1,108 @@
+import type { Keeper, KeeperNeeds, Kept, Store, Write } from '../keeping.ts';
+
+/** What need not be written at once waits so long, in milliseconds: few transactions cost less than many. */
+const TOGETHER_MS = 250;
+/** So many changes are not waited with. */
+const TOGETHER = 500;
+/** With so many changes to be written, the store is given up: it hangs, and memory is finite. */
+const BEHIND = 20_000;
+
+const NOTHING: Kept = { publishes: [], messages: [], places: [] };
+
+/** Without the places that a later one replaces: that covers more of what is written before it. */
+function newestPlaces(writes: readonly Write[]): Write[] {
+  const last = new Map(writes.map((write, index) => [write[0] === 'cursor' ? write[1] : index, index]));
+  return writes.filter((write, index) => write[0] !== 'cursor' || last.get(write[1]) === index);
+}
+
+/** A keeper for any store. `open` gives it, or says by what it throws why there is none. */
+export class Batches implements Keeper {
+  private store: Store | undefined;
+  private failure: string | undefined;
+  private writes: Write[] = [];
+  private asked: ((outcome: string | null) => void)[] = [];
+  private working: Promise<void> | undefined;
+  private stopTimer: (() => void) | undefined;
+
+  constructor(
+    private readonly needs: KeeperNeeds,
+    private readonly open: () => Promise<Store>,
+  ) {}
+
+  async load(): Promise<Kept> {
+    await this.flush();
+    if (this.failure === undefined) {
+      try {
+        this.store ??= await this.open();
+        const kept = await this.store.load();
+        this.needs.changed({ kind: 'durable' });
+        return kept;
+      } catch (cause) {
+        this.fail(cause);
+      }
+    }
+    return NOTHING;
+  }
+
+  write(write: Write): void {
+    if (this.failure !== undefined) return;
+    this.writes.push(write);
+    if (this.writes.length > BEHIND) this.fail(new Error('it does not keep up'));
+    // What the user said is not waited with.
+    else if (write[0] === 'enqueue' || this.writes.length >= TOGETHER) this.work();
+    else this.stopTimer ??= this.needs.setTimer(() => this.work(), TOGETHER_MS);
+  }
+
+  flush(): Promise<string | null> {
+    if (this.failure !== undefined) return Promise.resolve(this.failure);
+    if (this.writes.length === 0 && !this.working) return Promise.resolve(null);
+    const outcome = new Promise<string | null>((resolve) => this.asked.push(resolve));
+    this.work();
+    return outcome;
+  }
+
+  async wipe(): Promise<void> {
+    await this.flush();
+    this.store ??= await this.open();
+    await this.store.wipe();
+  }
+
+  close(): void {
+    void this.flush().then(() => this.store?.close());
+  }
+
+  /** One batch after the other, each of them whole. */
+  private work(): void {
+    this.stopTimer?.();
+    this.stopTimer = undefined;
+    this.working ??= this.empty().finally(() => {
+      this.working = undefined;
+      if (this.writes.length > 0 || this.asked.length > 0) this.work();
+    });
+  }
+
+  private async empty(): Promise<void> {
+    const writes = this.writes;
+    const asked = this.asked;
+    this.writes = [];
+    this.asked = [];
+    if (this.failure === undefined && writes.length > 0) {
+      try {
+        if (!this.store) throw new Error('it was not opened');
+        await this.store.commit(newestPlaces(writes));
+      } catch (cause) {
+        this.fail(cause);
+      }
+    }
+    for (const tell of asked) tell(this.failure ?? null);
+  }
+
+  /** Nothing is written any more: a later cursor could cover what is missing. */
+  private fail(cause: unknown): void {
+    if (this.failure !== undefined) return;
+    this.failure = cause instanceof Error ? cause.message || cause.name : String(cause);
+    this.writes = [];
+    this.store?.close();
+    this.needs.changed({ kind: 'memory', reason: this.failure });
+  }
+}

@@ -1,0 +1,213 @@
+/** What outlives a page, with a store in memory that outlives it: cached values, cursors, and what was queued. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import type { AnabranchError } from '../src/errors.ts';
+import type { Keeping, Write } from '../src/keeping.ts';
+import type { ClientOptions } from '../src/options.ts';
+import { Batches } from '../src/store/keeper.ts';
+import { MemoryStore, told } from './memory-store.ts';
+import { cursor, type FakeSocket, type Frame, message, Stage } from './stage.ts';
+
+const keeping = (store: MemoryStore): Keeping => (needs) => new Batches(needs, () => Promise.resolve(store));
+const kept = (store: MemoryStore, options: Partial<ClientOptions> = {}): Partial<ClientOptions> => ({ store: keeping(store), user: 'u', ...options });
+const published = (socket: FakeSocket): string[] =>
+  socket.of('publish').map((frame) => (frame['envelope'] as { metadata: { messageId: string } }).metadata.messageId);
+const confirm = (socket: FakeSocket, messageId: string, more: Partial<Frame> = {}): void =>
+  socket.receive({ type: 'published', messageId, position: '0:99:00000063', ...more });
+const refuse = (socket: FakeSocket, messageId: string): void =>
+  socket.receive({ type: 'refused', code: 4400, remedy: 'drop_item', message: 'not granted', messageId });
+
+test('vectors: what every store keeps', async () => {
+  const file = new URL('../../../protocol/vectors/store.json', import.meta.url);
+  const { rounds } = JSON.parse(readFileSync(file, 'utf8')) as { rounds: { writes: Write[]; kept?: unknown }[] };
+  const store = new MemoryStore();
+  for (const { writes, kept } of rounds) {
+    await store.commit(writes);
+    if (kept) assert.deepEqual(told(await store.load()), kept);
+  }
+  assert.ok(rounds.filter(({ kept }) => kept).length > 3);
+});
+
+/** A page that sees `a/#`: what it was given, by type and number. */
+function watching(stage: Stage, store: MemoryStore, options: { keepAs?: string } = {}): string[] {
+  const seen: string[] = [];
+  stage.client(kept(store)).on<{ n: number }>('a/#', (event) => {
+    if (event.type === 'message' || event.type === 'cached') seen.push(`${event.type} ${event.payload.n}`);
+  }, options);
+  return seen;
+}
+
+test('a reload begins with what was cached, and goes on where the app was', async () => {
+  const store = new MemoryStore();
+  const before = new Stage();
+  const first = watching(before, store);
+  const socket = await before.live();
+  for (const offset of [11, 12, 13]) socket.receive(message(offset, 'a/b'));
+  assert.deepEqual(first, ['message 11', 'message 12', 'message 13']);
+  assert.equal(store.messages.length, 0, 'not each by itself');
+  before.page?.flush();
+  await before.pass(0);
+  assert.equal(store.commits, 1);
+
+  const after = new Stage();
+  const second = watching(after, store);
+  const next = await after.accept();
+  assert.deepEqual(second, ['cached 11', 'cached 12', 'cached 13'], 'before the gateway says anything');
+  const [wanted] = next.of('hello')[0]?.['subscriptions'] as { cursor: string; snapshot: string }[];
+  assert.deepEqual([wanted?.cursor, wanted?.snapshot], [cursor(13), 'always']);
+});
+
+test('what the app had not come to comes again, and is not cached', async () => {
+  const store = new MemoryStore();
+  const before = new Stage();
+  const loop = before.client(kept(store)).subscribe('a/#');
+  const socket = await before.live();
+  for (const offset of [11, 12]) socket.receive(message(offset, 'a/b'));
+  for (const type of ['subscribed', 'live', 'message']) assert.equal((await loop.next()).value.type, type);
+  await before.pass(300);
+
+  const after = new Stage();
+  const seen = watching(after, store);
+  const next = await after.accept();
+  const [wanted] = next.of('hello')[0]?.['subscriptions'] as { cursor: string }[];
+  assert.deepEqual([seen, wanted?.cursor], [[], cursor(10)], 'the message in hand comes again too');
+});
+
+test('writes are few, and in the order in which things happened', async () => {
+  const store = new MemoryStore();
+  const stage = new Stage();
+  watching(stage, store, { keepAs: 'mine' });
+  const socket = await stage.live();
+  await stage.pass(300);
+  const before = store.commits;
+  for (let second = 0; second < 40; second += 1) {
+    socket.receive(message(11 + second, 'a/b'));
+    await stage.pass(25);
+  }
+  await stage.pass(300);
+  assert.ok(store.commits - before <= 5, `${store.commits - before} commits in a second`);
+  assert.equal(store.places.get('mine')?.cursor, cursor(50));
+  assert.equal(store.messages.length, 40);
+});
+
+test('a queued publish is stored before it is said to be, and sent by the next page', async () => {
+  const store = new MemoryStore();
+  let open = (): void => {};
+  store.gate = new Promise((resolve) => (open = resolve));
+  const before = new Stage();
+  const client = before.client(kept(store));
+  let queued = false;
+  const promise = client.publish('a', 1, { queue: true, messageId: 'm-1' }).then((how) => ((queued = true), how));
+  void client.publish('a', 2, { queue: true, messageId: 'm-2' });
+  await before.pass(0);
+  assert.equal(queued, false, 'the store has not said so');
+  open();
+  assert.equal((await promise).messageId, 'm-1');
+  assert.deepEqual(store.publishes.map(({ messageId }) => messageId), ['m-1', 'm-2']);
+
+  const after = new Stage();
+  const next = after.client(kept(store));
+  assert.deepEqual((await next.outbox()).map(({ messageId, payload, kept }) => [messageId, payload, kept]), [['m-1', 1, true], ['m-2', 2, true]]);
+  const socket = await after.live();
+  assert.deepEqual(published(socket), ['m-1', 'm-2'], 'without anybody asking for a connection');
+  confirm(socket, 'm-1', { duplicate: true });
+  confirm(socket, 'm-2');
+  await after.pass(300);
+  assert.deepEqual(store.publishes, []);
+  await after.pass(2_000);
+  assert.equal(next.state.get().phase, 'idle', 'nobody needs the connection any more');
+});
+
+test('a refusal wedges its topic until the app decides', async () => {
+  const store = new MemoryStore();
+  const stage = new Stage();
+  const client = stage.client(kept(store));
+  const queue = (topic: string, messageId: string) => client.publish(topic, 1, { queue: true, messageId });
+  const [first] = [await queue('a', 'm-1'), await queue('a', 'm-2'), await queue('b', 'm-3')];
+  const socket = await stage.live();
+  refuse(socket, 'm-1');
+  confirm(socket, 'm-3');
+  await assert.rejects(first.confirmed(), (error: AnabranchError) => error.code === 4400);
+  const [wedged] = await client.outbox();
+  assert.deepEqual([wedged?.messageId, wedged?.wedged], ['m-1', { code: 4400, message: 'not granted' }]);
+  await stage.pass(300);
+  assert.deepEqual(store.publishes[0]?.wedged, [4400, 'not granted']);
+  assert.deepEqual([await client.retry('m-2'), await client.retry('m-1')], [false, true]);
+  assert.deepEqual(published(socket).slice(3), ['m-1']);
+  refuse(socket, 'm-1');
+  assert.deepEqual([await client.withdraw('m-1'), await client.withdraw('m-1')], [true, false]);
+  await stage.pass(300);
+  assert.ok(!store.publishes.some(({ messageId }) => messageId === 'm-1'));
+});
+
+test('what was never sent can be taken back, and a full outbox says so', async () => {
+  const store = new MemoryStore();
+  const stage = new Stage();
+  const client = stage.client(kept(store));
+  client.pause('offline');
+  const queued = await client.publish('a', 1, { queue: true });
+  assert.equal(await queued.withdraw(), true);
+  await assert.rejects(queued.confirmed(), (error: AnabranchError) => error.code === 'withdrawn');
+  const many = Array.from({ length: 1_024 }, (_, i) => client.publish('a', i, { queue: true }));
+  await Promise.all(many);
+  assert.equal(store.publishes.length, 1_024);
+  await assert.rejects(client.publish('a', 1, { queue: true }), (error: AnabranchError) => error.retryable && /too many/.test(error.message));
+});
+
+test('a time to live goes on between pages, and its end is told', async () => {
+  const store = new MemoryStore();
+  const before = new Stage();
+  const client = before.client(kept(store));
+  client.pause('offline');
+  const queued = await client.publish('a', 1, { queue: true, timeToLiveMs: 60_000 });
+  await before.pass(61_000);
+  await assert.rejects(queued.confirmed(), (error: AnabranchError) => error.code === 4403);
+  await client.publish('a', 1, { queue: true, timeToLiveMs: 60_000, messageId: 'm-2' });
+
+  const after = new Stage();
+  await after.pass(130_000);
+  const next = after.client(kept(store));
+  assert.deepEqual(await next.outbox(), []);
+});
+
+test('a store that fails is said to, and everything goes on in memory', async () => {
+  const store = new MemoryStore();
+  const stage = new Stage();
+  const client = stage.client(kept(store));
+  await client.publish('a', 1, { queue: true, messageId: 'm-1' });
+  assert.deepEqual(client.storage.get(), { kind: 'durable' });
+  store.broken = new Error('no room');
+  const late = client.publish('a', 2, { queue: true, messageId: 'm-2' });
+  await assert.rejects(late, (error: AnabranchError) => error.code === 'not_kept' && /no room/.test(error.message));
+  assert.deepEqual(client.storage.get(), { kind: 'memory', reason: 'no room' });
+  assert.deepEqual(stage.errors.map(({ code }) => code), ['storage']);
+  store.broken = undefined;
+  const socket = await stage.live();
+  assert.deepEqual(published(socket), ['m-1', 'm-2']);
+  confirm(socket, 'm-1');
+  await stage.pass(300);
+  assert.equal(store.publishes.length, 1, 'nothing is written any more: it would be out of order');
+});
+
+test('after a logout nothing is left, and the client is closed', async () => {
+  const store = new MemoryStore();
+  const stage = new Stage();
+  const client = stage.client(kept(store));
+  const seen: string[] = [];
+  client.on('a/#', (event) => seen.push(event.type));
+  const socket = await stage.live();
+  socket.receive(message(11, 'a/b'));
+  const queued = await client.publish('a', 1, { queue: true });
+  await client.flush();
+  assert.ok(store.messages.length > 0 && store.places.size > 0);
+  await client.logout();
+  await assert.rejects(queued.confirmed(), (error: AnabranchError) => error.code === 'closed');
+  assert.deepEqual([store.publishes, store.messages, store.places.size, seen.at(-1)], [[], [], 0, 'closed']);
+  await assert.rejects(client.publish('a', 1), (error: AnabranchError) => error.code === 'closed');
+});
+
+test('a store needs a user', () => {
+  const stage = new Stage();
+  assert.throws(() => stage.client({ store: keeping(new MemoryStore()) }), (error: AnabranchError) => error.code === 'no_user');
+});
