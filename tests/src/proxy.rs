@@ -56,6 +56,8 @@ pub enum Side {
 struct State {
     weather: Weather,
     upstream: SocketAddr,
+    /// Bytes in the receive buffer towards the upstream; without it, as the system likes.
+    holds: Option<u32>,
     cuts: u64,
     resets: u64,
     half_closes: [u64; 2],
@@ -86,9 +88,24 @@ impl ChaosProxy {
 
     /// Starts a proxy on the given address; port 0 takes a free one.
     pub async fn bind(address: SocketAddr, upstream: SocketAddr) -> io::Result<ChaosProxy> {
+        ChaosProxy::holding(address, upstream, None).await
+    }
+
+    /// The same, but of what the upstream sends it takes hardly more than so many bytes that it cannot pass on. Otherwise the system's buffers hold some hundred KiB
+    /// for each connection, which at a throttled link are many seconds.
+    pub async fn narrow(address: SocketAddr, upstream: SocketAddr, holds: u32) -> io::Result<ChaosProxy> {
+        ChaosProxy::holding(address, upstream, Some(holds)).await
+    }
+
+    async fn holding(
+        address: SocketAddr,
+        upstream: SocketAddr,
+        holds: Option<u32>,
+    ) -> io::Result<ChaosProxy> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let state = State { weather: Weather::default(), upstream, cuts: 0, resets: 0, half_closes: [0; 2] };
+        let state =
+            State { weather: Weather::default(), upstream, holds, cuts: 0, resets: 0, half_closes: [0; 2] };
         let (state, seen) = watch::channel(state);
         let counters = Arc::new(Counters::default());
         let accepting = tokio::spawn(accept(listener, seen, counters.clone()));

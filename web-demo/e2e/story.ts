@@ -166,6 +166,31 @@ test('what the device cannot do it refuses, and says why', async () => {
   assert.equal(await page.locator('.reasons li').count(), 0);
 });
 
+test('two writers: the later one is refused, is told what there is now, and goes on from that', async () => {
+  const { page } = story;
+  const memory = page.getByRole('checkbox', { name: 'memory' });
+  await page.getByRole('checkbox', { name: /only if still version/ }).check();
+  await memory.uncheck();
+  await page.getByRole('button', { name: 'Somebody else writes' }).click();
+  await until('the other is seen', 20_000, async () => /Somebody else now desires interval 2 s/.test((await page.locator('.note').textContent()) ?? ''));
+  await until('the device obeys the other', 20_000, async () => (await field('/intervalMs')).join() === '2 s,2 s,');
+
+  await page.getByRole('button', { name: 'Set desired' }).click();
+  const error = page.locator('.wish .error');
+  await until('refused', 20_000, async () => /Refused: the shadow is at version \d+/.test((await error.textContent()) ?? ''));
+  assert.match((await error.textContent()) ?? '', /Meanwhile: interval 2 s/);
+  assert.deepEqual(newestDocument().state.desired, { intervalMs: 2000, metrics: { memory: true } }, 'it has not counted');
+  assert.deepEqual([await memory.isChecked(), await page.getByLabel('every').inputValue()], [false, '2000'], 'mine is kept, theirs is taken');
+
+  await page.getByRole('button', { name: 'Set desired' }).click();
+  await until('applied', 20_000, async () => (await page.locator('.progress .done').count()) === 3);
+  assert.deepEqual(await field('/metrics/memory'), ['off', 'off', '']);
+  assert.deepEqual(newestDocument().state.desired, { intervalMs: 2000, metrics: { memory: false } });
+  assert.equal(await error.textContent(), '');
+  await page.getByRole('checkbox', { name: /only if still version/ }).uncheck();
+  await desire({ intervalMs: 500 });
+});
+
 test('a reload goes on where the page was', async () => {
   const had = story.received.length;
   const keys = await story.page.evaluate(() => Object.keys(sessionStorage).filter((key) => key.startsWith('anabranch ')));

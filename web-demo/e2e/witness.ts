@@ -23,7 +23,8 @@ export class Witness {
 
   private constructor(private readonly socket: WebSocket) {}
 
-  static async connect(url: string, token: string, filter: string): Promise<Witness> {
+  /** From now on; with a snapshot, it is also told the newest value of each state topic. */
+  static async connect(url: string, token: string, filter: string, snapshot: 'none' | 'if_new' = 'none'): Promise<Witness> {
     const socket = new WebSocket(url, 'anabranch.v1.json');
     const witness = new Witness(socket);
     await new Promise<void>((resolve, reject) => {
@@ -33,7 +34,7 @@ export class Witness {
         reject(witness.failure);
       });
       socket.on('open', () => {
-        socket.send(JSON.stringify({ type: 'hello', token, subscriptions: [{ id: 1, filter }] }));
+        socket.send(JSON.stringify({ type: 'hello', token, subscriptions: [{ id: 1, filter, snapshot }] }));
       });
       socket.on('message', (data) => {
         const frame = JSON.parse(String(data)) as Frame;

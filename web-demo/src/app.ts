@@ -10,6 +10,7 @@ import { Fleet } from './fleet.ts';
 import { Link } from './link.ts';
 import { askForToken } from './sign-in.ts';
 import { Shadow } from './shadow.ts';
+import { SideBySide } from './side-by-side.ts';
 import { writeAsSomebodyElse } from './somebody.ts';
 import { Speaker } from './speaker.ts';
 import type { Metric } from './topics.ts';
@@ -63,6 +64,7 @@ export async function start(root: HTMLElement): Promise<void> {
   });
 
   const chaos = demo && tokens ? [new Chaos(demo, tokens, link).element] : [];
+  const beside = demo ? [new SideBySide(demo, token).element] : [];
   root.replaceChildren(
     el(
       'header',
@@ -76,7 +78,7 @@ export async function start(root: HTMLElement): Promise<void> {
       'main',
       {},
       el('div', { class: 'left' }, fleet.element),
-      el('div', { class: 'middle' }, el('div', { class: 'device-head' }, title, about), charts.element),
+      el('div', { class: 'middle' }, el('div', { class: 'device-head' }, title, about), charts.element, ...beside),
       el('div', { class: 'right' }, continuity.element, shadow.element, commands.element, ...chaos),
     ),
   );

@@ -99,9 +99,10 @@ export class Charts {
       chart.element.hidden = mode === 'unsupported';
       chart.tick(now, this.windowMs, stale(metric), mode === 'off');
     }
+    const disk = this.grid.querySelector<HTMLElement>('#disk');
+    if (disk) disk.hidden = this.mode('disk') === 'unsupported';
     const shown = [...this.grid.children].filter((card) => !(card as HTMLElement).hidden).length;
     this.beside.classList.toggle('wide', shown % 2 === 1);
-    const disk = this.grid.querySelector<HTMLElement>('#disk');
     const since = this.lastAt.get('disk');
     disk?.classList.toggle('stale', stale('disk'));
     const chip = disk?.querySelector<HTMLElement>('.chip');

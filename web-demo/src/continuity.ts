@@ -35,7 +35,8 @@ export class Continuity {
     private readonly devices: Devices,
     private readonly link: Link,
   ) {
-    this.subscription = client.on(ALL_TELEMETRY, (event) => this.take(event));
+    // The newest values again, after a reload, would be no part of the stream.
+    this.subscription = client.on(ALL_TELEMETRY, (event) => this.take(event), { snapshot: 'none' });
     const key = (name: string, text: string): HTMLElement => el('span', { class: `key ${name}` }, text);
     const legend = el('p', { class: 'legend' }, key('live', 'live'), key('late', 'caught up'), key('gap', 'gap'));
     this.element = panel('Continuity', this.numbers, this.canvas, legend);

@@ -4,7 +4,9 @@ import type { TokenFunction } from '@anabranch/client';
 export interface Demo {
   /** The gateway as the page reaches it: through the chaos proxy. */
   readonly wsUrl: string;
-  /** The proxy's controls and the tokens. */
+  /** The gateway over a link of its own, which can be throttled. */
+  readonly slowUrl: string;
+  /** The proxies' controls and the tokens. */
   readonly controlUrl: string;
 }
 
@@ -20,8 +22,8 @@ export async function findDemo(): Promise<Demo | undefined> {
 }
 
 function isDemo(value: unknown): value is Demo {
-  const { wsUrl, controlUrl } = (value ?? {}) as Partial<Record<keyof Demo, unknown>>;
-  return typeof wsUrl === 'string' && typeof controlUrl === 'string';
+  const { wsUrl, slowUrl, controlUrl } = (value ?? {}) as Partial<Record<keyof Demo, unknown>>;
+  return [wsUrl, slowUrl, controlUrl].every((url) => typeof url === 'string');
 }
 
 /** How long the demo's tokens live: short, so that the renewal on the open connection can be watched. */

@@ -12,6 +12,7 @@ interface Row {
   readonly note: HTMLElement;
   /** What is searched. */
   text: string;
+  simulated: boolean;
   owes: '' | 'pending' | 'refused';
 }
 
@@ -30,6 +31,9 @@ export class Fleet {
     oninput: () => this.filter(),
   });
   private selected: string | undefined;
+  /** Whether somebody has chosen; else the first real machine is shown as soon as it is there. */
+  private chosen = false;
+  private unordered = false;
   private whole: Painted | undefined;
 
   constructor(
@@ -51,12 +55,9 @@ export class Fleet {
   private show(changed: readonly Device[], gone: readonly string[]): void {
     const begun = performance.now();
     for (const id of gone) this.remove(id);
-    const before = this.rows.size;
     for (const device of changed) this.update(device);
-    if (this.rows.size > before) this.order();
+    if (this.unordered) this.order();
     this.tick(Date.now());
-    const first = this.selected === undefined ? this.ordered()[0] : undefined;
-    if (first) this.choose(first);
     if (this.whole) this.tell(this.whole, begun);
     this.whole = undefined;
   }
@@ -76,6 +77,9 @@ export class Fleet {
     const row = this.rows.get(device.id) ?? this.add(device);
     const { os, host } = device.status;
     say(row.host, [host === device.id ? undefined : host, os].filter(Boolean).join(' · '));
+    const simulated = device.status.simulated === true;
+    if (row.simulated !== simulated) this.unordered = true;
+    row.simulated = simulated;
     row.text = `${device.id} ${row.host.textContent ?? ''}`.toLowerCase();
     const open = differing(device.desired, device.reported);
     const refused = open.length > 0 && open.every(({ pointer }) => pointer in device.reported.refused);
@@ -83,7 +87,7 @@ export class Fleet {
   }
 
   private add(device: Device): Row {
-    const button = el('button', { type: 'button', 'aria-pressed': 'false', onclick: () => this.choose(device) });
+    const button = el('button', { type: 'button', 'aria-pressed': 'false', onclick: () => this.pick(device) });
     const row: Row = {
       item: el('li', {}, button),
       button,
@@ -92,10 +96,12 @@ export class Fleet {
       seen: el('span', { class: 'seen' }),
       note: el('span', { class: 'chip' }),
       text: device.id,
+      simulated: false,
       owes: '',
     };
     button.append(el('span', { class: 'dot' }), el('b', {}, device.id), row.seen, row.host, row.note);
     this.rows.set(device.id, row);
+    this.unordered = true;
     return row;
   }
 
@@ -104,21 +110,21 @@ export class Fleet {
     row?.item.remove();
     row?.cell.remove();
     this.rows.delete(id);
-    if (this.selected === id) this.selected = undefined;
+    if (this.selected === id) Object.assign(this, { selected: undefined, unordered: true });
   }
 
   /** Real machines first. */
-  private ordered(): Device[] {
-    const all = [...this.rows.keys()].flatMap((id) => this.devices.get(id) ?? []);
-    const simulated = ({ status }: Device): number => (status.simulated === true ? 1 : 0);
-    return all.sort((a, b) => simulated(a) - simulated(b) || (a.id < b.id ? -1 : 1));
-  }
-
   private order(): void {
-    const rows = this.ordered().flatMap(({ id }) => this.rows.get(id) ?? []);
-    this.list.replaceChildren(...rows.map(({ item }) => item));
-    this.cells.replaceChildren(...rows.map(({ cell }) => cell));
+    this.unordered = false;
+    const rank = ([a, one]: [string, Row], [b, other]: [string, Row]): number =>
+      Number(one.simulated) - Number(other.simulated) || (a < b ? -1 : 1);
+    const ordered = [...this.rows].sort(rank);
+    this.list.replaceChildren(...ordered.map(([, { item }]) => item));
+    this.cells.replaceChildren(...ordered.map(([, { cell }]) => cell));
     this.filter();
+    const first = this.devices.get(ordered[0]?.[0] ?? '');
+    const shown = this.rows.get(this.selected ?? '');
+    if (first && (!shown || (!this.chosen && shown.simulated))) this.choose(first);
   }
 
   private filter(): void {
@@ -130,8 +136,13 @@ export class Fleet {
   private click(event: Event): void {
     const device = this.devices.get((event.target as HTMLElement).dataset['id'] ?? '');
     if (!device) return;
-    this.choose(device);
+    this.pick(device);
     this.rows.get(device.id)?.item.scrollIntoView({ block: 'nearest' });
+  }
+
+  private pick(device: Device): void {
+    this.chosen = true;
+    this.choose(device);
   }
 
   private choose(device: Device): void {

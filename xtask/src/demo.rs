@@ -27,6 +27,7 @@ pub fn run(args: &DemoArgs) -> Result<()> {
     let mut demo = Command::new(workspace::built("demo"));
     demo.current_dir(workspace::root());
     demo.arg("--port").arg(args.port.to_string());
+    demo.arg("--fleet").arg(args.fleet.to_string());
     demo.arg("--state").arg(workspace::target().join("demo"));
     demo.arg("--site").arg(workspace::web_demo().join("dist"));
     if let Some(broker) = broker {

@@ -56,12 +56,15 @@ enum Command {
 
 #[derive(Args)]
 struct DemoArgs {
-    /// The demo's port on 127.0.0.1; the two after it carry the chaos proxy and its control
+    /// The demo's port on 127.0.0.1; the three after it carry the chaos proxy, its control and the slow link
     #[arg(long, default_value_t = 8080)]
     port: u16,
     /// Open the demo in the browser
     #[arg(long)]
     open: bool,
+    /// Simulated devices beside this machine, at most 5,000
+    #[arg(long, default_value_t = 300)]
+    fleet: u16,
     /// Forget the messages of earlier runs
     #[arg(long)]
     fresh: bool,

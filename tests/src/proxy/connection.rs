@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 
 const PIECE: usize = 16 * 1024;
@@ -32,7 +32,7 @@ pub(super) async fn run(client: TcpStream, mut state: watch::Receiver<State>, co
     if began.weather.refuse {
         return reset(&client);
     }
-    let Ok(upstream) = TcpStream::connect(began.upstream).await else { return reset(&client) };
+    let Ok(upstream) = connect(began).await else { return reset(&client) };
     counters.accepted.fetch_add(1, Ordering::AcqRel);
     counters.open.fetch_add(1, Ordering::AcqRel);
     let open = Open(counters.clone());
@@ -65,6 +65,15 @@ pub(super) async fn run(client: TcpStream, mut state: watch::Receiver<State>, co
     }
     drop((client, upstream));
     drop(open);
+}
+
+async fn connect(State { upstream, holds, .. }: State) -> io::Result<TcpStream> {
+    let socket = if upstream.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // Only before it connects does this bound the window that is offered.
+    if let Some(bytes) = holds {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    socket.connect(upstream).await
 }
 
 /// Waits for a fault that is newer than the connection.

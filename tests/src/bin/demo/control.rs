@@ -1,8 +1,8 @@
-//! The demo's small HTTP service: it commands the chaos proxy, and gives the page its tokens. Only the page's own origin
+//! The demo's small HTTP service: it commands the chaos proxy and the slow link, and gives the page its tokens. Only the page's own origin
 //! may use it from a browser, and only by a name of this machine (a foreign name that was made to point here is refused).
 
 use crate::tokens::Minter;
-use anabranch_tests::proxy::ChaosProxy;
+use anabranch_tests::proxy::{ChaosProxy, Flow, Weather};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{Empty, Full};
 use hyper::body::{Bytes, Incoming};
@@ -19,6 +19,9 @@ use tokio::task::AbortHandle;
 /// How long a fault lasts, ms.
 const FAULT_MS: RangeInclusive<u64> = 100..=600_000;
 const DEFAULT_FAULT_MS: u64 = 30_000;
+/// What the slow link lets through, bytes a second.
+const SLOW_BYTES: RangeInclusive<u64> = 500..=1_000_000;
+const DEFAULT_SLOW_BYTES: u64 = 4_000;
 /// How long a page's token lives, s.
 const TTL_S: RangeInclusive<u64> = 5..=3600;
 const DEFAULT_TTL_S: u64 = 300;
@@ -27,6 +30,7 @@ type Answer = Response<Full<Bytes>>;
 
 pub struct Control {
     proxy: Arc<ChaosProxy>,
+    slow: Arc<ChaosProxy>,
     minter: Minter,
     origins: [String; 2],
     fault: Mutex<Option<Fault>>,
@@ -40,9 +44,14 @@ struct Fault {
 }
 
 impl Control {
-    pub fn new(proxy: Arc<ChaosProxy>, minter: Minter, page_port: u16) -> Arc<Control> {
+    pub fn new(
+        proxy: Arc<ChaosProxy>,
+        slow: Arc<ChaosProxy>,
+        minter: Minter,
+        page_port: u16,
+    ) -> Arc<Control> {
         let origins = ["localhost", "127.0.0.1"].map(|host| format!("http://{host}:{page_port}"));
-        Arc::new(Control { proxy, minter, origins, fault: Mutex::new(None) })
+        Arc::new(Control { proxy, slow, minter, origins, fault: Mutex::new(None) })
     }
 
     pub async fn serve(self: Arc<Control>, listener: TcpListener) {
@@ -78,8 +87,11 @@ impl Control {
             (&Method::POST, "/chaos/cut") => self.strike("cut", &query, ChaosProxy::cut_and_refuse),
             (&Method::POST, "/chaos/freeze") => self.strike("freeze", &query, ChaosProxy::freeze),
             (&Method::POST, "/chaos/heal") => self.heal(),
+            (&Method::POST, "/slow/throttle") => self.throttle(&query),
+            (&Method::POST, "/slow/release") => self.release(),
             _ => {
-                let known = "GET /demo/token?ttl=S, GET /chaos, POST /chaos/cut?ms=N, /chaos/freeze?ms=N, /chaos/heal";
+                let known = "GET /demo/token?ttl=S, GET /chaos, POST /chaos/cut?ms=N, /chaos/freeze?ms=N, /chaos/heal, \
+                    /slow/throttle?bytes=N, /slow/release";
                 tell(StatusCode::NOT_FOUND, &json!({ "error": "no such thing here", "known": known }))
             }
         };
@@ -119,6 +131,23 @@ impl Control {
         });
         *self.lock() = Some(Fault { name, until, healing: healing.abort_handle() });
         tell(StatusCode::OK, &self.state())
+    }
+
+    /// Makes the slow link slow towards the page: so many bytes a second for each connection.
+    fn throttle(&self, query: &Query<'_>) -> Answer {
+        match query.number("bytes", SLOW_BYTES, DEFAULT_SLOW_BYTES) {
+            Ok(bytes) => {
+                let down = Flow::Throttle(u32::try_from(bytes).unwrap_or(u32::MAX));
+                self.slow.set(Weather { down, ..Weather::default() });
+                tell(StatusCode::OK, &json!({ "bytes": bytes }))
+            }
+            Err(error) => tell(StatusCode::BAD_REQUEST, &json!({ "error": error })),
+        }
+    }
+
+    fn release(&self) -> Answer {
+        self.slow.heal();
+        tell(StatusCode::OK, &json!({ "bytes": null }))
     }
 
     fn heal(&self) -> Answer {

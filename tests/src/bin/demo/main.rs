@@ -5,6 +5,7 @@
 
 mod children;
 mod control;
+mod fleet;
 mod state;
 mod tokens;
 
@@ -28,9 +29,12 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 /// How often the device's token file is written anew; its tokens live three times as long.
 const RENEW_EVERY: Duration = Duration::from_secs(600);
 
+/// Bytes that the slow link holds on their way: a link that holds more shows old values however soon the gateway knows better.
+const SLOW_LINK_HOLDS: u32 = 4096;
+
 #[derive(Parser)]
 struct Args {
-    /// The demo's port on 127.0.0.1. The chaos proxy has the next one, its control the one after. 0 takes free ones
+    /// The demo's port on 127.0.0.1. The chaos proxy has the next one, its control the one after, the slow link the third. 0 takes free ones
     #[arg(long, default_value_t = 8080)]
     port: u16,
     /// Where the log, the key, the tokens and the programs' output are kept
@@ -48,6 +52,9 @@ struct Args {
     /// The log of the gateway, a URL; else the embedded log in the demo's folder
     #[arg(long)]
     log: Option<String>,
+    /// Simulated devices beside this machine
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=5000))]
+    fleet: u16,
     /// Where the broker takes MQTT on 127.0.0.1, to be shown
     #[arg(long)]
     mqtt_port: Option<u16>,
@@ -72,16 +79,18 @@ async fn run(args: Args) -> Result<(), Failure> {
     let control_listener = listen(port_of(2)).await?;
     let proxy = ChaosProxy::bind(local(port_of(1)), gateway_address).await;
     let proxy = Arc::new(proxy.map_err(|error| taken(port_of(1), &error))?);
+    let slow = ChaosProxy::narrow(local(port_of(3)), gateway_address, SLOW_LINK_HOLDS).await;
+    let slow = Arc::new(slow.map_err(|error| taken(port_of(3), &error))?);
 
     let state = State::prepare(&args.state, &args.site, args.fresh)?;
     let minter = Minter::new(&state)?;
-    state.write_site_description(proxy.address(), control_listener.local_addr()?)?;
+    state.write_site_description(proxy.address(), slow.address(), control_listener.local_addr()?)?;
     state.write_gateway_config(gateway_address, args.log.as_deref())?;
     state.write_token("device.token", &minter.device(RENEW_EVERY * 3))?;
     state.write_token("developer.token", &minter.developer())?;
 
     let mut stop = Stop::new()?;
-    let control = Control::new(proxy.clone(), minter.clone(), gateway_address.port());
+    let control = Control::new(proxy.clone(), slow, minter.clone(), gateway_address.port());
     let serving = tokio::spawn(control.serve(control_listener));
 
     let mut gateway = Child::start(&state, "anabranch", &state.gateway_arguments())?;
@@ -100,6 +109,11 @@ async fn run(args: Args) -> Result<(), Failure> {
         ["--url", &url, "--token-file", &token, "--command-journal", &journal, "--stop-with-stdin"];
     let mut agent = Child::start(&state, "anabranch-device-agent", &arguments.map(String::from))?;
 
+    let fleet = match args.fleet {
+        0 => None,
+        count => Some(tokio::spawn(fleet::run(url.clone(), minter.clone(), usize::from(count)))),
+    };
+
     say(&state, gateway_address, &url, &args);
     if args.open {
         open(&format!("http://localhost:{}/", gateway_address.port()));
@@ -114,6 +128,9 @@ async fn run(args: Args) -> Result<(), Failure> {
         }
     };
     println!("\nStopping: the device first, then the gateway, which lets its clients go.");
+    if let Some(fleet) = fleet {
+        fleet.abort();
+    }
     agent.stop().await;
     gateway.stop().await;
     serving.abort();
@@ -177,12 +194,17 @@ fn say(state: &State, gateway: SocketAddr, url: &str, args: &Args) {
         )
     });
     let mqtt = mqtt.unwrap_or_default();
+    let fleet = match args.fleet {
+        0 => "this machine".to_string(),
+        count => format!("this machine, and {count} that are simulated"),
+    };
     println!(
         "
   Anabranch is running.
 
   Web demo     http://localhost:{port}/
   Gateway      {url}
+  Devices      {fleet}
   Logs         {}, {}
 
   In a second terminal, in this folder, watch this machine's telemetry:

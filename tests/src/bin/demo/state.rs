@@ -81,10 +81,16 @@ impl State {
         fs::rename(new, self.path(name))
     }
 
-    /// `demo.json`, by which the page finds the proxy and its control.
-    pub fn write_site_description(&self, proxy: SocketAddr, control: SocketAddr) -> io::Result<()> {
+    /// `demo.json`, by which the page finds the proxy, the slow link and their control.
+    pub fn write_site_description(
+        &self,
+        proxy: SocketAddr,
+        slow: SocketAddr,
+        control: SocketAddr,
+    ) -> io::Result<()> {
         let description = json!({
             "wsUrl": format!("ws://127.0.0.1:{}/v1/ws", proxy.port()),
+            "slowUrl": format!("ws://127.0.0.1:{}/v1/ws", slow.port()),
             "controlUrl": format!("http://127.0.0.1:{}", control.port()),
         });
         fs::write(self.path("www").join("demo.json"), format!("{description:#}\n"))
