@@ -10,10 +10,13 @@
 //! * [`open`] opens the one that the configuration names.
 //! * [`verified`] makes an honest log of a broker that lies; [`source`] is what a broker's backend implements for it,
 //!   and [`continuity`] its judgement.
+//! * `duty` asks a broker, over and over, whether this node is the one to act.
 
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 pub mod continuity;
+#[cfg(any(feature = "rabbitmq", feature = "redis"))]
+mod duty;
 pub mod embedded;
 pub mod ingest;
 pub mod memory;

@@ -6,17 +6,16 @@
 use super::fault::Fault;
 use super::shared::Shared;
 use super::topology::turn::is_taken;
-use futures_util::stream::{BoxStream, StreamExt, unfold};
+use crate::log::duty::{Claim, Forbidden, changes};
+use futures_util::stream::BoxStream;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-/// Between two looks.
-const PAUSE: Duration = Duration::from_millis(250);
-/// How long the broker may take to answer one.
+/// How long the broker may take to answer one look.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 struct Duty {
@@ -25,57 +24,40 @@ struct Duty {
     connection: Option<Connection>,
     /// On which the queue was declared.
     holding: Option<Channel>,
-    said: Option<bool>,
-    /// The broker forbids such a queue: nobody can agree on anything.
-    forbidden: bool,
 }
 
 /// See [`Log::duty`](crate::log::Log::duty).
 pub(super) fn hold(shared: Arc<Shared>, name: &str) -> BoxStream<'static, bool> {
     let queue = format!("{}.{name}", shared.options.queue);
-    let (connection, holding, said) = (None, None, None);
-    let duty = Duty { shared, queue, connection, holding, said, forbidden: false };
-    unfold(duty, |mut duty| async move { Some((duty.change().await, duty)) }).boxed()
+    changes(Duty { shared, queue, connection: None, holding: None })
+}
+
+impl Claim for Duty {
+    const PAUSE: Duration = Duration::from_millis(250);
+
+    async fn look(&mut self) -> Result<bool, Forbidden> {
+        match timeout(PATIENCE, self.declare()).await {
+            Ok(Ok(holds)) => Ok(holds),
+            Ok(Err(Fault::Refused(why))) => {
+                Err(Forbidden(format!("the broker forbids the queue {:?}: {why}", self.queue)))
+            }
+            Ok(Err(fault)) => {
+                tracing::debug!("the duty {:?} cannot be held: {fault:?}", self.queue);
+                Ok(self.let_go())
+            }
+            Err(_) => Ok(self.let_go()),
+        }
+    }
 }
 
 impl Duty {
-    async fn change(&mut self) -> bool {
-        loop {
-            if self.said.is_some() {
-                sleep(PAUSE).await;
-            }
-            let now = match timeout(PATIENCE, self.look()).await {
-                Ok(Ok(now)) => now,
-                Ok(Err(Fault::Refused(why))) => {
-                    if !std::mem::replace(&mut self.forbidden, true) {
-                        tracing::warn!(
-                            "nodes cannot agree on who acts, so each does, which is wasteful and harmless: the broker \
-                             forbids the queue {:?}: {why}",
-                            self.queue
-                        );
-                    }
-                    true
-                }
-                Ok(Err(fault)) => {
-                    tracing::debug!("the duty {:?} cannot be held: {fault:?}", self.queue);
-                    self.let_go()
-                }
-                Err(_) => self.let_go(),
-            };
-            if self.said != Some(now) {
-                self.said = Some(now);
-                return now;
-            }
-        }
-    }
-
     fn let_go(&mut self) -> bool {
         (self.connection, self.holding) = (None, None);
         false
     }
 
     /// Declares the queue, again and again: who holds it may, and learns that the connection lives.
-    async fn look(&mut self) -> Result<bool, Fault> {
+    async fn declare(&mut self) -> Result<bool, Fault> {
         let connection = match self.connection.take().filter(|connection| connection.status().connected()) {
             Some(connection) => connection,
             None => {

@@ -4,67 +4,45 @@
 //! token, two may hold it.
 
 use super::{Shared, script, trouble};
-use futures_util::stream::{BoxStream, StreamExt, unfold};
+use crate::log::duty::{Claim, Forbidden, changes};
+use futures_util::stream::BoxStream;
 use redis::Value;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 /// How long the token stands without being renewed.
 const LIFE: Duration = Duration::from_secs(3);
-/// Between two looks.
-const PAUSE: Duration = Duration::from_millis(500);
 
 struct Duty {
     shared: Arc<Shared>,
     name: String,
     token: String,
-    said: Option<bool>,
     /// When it was asked that was answered last, if the answer was yes.
     held: Option<Instant>,
-    forbidden: bool,
 }
 
 /// See [`Log::duty`](crate::log::Log::duty).
 pub(super) fn hold(shared: Arc<Shared>, name: &str) -> BoxStream<'static, bool> {
     let token = uuid::Uuid::new_v4().to_string();
-    let duty = Duty { shared, name: name.to_owned(), token, said: None, held: None, forbidden: false };
-    unfold(duty, |mut duty| async move { Some((duty.change().await, duty)) }).boxed()
+    changes(Duty { shared, name: name.to_owned(), token, held: None })
 }
 
-impl Duty {
-    async fn change(&mut self) -> bool {
-        loop {
-            if self.said.is_some() {
-                sleep(PAUSE).await;
-            }
-            let now = self.look().await;
-            if self.said != Some(now) {
-                self.said = Some(now);
-                return now;
-            }
-        }
-    }
+impl Claim for Duty {
+    const PAUSE: Duration = Duration::from_millis(500);
 
-    async fn look(&mut self) -> bool {
+    async fn look(&mut self) -> Result<bool, Forbidden> {
         let asked = Instant::now();
         let question = script::hold(&self.shared.keys[0], &self.name, &self.token, LIFE);
         match self.shared.links[0].ask(question).await {
             Ok(answer) => {
                 self.held = (answer == Value::Int(1)).then_some(asked);
-                self.held.is_some()
+                Ok(self.held.is_some())
             }
             Err(error) if error.code().is_some() && !trouble::breaks_connection(&error) => {
-                if !std::mem::replace(&mut self.forbidden, true) {
-                    tracing::warn!(
-                        duty = self.name,
-                        "nodes cannot agree on who acts, so each does, which is wasteful and harmless: {}",
-                        trouble::explain(&error)
-                    );
-                }
-                true
+                Err(Forbidden(format!("the duty {:?}: {}", self.name, trouble::explain(&error))))
             }
-            Err(_) => self.held.is_some_and(|held| held.elapsed() < LIFE),
+            Err(_) => Ok(self.held.is_some_and(|held| held.elapsed() < LIFE)),
         }
     }
 }
