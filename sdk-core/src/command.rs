@@ -12,12 +12,14 @@
 
 use anabranch_protocol::json::{JsonError, ObjectWriter, Scanner};
 use std::borrow::Cow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 
 /// The longest time to live, in milliseconds. A device need not remember an id for longer than that.
 pub const TTL_MS: u64 = 10 * 60 * 1000;
 /// By how much the clocks of a device and of who commands it may differ without a command being done again, in milliseconds.
 pub const SKEW_MS: u64 = 60 * 1000;
+/// For how long a device remembers that a request asked for too much time, in milliseconds. Much longer than it reads requests again.
+const FAR_MS: u64 = 60 * 60 * 1000;
 
 /// What a device is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,8 +174,10 @@ impl From<Answer> for Progress {
 /// What to do about a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Do it. It counts as begun.
+    /// Write down that it is begun, then do it.
     Do,
+    /// It is not to be done. Write down the answer, then say it: a restart, or a clock that is set, must not decide otherwise.
+    Refused(Answer),
     /// It has its answer: say that, once more.
     Answered(Answer),
     /// It is being done.
@@ -183,66 +187,86 @@ pub enum Verdict {
 /// The requests that a device knows, until they have long expired.
 #[derive(Debug, Default)]
 pub struct Handled {
-    /// Without an answer: begun.
-    known: HashMap<Box<str>, Option<Answer>>,
-    /// In the order in which they came, each with the moment from which it need not be known.
-    order: VecDeque<(u64, Box<str>)>,
+    known: HashMap<Box<str>, Known>,
+    /// By when each need not be known any more.
+    order: BTreeSet<(u64, Box<str>)>,
+}
+
+#[derive(Debug)]
+struct Known {
+    expires: u64,
+    /// Without one: begun.
+    answer: Option<Answer>,
+}
+
+/// A request that is known, as it is written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'h> {
+    pub id: &'h str,
+    /// When it is held to expire: milliseconds since 1970.
+    pub expires: u64,
+    /// Without one: begun.
+    pub answer: Option<&'h Answer>,
 }
 
 impl Handled {
     /// A request has come. Times are milliseconds since 1970.
     pub fn meet(&mut self, id: &str, expires: u64, now: u64) -> Verdict {
-        while self.order.front().is_some_and(|(until, _)| *until <= now) {
-            if let Some((_, id)) = self.order.pop_front() {
+        while self.order.first().is_some_and(|(until, _)| *until <= now) {
+            if let Some((_, id)) = self.order.pop_first() {
                 self.known.remove(&id);
             }
         }
         match self.known.get(id) {
-            Some(Some(answer)) => return Verdict::Answered(answer.clone()),
-            Some(None) => return Verdict::UnderWay,
+            Some(Known { answer: Some(answer), .. }) => return Verdict::Answered(answer.clone()),
+            Some(Known { answer: None, .. }) => return Verdict::UnderWay,
             None => {}
         }
-        if expires <= now {
-            // Known, so that a clock that is set back does not make it timely again.
-            self.restore(id, expires, Some(Answer::Expired));
-            return Verdict::Answered(Answer::Expired);
-        }
-        // It is forgotten only when it would be called expired, however much time it asked for.
-        if expires > now + TTL_MS + SKEW_MS {
-            return Verdict::Answered(Answer::Failed("it asks for more time than ten minutes".into()));
-        }
-        self.restore(id, expires, None);
-        Verdict::Do
+        let refused = if expires <= now {
+            Some(Answer::Expired)
+        } else if expires > now + TTL_MS + SKEW_MS {
+            Some(Answer::Failed("it asks for more time than ten minutes, or the clocks differ".into()))
+        } else {
+            None
+        };
+        self.restore(id, expires.min(now + FAR_MS), refused.clone());
+        refused.map_or(Verdict::Do, Verdict::Refused)
     }
 
     /// A request that was begun has its answer.
     pub fn answer(&mut self, id: &str, answer: Answer) {
         if let Some(known) = self.known.get_mut(id) {
-            *known = Some(answer);
+            known.answer = Some(answer);
         }
     }
 
     /// What was written down in an earlier life.
     pub fn restore(&mut self, id: &str, expires: u64, answer: Option<Answer>) {
-        if self.known.insert(id.into(), answer).is_none() {
-            // Until nobody could send it again with time left.
-            self.order.push_back((expires.saturating_add(SKEW_MS), id.into()));
+        // Until nobody could send it again with time left.
+        let until = |expires: u64| expires.saturating_add(SKEW_MS);
+        if let Some(before) = self.known.insert(id.into(), Known { expires, answer }) {
+            self.order.remove(&(until(before.expires), id.into()));
         }
+        self.order.insert((until(expires), id.into()));
     }
 
     /// The process began anew: what was begun then has failed, at some place that is not known.
     pub fn interrupt(&mut self) {
-        for answer in self.known.values_mut().filter(|answer| answer.is_none()) {
+        for known in self.known.values_mut().filter(|known| known.answer.is_none()) {
             let why = "the device ended while it was at it; it may be done in part";
-            *answer = Some(Answer::Failed(why.into()));
+            known.answer = Some(Answer::Failed(why.into()));
         }
     }
 
-    /// All that is known, in the order in which it came: id, when it expires, the answer.
-    pub fn entries(&self) -> impl Iterator<Item = (&str, u64, Option<&Answer>)> {
-        self.order.iter().map(|(until, id)| {
-            (&**id, until.saturating_sub(SKEW_MS), self.known.get(id).and_then(Option::as_ref))
-        })
+    /// What is known of a request.
+    pub fn entry(&self, id: &str) -> Option<Entry<'_>> {
+        let (id, known) = self.known.get_key_value(id)?;
+        Some(Entry { id, expires: known.expires, answer: known.answer.as_ref() })
+    }
+
+    /// All that is known, first what expires first.
+    pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.order.iter().filter_map(|(_, id)| self.entry(id))
     }
 }
 
@@ -283,11 +307,31 @@ mod tests {
         assert_eq!(handled.meet("a", 1_000, 20), Verdict::UnderWay);
         handled.answer("a", Answer::Done("1".into()));
         assert_eq!(handled.meet("a", 1_000, 2_000), Verdict::Answered(Answer::Done("1".into())));
-        assert_eq!(handled.meet("late", 1_000, 1_000), Verdict::Answered(Answer::Expired));
+        assert_eq!(handled.meet("late", 1_000, 1_000), Verdict::Refused(Answer::Expired));
+        assert_eq!(
+            handled.meet("late", 1_000, 500),
+            Verdict::Answered(Answer::Expired),
+            "the clock was set back"
+        );
         assert_eq!(handled.meet("b", 3_000, 2_000), Verdict::Do);
         // A repeat that comes when it is forgotten is too late to be begun.
-        assert_eq!(handled.meet("a", 1_000, 1_000 + SKEW_MS), Verdict::Answered(Answer::Expired));
-        assert!(matches!(handled.meet("c", u64::MAX, 0), Verdict::Answered(Answer::Failed(_))));
+        assert_eq!(handled.meet("a", 1_000, 1_000 + SKEW_MS), Verdict::Refused(Answer::Expired));
+    }
+
+    #[test]
+    fn what_asked_for_too_much_time_is_not_done_when_less_is_left() {
+        let mut handled = Handled::default();
+        let expires = TTL_MS + SKEW_MS + 5_000;
+        assert!(matches!(handled.meet("ahead", expires, 0), Verdict::Refused(Answer::Failed(_))));
+        assert!(matches!(handled.meet("ahead", expires, 60_000), Verdict::Answered(Answer::Failed(_))));
+        // One that never expires holds up none of those that do.
+        assert!(matches!(handled.meet("never", u64::MAX, 0), Verdict::Refused(Answer::Failed(_))));
+        assert_eq!(handled.meet("short", 1_000, 0), Verdict::Do);
+        assert_eq!(handled.meet("other", 70_000, 1_000 + SKEW_MS), Verdict::Do);
+        let known: Vec<&str> = handled.entries().map(|entry| entry.id).collect();
+        assert_eq!(known, ["other", "ahead", "never"]);
+        handled.meet("last", FAR_MS + SKEW_MS + 1, FAR_MS + SKEW_MS);
+        assert_eq!(handled.entries().count(), 1, "all the others are forgotten");
     }
 
     #[test]
@@ -298,7 +342,7 @@ mod tests {
         handled.restore("b", 1_000, Some(Answer::Done("2".into())));
         handled.interrupt();
         assert_eq!(
-            handled.entries().map(|(id, expires, _)| (id, expires)).collect::<Vec<_>>(),
+            handled.entries().map(|entry| (entry.id, entry.expires)).collect::<Vec<_>>(),
             [("a", 1_000), ("b", 1_000)]
         );
         assert!(matches!(handled.meet("a", 1_000, 10), Verdict::Answered(Answer::Failed(_))));

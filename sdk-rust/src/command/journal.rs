@@ -1,7 +1,7 @@
 //! What a device has begun and answered, a line each, so that a restart does not do it again.
 
 use anabranch_protocol::json::{ObjectWriter, Scanner};
-use anabranch_sdk_core::command::{Answer, Handled, SKEW_MS};
+use anabranch_sdk_core::command::{Answer, Entry, Handled, SKEW_MS};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
@@ -30,8 +30,7 @@ impl Journal {
             }
         }
         handled.interrupt();
-        let lines: String =
-            handled.entries().map(|(id, expires, answer)| line(id, expires, answer)).collect();
+        let lines: String = handled.entries().map(line).collect();
         let new = path.with_extension("new");
         let mut file = File::create(&new)?;
         file.write_all(lines.as_bytes())?;
@@ -44,14 +43,14 @@ impl Journal {
     }
 
     /// Adds a line, and returns when it would survive a loss of power.
-    pub fn write(&mut self, id: &str, expires: u64, answer: Option<&Answer>) -> io::Result<()> {
+    pub fn write(&mut self, entry: Entry<'_>) -> io::Result<()> {
         let Some(file) = &mut self.0 else { return Ok(()) };
-        file.write_all(line(id, expires, answer).as_bytes())?;
+        file.write_all(line(entry).as_bytes())?;
         file.sync_data()
     }
 }
 
-fn line(id: &str, expires: u64, answer: Option<&Answer>) -> String {
+fn line(Entry { id, expires, answer }: Entry<'_>) -> String {
     let mut out = String::new();
     let mut object = ObjectWriter::begin(&mut out);
     object.string("id", id).number("expires", expires);
@@ -91,9 +90,10 @@ mod tests {
         for id in ["done", "begun", "old"] {
             let expires = if id == "old" { 1 } else { 500_000 };
             assert_eq!(handled.meet(id, expires, 0), Verdict::Do);
-            journal.write(id, expires, None).expect("written");
+            journal.write(handled.entry(id).expect("known")).expect("written");
         }
-        journal.write("done", 500_000, Some(&Answer::Done("1".into()))).expect("written");
+        handled.answer("done", Answer::Done("1".into()));
+        journal.write(handled.entry("done").expect("known")).expect("written");
         drop(journal);
         // The power fails in the middle of a line.
         let whole = std::fs::read_to_string(&path).expect("a file");

@@ -7,6 +7,7 @@ use crate::error::ServeError;
 use crate::message::Message;
 use crate::subscription::{Event, Start};
 use anabranch_protocol::envelope::MessageType;
+use anabranch_protocol::limits;
 use anabranch_sdk_core::command::{self, Answer, Handled, TTL_MS, Verdict};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -114,8 +115,9 @@ impl Serve {
         F: Future<Output = Result<Value, String>>,
     {
         let metadata = message.metadata();
-        let (Some(id), Some(source)) = (metadata.correlation_id(), metadata.source()) else {
-            tracing::warn!(topic = message.topic(), "a request without a correlationId or a source");
+        let id = metadata.correlation_id().or_else(|| metadata.message_id());
+        let (Some(id), Some(source)) = (id, metadata.source()) else {
+            tracing::warn!(topic = message.topic(), "a request without an id or a source");
             return Ok(());
         };
         let request = match command::Request::from_json(message.payload_text()) {
@@ -125,14 +127,17 @@ impl Serve {
                 return Ok(());
             }
         };
-        let expires = request.expires;
         // Two who happen to choose the same id do not get each other's answers.
         let key = format!("{source} {id}");
-        match handled.meet(&key, expires, unix_ms()) {
+        match handled.meet(&key, request.expires, unix_ms()) {
             Verdict::UnderWay => {}
             Verdict::Answered(answer) => self.answer(&id, &source, &answer),
+            Verdict::Refused(answer) => {
+                self.write(journal, handled, &key)?;
+                self.answer(&id, &source, &answer);
+            }
             Verdict::Do => {
-                journal.write(&key, expires, None).map_err(|error| self.failed(error))?;
+                self.write(journal, handled, &key)?;
                 let asked = Request {
                     id: id.clone().into(),
                     name: request.name.into(),
@@ -144,11 +149,15 @@ impl Serve {
                     Err(message) => Answer::Failed(message.into()),
                 };
                 handled.answer(&key, answer.clone());
-                journal.write(&key, expires, Some(&answer)).map_err(|error| self.failed(error))?;
+                self.write(journal, handled, &key)?;
                 self.answer(&id, &source, &answer);
             }
         }
         Ok(())
+    }
+
+    fn write(&self, journal: &mut Journal, handled: &Handled, key: &str) -> Result<(), ServeError> {
+        handled.entry(key).map_or(Ok(()), |entry| journal.write(entry)).map_err(|error| self.failed(error))
     }
 
     /// Sends an answer, in the background: it waits for a connection, and the next command does not wait for it.
@@ -156,14 +165,18 @@ impl Serve {
         if source.is_empty() || source.contains(['/', '+', '#']) {
             return tracing::warn!(source, "this subject is no level of a topic: it gets no answer");
         }
-        let answering = self
+        let mut answering = self
             .client
             .publish(&format!("{}/response/{source}", self.base))
             .message_type(MessageType::Response)
-            .message_id(format!("{id}:answer"))
             .correlation_id(id)
-            .payload_text(answer.to_json())
-            .send();
+            .payload_text(answer.to_json());
+        let name = format!("{id}:answer");
+        // So that a repeat is stored once. With an id so long that none can follow from it, each answer is a message of its own.
+        if name.len() <= limits::METADATA_FIELD_BYTES {
+            answering = answering.message_id(name);
+        }
+        let answering = answering.send();
         let id = id.to_owned();
         tokio::spawn(async move {
             if let Err(error) = answering.await {
