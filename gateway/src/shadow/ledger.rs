@@ -11,6 +11,7 @@
 //! was forgotten, and that somebody may remember.
 
 mod device;
+mod pace;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -24,13 +25,15 @@ use crate::hub::newest::Newest;
 use crate::log::{MessageKey, Record};
 use anabranch_protocol::cursor::{Cursor, Offset, Partition, Position};
 use anabranch_protocol::envelope::Envelope;
-use device::{Device, Input};
+use device::{Device, Input, Question};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 /// Void records that are remembered, so that those who read the log again skip them too. Each is the end of a race.
 const VOID: usize = 65_536;
 /// Answers that are remembered.
 const EARLY: usize = 1_024;
+/// Of each device, questions that wait, at most. Of more, the last ones are answered.
+const QUESTIONS: usize = 1_024;
 
 /// All shadows, as of where the log was read.
 #[derive(Debug)]
@@ -52,6 +55,8 @@ pub struct Ledger {
     early: VecDeque<MessageKey>,
     documents: usize,
     waiting: usize,
+    /// The log's clock, as of the record that was read last, in milliseconds since 1970.
+    time: u64,
 }
 
 impl Ledger {
@@ -72,6 +77,7 @@ impl Ledger {
             early: VecDeque::new(),
             documents: 0,
             waiting: 0,
+            time: 0,
         }
     }
 
@@ -159,6 +165,9 @@ impl Ledger {
     /// Takes in a record. Says whether it counts; what does not is for nobody.
     pub fn take(&mut self, record: &Record) -> bool {
         let Some((name, leaf)) = self.topics.split(&record.topic) else { return true };
+        if record.time > 0 {
+            self.time = record.time;
+        }
         match leaf {
             Leaf::Input(kind) => {
                 self.input(name, kind, record);
@@ -216,13 +225,18 @@ impl Ledger {
         }
         self.arrivals += 1;
         let arrival = self.arrivals;
-        let input =
-            Input { arrival, position: record.position, time: record.time, kind, id, payload, sent: false };
+        let Record { position, time, .. } = *record;
         match kind {
-            Kind::Get => device.questions.push_back(input),
+            Kind::Get => {
+                let Some((_, key)) = Question::answer(&self.topics, name, position) else { return };
+                device.questions.push_back(Question { arrival, position, time, id, key, sent: false });
+                if device.questions.len() > QUESTIONS {
+                    device.questions.pop_front();
+                }
+            }
             _ => {
                 self.waiting += 1;
-                device.inputs.push_back(input);
+                device.inputs.push_back(Input { arrival, position, time, kind, id, payload });
             }
         }
         push(&mut self.queue, name, device);
@@ -259,7 +273,8 @@ impl Ledger {
         let verdict = device.document.judge(&entry, record.position);
         if verdict == Verdict::Counts {
             let existed = device.text.is_some();
-            self.waiting -= device.follow(record.position, entry, payload, &self.topics, name);
+            self.waiting -=
+                device.follow(record.position, entry, payload, &self.topics, name, self.limits.rate);
             device.answers.retain(|answer| !self.early.contains(&answer.key));
             self.documents = self.documents + usize::from(device.text.is_some()) - usize::from(existed);
             push(&mut self.queue, name, device);

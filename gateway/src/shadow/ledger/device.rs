@@ -1,9 +1,10 @@
 //! What is known of one device's shadow.
 
 use super::Verdict;
+use super::pace::Pace;
 use crate::log::MessageKey;
 use crate::shadow::document::Document;
-use crate::shadow::entry::{Applied, Entry};
+use crate::shadow::entry::{Applied, Entry, Settled};
 use crate::shadow::topics::{Kind, Leaf, Topics};
 use anabranch_protocol::code::Code;
 use anabranch_protocol::cursor::{Offset, Partition, Position};
@@ -26,7 +27,7 @@ pub(super) struct Device {
     /// Inputs that no document has answered, as they came.
     pub inputs: VecDeque<Input>,
     /// Who wants to be told what the shadow is.
-    pub questions: VecDeque<Input>,
+    pub questions: VecDeque<Question>,
     /// Answers that have not been seen in the log.
     pub answers: VecDeque<Answer>,
     /// The step since which the delta is another one than the one that was published.
@@ -37,13 +38,13 @@ pub(super) struct Device {
     pub worn: bool,
     /// When this node proposed the next step, on its own clock.
     pub proposed: Option<u64>,
-    /// When its updates would be due if they came evenly, by the log's clock, in microseconds.
-    pub pace: u64,
+    /// Of the inputs that are answered.
+    pub pace: Pace,
     /// Whether it stands in the queue.
     pub queued: bool,
 }
 
-/// Something that a client asked for.
+/// A change that a client asked for.
 #[derive(Debug)]
 pub(super) struct Input {
     /// Counts what came, whatever the partition.
@@ -53,8 +54,29 @@ pub(super) struct Input {
     pub kind: Kind,
     pub id: String,
     pub payload: String,
+}
+
+/// A client wants to be told what the shadow is.
+#[derive(Debug)]
+pub(super) struct Question {
+    /// Counts what came, as of an input.
+    pub arrival: u64,
+    pub position: Position,
+    pub time: u64,
+    pub id: String,
+    /// Of the answer, whichever node gives it.
+    pub key: MessageKey,
     /// Whether this node has appended the answer.
     pub sent: bool,
+}
+
+impl Question {
+    /// The answer's own `messageId`, and its key. One answer, whichever node gives it.
+    pub fn answer(topics: &Topics, device: &str, position: Position) -> Option<(String, MessageKey)> {
+        let id = format!("get.{}.{}", position.partition, position.offset);
+        let key = MessageKey::new(topics.topic(device, Leaf::Accepted)?.as_str(), &id);
+        Some((id, key))
+    }
 }
 
 /// An answer to an input.
@@ -114,10 +136,14 @@ impl Chain {
 impl Device {
     /// Whether an input was neither answered nor read before.
     pub fn is_news(&self, partition: Partition, offset: Offset, kind: Kind) -> bool {
-        let waiting = if kind == Kind::Get { &self.questions } else { &self.inputs };
-        let read = waiting.iter().rev().find(|input| input.position.partition == partition);
+        let here = |position: &Position| position.partition == partition;
+        let read = if kind == Kind::Get {
+            self.questions.iter().rev().map(|question| question.position).find(here)
+        } else {
+            self.inputs.iter().rev().map(|input| input.position).find(here)
+        };
         (kind == Kind::Get || offset > self.applied.get(partition))
-            && read.is_none_or(|read| read.position.offset < offset)
+            && read.is_none_or(|read| read.offset < offset)
     }
 
     /// A document counts. Says how many inputs it has answered.
@@ -128,15 +154,25 @@ impl Device {
         payload: &str,
         topics: &Topics,
         name: &str,
+        rate: u32,
     ) -> usize {
         self.document.count(entry.step, at);
         (self.incarnation, self.version) = (entry.incarnation, entry.version);
         self.text = (payload != "null").then(|| payload.into());
         self.applied = entry.applied;
-        let before = self.inputs.len();
-        let applied = &self.applied;
-        self.inputs.retain(|input| input.position.offset > applied.get(input.position.partition));
-        self.proposed = None;
+        let (before, proposed) = (self.inputs.len(), self.proposed.take());
+        let Device { inputs, applied, pace, .. } = self;
+        inputs.retain(|input| {
+            let waits = input.position.offset > applied.get(input.position.partition);
+            if !waits {
+                pace.keeps(input.time, proposed.unwrap_or(0), rate);
+            }
+            waits
+        });
+        let answered = before - self.inputs.len();
+        if proposed.is_some() {
+            tally(answered, &entry.settled);
+        }
         self.worn = false;
         if entry.delta && self.delta.step < entry.step {
             self.delta_due = Some(entry.step);
@@ -158,7 +194,7 @@ impl Device {
                 sent: false,
             });
         }
-        before - self.inputs.len()
+        answered
     }
 
     /// Whether what is desired differs from what is reported.
@@ -170,15 +206,19 @@ impl Device {
     pub fn answered(&mut self, key: MessageKey) -> bool {
         let before = self.answers.len();
         self.answers.retain(|answer| answer.key != key);
-        self.answers.len() < before
+        let questions = self.questions.len();
+        self.questions.retain(|question| question.key != key);
+        self.answers.len() < before || self.questions.len() < questions
     }
 
     /// The first offset of a partition with something that is not answered, or not told.
     pub fn first_open(&self, partition: Partition) -> Option<Offset> {
-        let inputs = self.inputs.iter().chain(&self.questions).map(|input| input.position);
+        let inputs = self.inputs.iter().map(|input| input.position);
+        let asked = self.questions.iter().map(|question| question.position);
         let told = self.answers.iter().map(|answer| answer.of);
         let delta = self.delta_due.and(self.document.at);
-        let open = inputs.chain(told).chain(delta).filter(|position| position.partition == partition);
+        let open =
+            inputs.chain(asked).chain(told).chain(delta).filter(|position| position.partition == partition);
         open.map(|position| position.offset).min()
     }
 
@@ -192,7 +232,7 @@ impl Device {
         let before = self.inputs.len();
         let stands = |position: Position| position.offset <= last(position.partition);
         self.inputs.retain(|input| stands(input.position));
-        self.questions.retain(|input| stands(input.position));
+        self.questions.retain(|question| stands(question.position));
         self.halt();
         before - self.inputs.len()
     }
@@ -212,4 +252,14 @@ impl Device {
             || self.delta_due.is_some()
             || !(self.inputs.is_empty() && self.questions.is_empty() && self.answers.is_empty())
     }
+}
+
+/// Counts what became of inputs, by the node that proposed it.
+fn tally(answered: usize, settled: &[Settled]) {
+    let count = |result: &'static str, by: usize| {
+        metrics::counter!("anabranch_shadow_updates_total", "result" => result).increment(by as u64);
+    };
+    let refused = settled.iter().filter_map(|settled| settled.refused.as_ref());
+    let refused = refused.map(|(code, _)| count(code.name(), 1)).count();
+    count("accepted", answered.saturating_sub(refused));
 }

@@ -239,6 +239,58 @@ fn who_updates_too_often_is_told_so() {
 }
 
 /// What the log is about to forget is written again, the delta too: a node that begins then knows it.
+/// The log takes nothing for a while, so each proposal is made again and again. It asks for nothing more than once.
+#[test]
+fn a_proposal_that_was_not_stored_counts_for_no_pace() {
+    let mut story = Story::new();
+    story.node.ledger.limits.rate = 3;
+    for n in 0..3 {
+        story.tape.publish("d", Kind::Desired, &format!(r#"{{"f{n}":1}}"#));
+    }
+    story.node.read_all(&story.tape);
+    for now in 0..20 {
+        story.node.ledger.look_again(now * 500);
+        story.node.work(now * 500);
+        for task in story.node.outbox.drain(..) {
+            story.node.ledger.done(&task.job, false);
+        }
+    }
+    story.node.finish(&mut story.tape);
+    assert!(story.node.payloads(Leaf::Rejected).is_empty());
+    assert_eq!(story.last(Leaf::Document)["version"], json!(3));
+}
+
+/// Its clock is ahead of the log's by more than a question may wait.
+#[test]
+fn a_question_is_as_old_as_the_log_says() {
+    let mut story = Story::new();
+    story.tape.publish("d", Kind::Get, "{}");
+    story.node.read_all(&story.tape);
+    let late = BEGAN + 2 * crate::shadow::QUESTION.as_millis() as u64;
+    assert_eq!(story.node.ledger.work(3, 0, late).len(), 1);
+}
+
+/// A node that never acts reads what others answer, and keeps nothing of it.
+#[test]
+fn who_does_not_act_forgets_questions_that_are_answered() {
+    let mut story = Story::new();
+    let mut standby = Node::new();
+    for _ in 0..3 {
+        story.says(Kind::Get, "null");
+    }
+    let asked = |node: &Node| node.ledger.devices["d"].questions.len();
+    // Each partition at its own pace: answers may come first.
+    for partition in [0, 1] {
+        standby.read(&story.tape, partition, usize::MAX);
+    }
+    assert_eq!((asked(&standby), asked(&story.node)), (0, 0));
+    for _ in 0..QUESTIONS + 5 {
+        story.tape.publish("d", Kind::Get, "null");
+    }
+    standby.read_all(&story.tape);
+    assert_eq!(asked(&standby), QUESTIONS, "nobody answers: the last ones wait");
+}
+
 #[test]
 fn what_is_about_to_be_forgotten_is_written_again() {
     let mut story = Story::new();

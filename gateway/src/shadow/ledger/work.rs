@@ -1,6 +1,6 @@
 //! What is due: proposals for the next documents, deltas, answers. Whoever holds the duty appends it; to append it twice does no harm.
 
-use super::device::{Device, Input};
+use super::device::{Device, Question};
 use super::{Ledger, push};
 use crate::log::{MessageKey, NewRecord};
 use crate::shadow::document::{Document, Occasion, apply};
@@ -11,7 +11,6 @@ use crate::shadow::update::{Refusal, Update};
 use crate::shadow::{Limits, QUESTION};
 use anabranch_protocol::code::Code;
 use anabranch_protocol::json::ObjectWriter;
-use std::borrow::Cow;
 
 /// Inputs that one document answers, at most. Together with the largest document it stays far below an envelope's limit.
 const INPUTS: usize = 64;
@@ -76,6 +75,7 @@ impl Ledger {
                 name: &name,
                 proposal: &proposal,
                 unix_ms,
+                time: self.time,
             };
             desk.work(device, now, &mut tasks);
             if device.is_open() {
@@ -134,6 +134,8 @@ struct Desk<'w> {
     /// The message id of a proposal.
     proposal: &'w str,
     unix_ms: u64,
+    /// The log's clock, as of the last record.
+    time: u64,
 }
 
 impl Desk<'_> {
@@ -152,7 +154,7 @@ impl Desk<'_> {
         self.questions(device, tasks);
         let rewritten = device.document.lost || device.worn;
         if device.proposed.is_none() && (rewritten || !device.inputs.is_empty()) {
-            tasks.extend(self.proposal(device));
+            tasks.extend(self.proposal(device, now));
             device.proposed = Some(now);
         }
     }
@@ -164,7 +166,7 @@ impl Desk<'_> {
         Some(Task { job, record })
     }
 
-    fn proposal(&self, device: &mut Device) -> Option<Task> {
+    fn proposal(&self, device: &Device, now: u64) -> Option<Task> {
         let current = device.text.as_deref().and_then(Document::read);
         let mut document = current.clone();
         let (mut incarnation, mut version) = (device.incarnation, device.version);
@@ -177,15 +179,17 @@ impl Desk<'_> {
             ..Entry::default()
         };
         let rewritten = device.document.lost || device.worn;
-        let Device { inputs, pace, .. } = device;
-        for input in inputs.iter().take(INPUTS) {
-            let answer = in_pace(pace, input.time, self.limits.rate)
-                .and_then(|()| Update::read(input.kind, &input.payload))
-                .and_then(|update| {
-                    let occasion =
-                        Occasion { incarnation: input.time.max(incarnation + 1), time: input.time };
-                    apply(document.as_ref(), &update, self.limits, occasion)
-                });
+        // A copy: it has gone on when the document counts.
+        let mut pace = device.pace;
+        for input in device.inputs.iter().take(INPUTS) {
+            let answer =
+                (pace.keeps(input.time, now, self.limits.rate).then_some(()).ok_or_else(|| self.too_fast()))
+                    .and_then(|()| Update::read(input.kind, &input.payload))
+                    .and_then(|update| {
+                        let occasion =
+                            Occasion { incarnation: input.time.max(incarnation + 1), time: input.time };
+                        apply(document.as_ref(), &update, self.limits, occasion)
+                    });
             entry.applied.advance(input.position.partition, input.position.offset);
             let mut deleted = false;
             let refused = match answer {
@@ -198,8 +202,6 @@ impl Desk<'_> {
                 }
                 Err(Refusal { code, message }) => Some((code, message.into_owned())),
             };
-            let name = refused.as_ref().map_or("accepted", |(code, _)| code.name());
-            metrics::counter!("anabranch_shadow_updates_total", "result" => name).increment(1);
             // A device that reports is told when something is wrong.
             if refused.is_some() || input.kind != Kind::Reported {
                 let version =
@@ -261,9 +263,14 @@ impl Desk<'_> {
         self.task(job, leaf, (&answer.id, Some(&answer.to), None, &payload))
     }
 
-    /// Answers the questions before which every input is answered. Who has waited for too long is told nothing.
+    fn too_fast(&self) -> Refusal {
+        let message = format!("more than {} updates of the device in a second", self.limits.rate);
+        Refusal { code: Code::SHADOW_TOO_FAST, message: message.into() }
+    }
+
+    /// Answers the questions before which every input is answered. Who has waited for too long, by the log's clock, is told nothing.
     fn questions(&self, device: &mut Device, tasks: &mut Vec<Task>) {
-        let oldest = self.unix_ms.saturating_sub(QUESTION.as_millis() as u64);
+        let oldest = self.time.saturating_sub(QUESTION.as_millis() as u64);
         device.questions.retain(|question| question.time >= oldest);
         if device.document.lost {
             return;
@@ -279,7 +286,7 @@ impl Desk<'_> {
         }
     }
 
-    fn tell(&self, question: &Input, document: Option<&Document>) -> Option<Task> {
+    fn tell(&self, question: &Question, document: Option<&Document>) -> Option<Task> {
         let mut payload = String::new();
         let mut object = ObjectWriter::begin(&mut payload);
         // Of a shadow that does not exist, too: if two nodes answer, and know more or less, clients are told once.
@@ -288,21 +295,8 @@ impl Desk<'_> {
             object.raw("delta", &delta);
         }
         object.end();
-        // One answer, whichever node gives it.
-        let id = format!("get.{}.{}", question.position.partition, question.position.offset);
+        let (id, _) = Question::answer(self.topics, self.name, question.position)?;
         let job = Job::Tell { device: self.name.into(), arrival: question.arrival };
         self.task(job, Leaf::Accepted, (&id, Some(&question.id), None, &payload))
     }
-}
-
-/// Whether one more update keeps the pace (the generic cell rate algorithm, ITU-T I.371): as many at once as come in a second.
-fn in_pace(due: &mut u64, time_ms: u64, rate: u32) -> Result<(), Refusal> {
-    let (time, each) = (time_ms.saturating_mul(1_000), 1_000_000 / u64::from(rate.max(1)));
-    let next = (*due).max(time) + each;
-    if next > time + 1_000_000 {
-        let message: Cow<'static, str> = format!("more than {rate} updates of the device in a second").into();
-        return Err(Refusal { code: Code::SHADOW_TOO_FAST, message });
-    }
-    *due = next;
-    Ok(())
 }
