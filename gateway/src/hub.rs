@@ -14,6 +14,7 @@ pub mod recent;
 pub mod registry;
 pub mod replay;
 pub mod ring;
+pub mod sizes;
 pub mod transient;
 pub mod upstream;
 

@@ -7,6 +7,7 @@ use crate::connection::session::Rules;
 use crate::gateway::{Gateway, Options, StartError, listen};
 use crate::http::lobby::Lobby;
 use crate::hub::registry::{self, Registry};
+use crate::hub::sizes::Sizes;
 use crate::log::ReadError;
 use crate::log::open::{self, OpenError, Opened};
 use crate::log::verified::Patience;
@@ -92,7 +93,7 @@ fn options(config: &Config, tls: Option<Arc<ServerConfig>>) -> Options {
                 publishes_in_flight: limits.publishes_in_flight as u64,
                 conflate_ms: anabranch_protocol::limits::CONFLATE_MS as u64,
             },
-            envelope_bytes: limits.envelope,
+            sizes: Sizes::new(limits.envelope, config.topics.sizes.clone()),
             classes: Arc::new(config.topics.classes()),
         },
         limits: seats(config),

@@ -460,3 +460,49 @@ fn the_narrower_row_of_the_topics_wins() {
         .map(|rest| classes.class_of(&format!("iotsphere/devices/d1/{rest}")).name());
     assert_eq!(names, ["event", "state", "command", "event"]);
 }
+
+#[test]
+fn a_topic_may_have_a_smaller_limit_than_all() {
+    let folder = Folder::new();
+    let file = folder.write(
+        "anabranch.toml",
+        "[topics]\nsizes = [\"iotsphere/devices/+/telemetry/# 16KiB\", \"a b 2KiB\"]\n",
+    );
+    let config = serve(&["--config", &file, "--auth-key-file", &folder.key()], &[]).unwrap();
+    let sizes: Vec<(&str, usize)> =
+        config.topics.sizes.iter().map(|(row, bytes)| (row.as_str(), *bytes)).collect();
+    assert_eq!(sizes, [("iotsphere/devices/+/telemetry/#", 16_384), ("a b", 2_048)]);
+
+    let file = folder.write("anabranch.toml", "[topics]\nsizes = [\"16KiB\", \"a/# 1B\", \"#/a 1KiB\"]\n");
+    let result = serve(&["--config", &file, "--auth-key-file", &folder.key()], &[]);
+    let place = format!("{file}:2");
+    let words = [
+        "topics.sizes: expected \"FILTER SIZE\"",
+        "topics.sizes: expected a size",
+        "topics.sizes: \"#/a\" is not a filter",
+    ];
+    assert_mistakes(result, &words.map(|words| (&*place, words)));
+}
+
+#[test]
+fn the_shadow_services_topics_mean_what_it_says() {
+    let folder = Folder::new();
+    let key = folder.key();
+    let config = |settings: &str| {
+        let file = folder.write("anabranch.toml", settings);
+        serve(&["--config", &file, "--auth-key-file", &key], &[])
+    };
+    let patched = "[topics]\npatch = [\"iotsphere/devices/d1/shadow/document\"]\n";
+    assert!(config(patched).is_ok(), "without the service they are anybody's");
+    let result = config(&format!("{patched}[shadows]\nenabled = true\n"));
+    let words = "iotsphere/devices/d1/shadow/document (patch) is the shadow service's own (state)";
+    assert!(result.expect_err("a mistake").iter().any(|mistake| mistake.contains(words)));
+    let root = "a".repeat(245);
+    let result = config(&format!("[topics]\nroot = \"{root}\"\n[shadows]\nenabled = true\n"));
+    assert!(
+        result
+            .expect_err("a mistake")
+            .iter()
+            .any(|mistake| mistake.contains("the root is too long for shadows"))
+    );
+}

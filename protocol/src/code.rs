@@ -136,7 +136,7 @@ codes! {
     4402 BAD_FILTER "bad_filter": "The filter is not valid. + and # fill a whole level, # stands last.";
     4403 EXPIRED "expired": "Its time to live ended before it could be sent. Publish it anew if it still matters.";
     4404 BAD_ENVELOPE "bad_envelope": "The envelope is not valid: {\"metadata\":{\"topic\":…},\"payload\":…}.";
-    4405 TOO_LARGE "too_large": "The message is over the size limit in welcome. Send less.";
+    4405 TOO_LARGE "too_large": "The message is over the size limit in welcome, or over the one of its topic. Send less.";
     4406 TOO_MANY_SUBSCRIPTIONS "too_many_subscriptions": "The connection has as many subscriptions as are allowed. Use a wildcard, or unsubscribe from some.";
     4407 SUBSCRIPTION_IN_USE "subscription_in_use": "This subscription id is in use. Choose another, or unsubscribe first.";
     4408 UNKNOWN_SUBSCRIPTION "unknown_subscription": "There is no subscription with this id.";

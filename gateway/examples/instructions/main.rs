@@ -9,6 +9,7 @@ use anabranch_gateway::auth::{Algorithm, Authenticator, NewToken};
 use anabranch_gateway::config::{AuthConfig, KeyConfig, Secret};
 use anabranch_gateway::connection::session::Rules;
 use anabranch_gateway::hub::registry::{Limits as Seats, Registry};
+use anabranch_gateway::hub::sizes::Sizes;
 use anabranch_gateway::log::memory::{MemoryLog, Options};
 use anabranch_gateway::node::{Node, Parts};
 use anabranch_protocol::server_frame::Limits;
@@ -43,7 +44,7 @@ fn node(ring_bytes: usize) -> Arc<Node> {
         ping_interval: never,
         ping_grace: never,
         limits,
-        envelope_bytes: 1 << 20,
+        sizes: Sizes::new(1 << 20, Vec::new()),
         classes: Arc::default(),
     };
     let seats = Seats { total: 10_000, per_address: 10_000, per_subject: 10_000 };

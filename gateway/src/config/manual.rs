@@ -32,6 +32,7 @@ Settings (file; in the environment limits.ring is ANABRANCH_LIMITS_RING):
   topics.patch = []                   those whose payloads are merge patches
   topics.event = []                   events after all, where a broader filter says otherwise
   topics.command = [...]              filters of requests and responses
+  topics.sizes = []                   \"FILTER SIZE\": largest message on some topics
   topics.checkpoint = \"FILE\"          newest values outlive the process; a start reads less
   shadows.enabled = false             keep a document for each device; its topics are below shadow/
   shadows.document = \"8KiB\"          largest state of one device

@@ -2,10 +2,11 @@
 
 use super::mistake::Place;
 use super::reader::Reader;
-use super::value::{filter, text};
+use super::value::{Raw, filter, size, text};
 use crate::hub::classes::{Class, Classes, Value};
 use crate::shadow::Topics;
 use anabranch_protocol::filter::Filter;
+use anabranch_protocol::limits;
 use anabranch_protocol::topic::Topic;
 use std::path::PathBuf;
 
@@ -24,6 +25,9 @@ pub struct TopicsConfig {
     pub event: Vec<Filter>,
     /// Topics of requests and responses.
     pub command: Vec<Filter>,
+    /// The largest envelope that clients may publish on some topics, where `limits.envelope` is too much. The smallest that
+    /// means a topic counts. Default none.
+    pub sizes: Vec<(Filter, usize)>,
     /// A file in which the newest values outlive the process, written each minute and at the drain. With it, a start reads
     /// the log from there on only. Default none: the whole log is read. Each node needs its own.
     pub checkpoint: Option<PathBuf>,
@@ -49,6 +53,7 @@ impl TopicsConfig {
             patch: Vec::new(),
             event: Vec::new(),
             command: filters(&["devices/+/commands/#"]),
+            sizes: Vec::new(),
             checkpoint: None,
         }
     }
@@ -66,11 +71,12 @@ impl TopicsConfig {
             patch: list("topics.patch", defaults.patch),
             event: list("topics.event", defaults.event),
             command: list("topics.command", defaults.command),
+            sizes: reader.list("topics.sizes", sized).unwrap_or_default(),
             root: defaults.root,
             checkpoint: reader.path("topics.checkpoint").map(|(path, _)| path),
         };
-        if shadows {
-            config.add_shadows();
+        if shadows && let Err(why) = config.add_shadows() {
+            reader.mistake(Place::Nowhere, format!("topics: {why}"));
         }
         if let Err(conflict) = Classes::new(config.rows()) {
             let place = ["topics.state", "topics.patch", "topics.event", "topics.command"]
@@ -83,12 +89,25 @@ impl TopicsConfig {
     }
 
     /// What the shadow service makes of the topics below `shadow/`: inputs and answers are events, documents and deltas state.
-    fn add_shadows(&mut self) {
+    fn add_shadows(&mut self) -> Result<(), String> {
         let topics = Topics::below(&self.root);
         for leaf in Topics::leaves() {
+            let Some(own) = topics.filter(leaf) else {
+                return Err(format!("the root is too long for shadows: nothing fits below {:?}", self.root));
+            };
+            let class = if leaf.is_state() { Class::State(Value::Whole) } else { Class::Event };
+            if let Some((row, other)) = self.rows().find(|(row, other)| own.covers(row) && *other != class) {
+                let (is, means) = (class.name(), other.name());
+                return Err(format!(
+                    "{row} ({means}) is the shadow service's own ({is}): take it out, or shadows.enabled"
+                ));
+            }
             let rows = if leaf.is_state() { &mut self.state } else { &mut self.event };
-            rows.extend(topics.filter(leaf).filter(|row| !rows.contains(row)));
+            if !rows.contains(&own) {
+                rows.push(own);
+            }
         }
+        Ok(())
     }
 
     fn rows(&self) -> impl Iterator<Item = (Filter, Class)> {
@@ -116,6 +135,16 @@ impl TopicsConfig {
         }
         Classes::new(rows).unwrap_or_default()
     }
+}
+
+/// A filter and a size: `iotsphere/devices/+/telemetry/# 16KiB`.
+fn sized(raw: &Raw) -> Result<(Filter, usize), String> {
+    let text = text(raw)?;
+    let (row, bytes) =
+        text.rsplit_once(' ').ok_or_else(|| format!("expected \"FILTER SIZE\", found {text:?}"))?;
+    let part = |text: &str| Raw::Text(text.trim().to_owned());
+    let most = limits::ENVELOPE_BYTES as u64;
+    Ok((filter(&part(row))?, size(1024..=most)(&part(bytes))? as usize))
 }
 
 impl Default for TopicsConfig {

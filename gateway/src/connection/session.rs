@@ -16,6 +16,7 @@ use super::start::Start;
 use super::subscriptions::{Asked, Subscriptions, Wish};
 use crate::auth::Principal;
 use crate::hub::classes::Classes;
+use crate::hub::sizes::Sizes;
 use crate::log::{AppendError, MessageKey, NewRecord, iso_8601};
 use anabranch_protocol::client_frame::{ClientFrame, Hello, StartAt, Subscribe, SubscriptionId, Token};
 use anabranch_protocol::code::Code;
@@ -93,7 +94,7 @@ pub struct Rules {
     pub ping_grace: Millis,
     pub limits: Limits,
     /// What an envelope may measure.
-    pub envelope_bytes: usize,
+    pub sizes: Sizes,
     /// What each topic means.
     pub classes: Arc<Classes>,
 }
@@ -348,7 +349,7 @@ impl Session {
         if u64::from(self.publishing) >= rules.limits.publishes_in_flight {
             return do_.push(refuse(id, Refusal::plain(Code::TOO_MANY_IN_FLIGHT)));
         }
-        match ingest(parsed, principal, moment.unix_ms, rules.envelope_bytes, door) {
+        match ingest(parsed, principal, moment.unix_ms, &rules.sizes, door) {
             Ok((message_id, record)) => {
                 self.publishing += 1;
                 do_.push(Action::Append { message_id, record });
@@ -508,7 +509,7 @@ pub fn ingest(
     mut envelope: Envelope<'_>,
     principal: &Principal,
     unix_ms: u64,
-    max: usize,
+    sizes: &Sizes,
     door: &dyn Doorkeeper,
 ) -> Result<(Box<str>, NewRecord), Refusal> {
     envelope.source = None;
@@ -538,11 +539,10 @@ pub fn ingest(
     let stamp = Stamp { message_id: &fresh_id, timestamp: &timestamp, source: &principal.subject };
     let message_id = envelope.message_id.as_deref().unwrap_or(&fresh_id);
     let text = envelope.complete(topic.as_str(), stamp);
-    if text.len() > max {
-        return Err(Refusal::new(
-            Code::TOO_LARGE,
-            format!("the envelope has {} bytes, {max} are allowed", text.len()),
-        ));
+    let most = sizes.of(topic.as_str());
+    if text.len() > most {
+        let message = format!("the envelope has {} bytes, on {topic} {most} are allowed", text.len());
+        return Err(Refusal::new(Code::TOO_LARGE, message));
     }
     let key = MessageKey::new(topic.as_str(), message_id);
     Ok((message_id.into(), NewRecord { topic, key, envelope: text.into() }))

@@ -117,7 +117,7 @@ fn queue(service: &Service, principal: &Principal, text: &str) -> Queued {
         }
     };
     let claimed: Option<Box<str>> = envelope.message_id.as_deref().map(Box::from);
-    match ingest(envelope, principal, node.clock.unix_ms(), node.rules.envelope_bytes, &**node) {
+    match ingest(envelope, principal, node.clock.unix_ms(), &node.rules.sizes, &**node) {
         Ok((message_id, record)) => {
             Queued::Appending { message_id, appending: node.publisher.publish(record) }
         }

@@ -21,6 +21,7 @@ use crate::hub::block::Block;
 use crate::hub::classes::{Class, Classes, Value};
 use crate::hub::newest::Fold;
 use crate::hub::registry::{Limits as Seats, Registry};
+use crate::hub::sizes::Sizes;
 use crate::node::{Node, Parts};
 use crate::socket::Socket;
 use crate::socket::pipe::Pipe;
@@ -174,7 +175,7 @@ impl World {
                 ping_interval: 1 << 50,
                 ping_grace: 1 << 50,
                 limits,
-                envelope_bytes: 10_000,
+                sizes: Sizes::new(10_000, Vec::new()),
                 classes: classes(),
             },
             shadows: None,

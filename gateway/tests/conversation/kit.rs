@@ -5,6 +5,7 @@ use anabranch_gateway::config::{AuthConfig, KeyConfig, OriginRule, Origins, Secr
 use anabranch_gateway::connection::session::Rules;
 use anabranch_gateway::gateway::{Gateway, Options};
 use anabranch_gateway::hub::registry;
+use anabranch_gateway::hub::sizes::Sizes;
 use anabranch_gateway::log::memory::{self, MemoryLog};
 use anabranch_protocol::server_frame::Limits;
 use futures_util::{SinkExt, StreamExt};
@@ -74,7 +75,7 @@ impl World {
                     publishes_in_flight: 256,
                     conflate_ms: 60_000,
                 },
-                envelope_bytes: 256 * 1024,
+                sizes: Sizes::new(256 * 1024, Vec::new()),
                 classes: Arc::new(TopicsConfig::default().classes()),
             },
             limits: registry::Limits { total: 1000, per_address: 1000, per_subject: 1000 },

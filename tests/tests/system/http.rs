@@ -1,7 +1,7 @@
 //! Publishing by HTTP, health, metrics.
 
 use anabranch_protocol::limits;
-use anabranch_tests::gateway_process::Gateway;
+use anabranch_tests::gateway_process::{Gateway, Settings};
 use anabranch_tests::http_client::{HttpClient, Response, get, request};
 use anabranch_tests::raw_client::RawClient;
 use anabranch_tests::tokens::{self, Token};
@@ -124,6 +124,31 @@ async fn what_stores_nothing_says_so_in_the_status() {
     let in_url =
         request(gateway.address(), "POST", &in_url, &headers, good.as_bytes()).await.expect("an answer");
     assert_eq!(in_url.status, 401, "a token in a URL is no token");
+}
+
+/// The same size is too much on one topic and not on another, by either door.
+#[tokio::test]
+async fn a_topic_may_take_less_than_others() {
+    let settings = Settings::default().set("topics.sizes", r#"["t/# 2KiB", "t/+/small 1KiB"]"#);
+    let gateway = Gateway::with(settings).await;
+    let token = tokens::all("p");
+    let hello = RawClient::hello(gateway.address(), &token, json!([])).await;
+    let (mut client, _) = hello.expect("a welcome");
+    let fat = "x".repeat(1_500);
+    for (topic, fits) in [("other", true), ("t/a", true), ("t/a/small", false)] {
+        let envelope = json!({ "metadata": { "messageId": topic, "topic": topic }, "payload": fat });
+        let answer = post(&gateway, &token, "application/json", &envelope.to_string()).await.json();
+        let result = &answer["results"][0];
+        assert_eq!((result["position"].is_string(), result["code"] == 4405), (fits, !fits), "{answer}");
+
+        client.say(&json!({ "type": "publish", "envelope": envelope })).await.expect("sent");
+        let answer = client.expect(if fits { "published" } else { "refused" }).await;
+        assert_eq!(answer["messageId"], topic);
+        if !fits {
+            let told = answer["message"].as_str().expect("a reason");
+            assert!(told.contains("on t/a/small 1024 are allowed"), "{told}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ fn rules() -> Rules {
         ping_interval: INTERVAL,
         ping_grace: GRACE,
         limits,
-        envelope_bytes: 1,
+        sizes: Sizes::new(1, Vec::new()),
         classes: Arc::default(),
     }
 }
