@@ -49,8 +49,8 @@ export interface Kept {
 export interface Store {
   /** Everything that was committed. */
   load(): Promise<Kept>;
-  /** Writes all of these, in their order, or none. */
-  commit(writes: readonly Write[]): Promise<void>;
+  /** Writes all of these, in their order, or none. `ending`: the page ends, and may not see how it went. */
+  commit(writes: readonly Write[], ending?: boolean): Promise<void>;
   /** Forgets everything, for good. */
   wipe(): Promise<void>;
   close(): void;
@@ -69,6 +69,8 @@ export interface Keeper {
   write(write: Write): void;
   /** When all that was given so far is written: null; or why it is not, and never will be. */
   flush(): Promise<string | null>;
+  /** The page ends, perhaps: writes what there is without waiting for anything. */
+  hurry(): void;
   wipe(): Promise<void>;
   close(): void;
 }

@@ -304,7 +304,7 @@ export class Session implements Host {
 
   private flush(): void {
     this.resume.flush();
-    void this.keeper?.flush();
+    this.keeper?.hurry();
   }
 
   private loadsLater(cause: unknown, attempt: number, retryInMs: number): void {

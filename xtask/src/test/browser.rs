@@ -1,4 +1,4 @@
-//! The browser story: the web demo, as built, in a real Chromium, with a chaos proxy in its wire.
+//! The browser story: the npm package and the web demo, as built, in a real Chromium, with a proxy in their wire that cuts it.
 
 use super::install;
 use super::steps::{self, Told};
@@ -15,6 +15,8 @@ pub fn story(log: &Log) -> Result<Told> {
         );
     };
     steps::build(log)?;
+    let mut package = npm::script(&workspace::npm_package(), "test:browser");
+    log.run(package.env("CHROMIUM", &chromium).env("ANABRANCH_BIN", workspace::built("anabranch")))?;
     let mut story = npm::script(&workspace::web_demo(), "test");
     log.run(story.env("CHROMIUM", &chromium).env("ANABRANCH_DEMO", workspace::built("demo")))?;
     mqtt(log, &chromium)?;

@@ -67,7 +67,7 @@ pub const ALL: &[Step] = &[
     },
     Step {
         name: "browser story",
-        about: "the web demo in Chromium",
+        about: "the npm package and the web demo in Chromium",
         fast: false,
         run: |log, _| browser::story(log),
     },

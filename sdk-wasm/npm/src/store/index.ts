@@ -40,6 +40,7 @@ export function keepIn(make: (needs: KeeperNeeds) => Store): Keeping {
       load: () => keeper.load(),
       write: (write) => keeper.write(write),
       flush: () => keeper.flush(),
+      hurry: () => keeper.hurry(),
       wipe: () => keeper.wipe(),
       close: () => {
         keeper.close();

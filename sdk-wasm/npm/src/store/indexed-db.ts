@@ -39,7 +39,7 @@ class Taken extends Error {
 
 /**
  * A store in IndexedDB. Every request of a transaction is made at once, and nothing is awaited but its end: a browser commits a transaction that
- * is left alone. Each one looks whether this page still owns the database, which the last to open it does.
+ * is left alone. Each one looks whether this page still owns the database, which the last to open it does; but for that of a page that ends.
  *
  * A connection that fails is opened anew, and the transaction tried again, once. If somebody has deleted the database meanwhile, publishes and
  * places are written again, and the cache begins anew: as if its older messages had been trimmed.
@@ -96,7 +96,7 @@ export class IndexedDbStore implements Store {
     });
   }
 
-  async commit(writes: readonly Write[]): Promise<void> {
+  async commit(writes: readonly Write[], ending = false): Promise<void> {
     const outbox = new Map(this.outbox);
     const places = new Map(this.places);
     const before = this.seq;
@@ -109,15 +109,18 @@ export class IndexedDbStore implements Store {
       this.seq = before;
       const strict = this.anew || writes.some(([what]) => what === 'enqueue');
       await this.run(db, strict ? 'strict' : 'relaxed', (of, abort) => {
-        const owner = of('meta').get('owner');
-        owner.onsuccess = () => owner.result !== this.mark && abort(new Taken());
+        if (!ending) {
+          const owner = of('meta').get('owner');
+          owner.onsuccess = () => owner.result !== this.mark && abort(new Taken());
+        }
         if (this.anew) {
           for (const row of outbox.values()) of('outbox').put(row);
           for (const place of places.values()) of('place').put(place);
         }
         if (full) of('message').clear();
-        for (const write of writes) this.apply(write, of, outbox, places);
-      });
+        // A trim has to read first, for which there is no time at the end; the next one of the topic makes up for it.
+        for (const write of writes) if (!(ending && write[0] === 'trim')) this.apply(write, of, outbox, places);
+      }, ending);
       this.anew = false;
     });
     this.outbox = outbox;
@@ -196,7 +199,7 @@ export class IndexedDbStore implements Store {
   }
 
   /** One transaction; resolves when it is committed. */
-  private run(db: IDBDatabase, durability: IDBTransactionDurability, act: (of: (store: string) => IDBObjectStore, abort: (why: Error) => void) => void): Promise<void> {
+  private run(db: IDBDatabase, durability: IDBTransactionDurability, act: (of: (store: string) => IDBObjectStore, abort: (why: Error) => void) => void, ending = false): Promise<void> {
     return new Promise((resolve, reject) => {
       const transaction = db.transaction(STORES, 'readwrite', { durability });
       let why: Error | undefined;
@@ -208,6 +211,8 @@ export class IndexedDbStore implements Store {
       };
       try {
         act((store) => transaction.objectStore(store), abort);
+        // Else it would be given up with the page.
+        if (ending) transaction.commit();
       } catch (error) {
         abort(error as Error);
       }

@@ -23,6 +23,7 @@ export class Batches implements Keeper {
   private asked: ((outcome: string | null) => void)[] = [];
   private working: Promise<void> | undefined;
   private stopTimer: (() => void) | undefined;
+  private wroteAt = Number.NEGATIVE_INFINITY;
 
   constructor(
     private readonly needs: KeeperNeeds,
@@ -50,7 +51,7 @@ export class Batches implements Keeper {
     if (this.writes.length > BEHIND) this.fail(new Error('it does not keep up'));
     // What the user said is not waited with.
     else if (write[0] === 'enqueue' || this.writes.length >= TOGETHER) this.work();
-    else this.stopTimer ??= this.needs.setTimer(() => this.work(), TOGETHER_MS);
+    else this.stopTimer ??= this.needs.setTimer(() => this.work(), Math.max(0, this.wroteAt + TOGETHER_MS - this.needs.wall()));
   }
 
   flush(): Promise<string | null> {
@@ -59,6 +60,16 @@ export class Batches implements Keeper {
     const outcome = new Promise<string | null>((resolve) => this.asked.push(resolve));
     this.work();
     return outcome;
+  }
+
+  hurry(): void {
+    const writes = this.writes;
+    this.writes = [];
+    this.stopTimer?.();
+    this.stopTimer = undefined;
+    if (this.failure !== undefined || !this.store || writes.length === 0) return;
+    // The browser keeps the order of transactions, so one that is under way is not waited for.
+    this.store.commit(newestPlaces(writes), true).catch((cause: unknown) => this.fail(cause));
   }
 
   async wipe(): Promise<void> {
@@ -82,6 +93,9 @@ export class Batches implements Keeper {
   }
 
   private async empty(): Promise<void> {
+    // What comes of one call of the core belongs together.
+    await Promise.resolve();
+    this.wroteAt = this.needs.wall();
     const writes = this.writes;
     const asked = this.asked;
     this.writes = [];

@@ -1,0 +1,47 @@
+/** A customer's site: the built package, and a page that imports it. */
+import { createServer, type Server } from 'node:http';
+import { readFile } from 'node:fs/promises';
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { fileURLToPath } from 'node:url';
+
+const dist = fileURLToPath(new URL('../dist/', import.meta.url));
+const TYPES: Record<string, string> = { js: 'text/javascript', wasm: 'application/wasm', map: 'application/json' };
+
+/** Everything of the package stands in `lib`, once `ready` is true. */
+const PAGE = `<!doctype html><meta charset=utf-8><title>a page</title><script>
+// What the tests' compiler calls in functions that are sent here.
+globalThis.__name = (it) => it;
+</script><script type=module>
+import * as index from './dist/index.js';
+import * as store from './dist/store.js';
+globalThis.lib = { ...index, ...store };
+</script>`;
+
+export class Site {
+  private constructor(private readonly server: Server) {}
+
+  static async start(): Promise<Site> {
+    const server = createServer((request, response) => {
+      const path = new URL(request.url ?? '/', 'http://x').pathname;
+      if (path === '/') return void response.setHeader('content-type', 'text/html').end(PAGE);
+      const name = /^\/dist\/([\w.-]+)$/.exec(path)?.[1];
+      readFile(dist + name).then(
+        (content) => response.setHeader('content-type', TYPES[name?.split('.').at(-1) ?? ''] ?? 'text/plain').end(content),
+        () => response.writeHead(404).end(),
+      );
+    });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    return new Site(server);
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${(this.server.address() as AddressInfo).port}/`;
+  }
+
+  stop(): void {
+    this.server.closeAllConnections();
+    this.server.close();
+  }
+}

@@ -1,0 +1,280 @@
+/** The store in a real browser: over reloads, and when the browser takes it away. */
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { after, before, beforeEach, test } from 'node:test';
+import type { Page } from 'playwright-core';
+import type { Write } from '../src/keeping.ts';
+import { Site } from './site.ts';
+import { until } from './until.ts';
+import { has, numbers, phase, range, type Scope, World } from './world.ts';
+
+let world: World;
+/** Each test has a user of its own, and so a store. */
+let user = '';
+let users = 0;
+
+before(async () => (world = await World.start()));
+after(() => world.stop());
+beforeEach(() => {
+  user = `user-${(users += 1)}`;
+  world.gateway.heal();
+});
+
+const { rounds } = JSON.parse(readFileSync(new URL('../../../protocol/vectors/store.json', import.meta.url), 'utf8')) as {
+  rounds: { writes: Write[]; kept?: unknown }[];
+};
+
+const storage = (page: Page) => page.evaluate(() => (globalThis as unknown as Scope).client.storage.get());
+const outbox = (page: Page) => page.evaluate(async () => (await (globalThis as unknown as Scope).client.outbox()).map(({ payload }) => payload));
+const queue = (page: Page, topic: string, n: number) =>
+  page.evaluate(async ([topic, n]) => void (await (globalThis as unknown as Scope).client.publish(topic, { n }, { queue: true })), [topic, n] as const);
+
+/** What the log has on a topic, as another user sees it. */
+async function published(topic: string): Promise<number[]> {
+  const page = await world.tab();
+  await world.begin(page, { user: `witness of ${topic}`, silent: true });
+  await page.evaluate((topic) => {
+    const scope = globalThis as unknown as Scope;
+    scope.client.on<{ n: number }>(topic, (event) => scope.seen.push([event.type, event.type === 'message' ? event.payload.n : -1]), { from: 'earliest' });
+  }, topic);
+  await until('the witness is live', 20_000, async () => (await page.evaluate(() => (globalThis as unknown as Scope).seen.some(([type]) => type === 'live'))));
+  const all = await numbers(page, 'message');
+  await page.close();
+  return all;
+}
+
+/** In the page: a keeper for this owner, without a client. */
+function inPage(): void {
+  const scope = globalThis as unknown as Scope & { keeper(owner: string): unknown; told(kept: unknown): unknown };
+  scope.keeper = (owner) =>
+    scope.lib.indexedDb()({
+      owner,
+      alone: true,
+      wall: () => Date.now(),
+      setTimer: (run, ms) => {
+        const timer = setTimeout(run, ms);
+        return () => clearTimeout(timer);
+      },
+      changed: () => {},
+    });
+}
+
+interface PageKeeper {
+  load(): Promise<{
+    publishes: { messageId: string; envelope: string; expires: number | null; wedged: unknown }[];
+    messages: { topic: string; position: string; envelope: string; flags: number }[];
+    places: { name: string; filter: string; cursor: string }[];
+  }>;
+  write(write: unknown): void;
+  flush(): Promise<string | null>;
+  close(): void;
+}
+
+test('keeps what every store keeps, and all of a batch or nothing', async () => {
+  const page = await world.tab();
+  await page.evaluate(inPage);
+  const failures = await page.evaluate(
+    async ({ rounds, owner }) => {
+      const scope = globalThis as unknown as { keeper(owner: string): PageKeeper };
+      const told = ({ publishes, messages, places }: Awaited<ReturnType<PageKeeper['load']>>) => ({
+        messages: messages.map(({ topic, position, envelope, flags }) => ['message', topic, position, envelope, ...(flags > 0 ? [flags] : [])]),
+        places: places.sort((a, b) => (a.name < b.name ? -1 : 1)).map(({ name, filter, cursor }) => ['cursor', name, filter, cursor]),
+        publishes: publishes.map(({ messageId, envelope, expires, wedged }) => [messageId, envelope, expires, wedged]),
+      });
+      const failures: string[] = [];
+      const same = (what: string, a: unknown, b: unknown): void => {
+        if (JSON.stringify(a) !== JSON.stringify(b)) failures.push(`${what}: ${JSON.stringify(a)} is not ${JSON.stringify(b)}`);
+      };
+      const { put, add, delete: remove } = IDBObjectStore.prototype;
+      let left = Number.POSITIVE_INFINITY;
+      const counted = <F extends (...args: never[]) => unknown>(run: F) =>
+        function (this: IDBObjectStore, ...args: Parameters<F>): unknown {
+          // As a page that ends here: nothing more is asked of the database, and the transaction never ends well.
+          if (left-- <= 0) throw new DOMException('the page has ended', 'AbortError');
+          return run.apply(this, args);
+        };
+      Object.assign(IDBObjectStore.prototype, { put: counted(put), add: counted(add), delete: counted(remove) });
+      let crashes = 0;
+      for (const [round, { writes, kept }] of rounds.entries()) {
+        // A crash before each request of the batch: what was there is there.
+        const whole = scope.keeper(owner);
+        const before = told(await whole.load());
+        whole.close();
+        for (let at = 0; round < 25 && at < writes.length; at += 1) {
+          const keeper = scope.keeper(owner);
+          await keeper.load();
+          for (const write of writes) keeper.write(write);
+          left = at;
+          const reason = await keeper.flush();
+          left = Number.POSITIVE_INFINITY;
+          if (reason === null) break; // The batch asks for fewer than it says.
+          crashes += 1;
+          keeper.close();
+          const next = scope.keeper(owner);
+          same(`round ${round}, a crash at ${at}`, told(await next.load()), before);
+          next.close();
+        }
+        const keeper = scope.keeper(owner);
+        const found = told(await keeper.load());
+        if (JSON.stringify(found) === JSON.stringify(before)) {
+          for (const write of writes) keeper.write(write);
+          same(`round ${round}`, await keeper.flush(), null);
+        }
+        if (kept) same(`what is kept after round ${round}`, told(await keeper.load()), kept);
+        keeper.close();
+      }
+      if (crashes < 20) failures.push(`only ${crashes} crashes`);
+      return failures;
+    },
+    { rounds, owner: user },
+  );
+  assert.deepEqual(failures.slice(0, 3), []);
+  await page.close();
+});
+
+test('a reload paints from the store, and goes on without a gap or a double', async () => {
+  const page = await world.app({ user });
+  await world.live(page);
+  await world.count(1, 30);
+  await has(page, 30);
+  world.gateway.cut();
+  await world.reload(page, { user });
+  await until('painted', 10_000, async () => (await numbers(page, 'cached')).length > 0);
+  assert.notEqual(await phase(page), 'live', 'without a connection');
+  const painted = await numbers(page, 'cached', 'message');
+  assert.deepEqual(painted, range(1, painted.at(-1) ?? 0));
+  await world.count(31, 60);
+  world.gateway.heal();
+  await has(page, 60);
+  assert.deepEqual(await numbers(page, 'cached', 'message'), range(1, 60));
+  assert.deepEqual(await numbers(page, 'gap'), []);
+  assert.deepEqual(await storage(page), { kind: 'durable' });
+  await page.close();
+});
+
+test('what was queued is published once by the next page, whatever ended this one', async () => {
+  world.gateway.cut();
+  const topic = `queue/${user}`;
+  let page = await world.app({ user, silent: true });
+  await queue(page, topic, 1);
+  await page.reload();
+  await world.loaded(page);
+  await world.begin(page, { user, silent: true });
+  assert.deepEqual(await outbox(page), [{ n: 1 }]);
+  await queue(page, topic, 2);
+  await page.close();
+  page = await world.app({ user, silent: true });
+  assert.deepEqual(await outbox(page), [{ n: 1 }, { n: 2 }]);
+  world.gateway.heal();
+  await page.evaluate(() => (globalThis as unknown as Scope).client.connect());
+  await until('an empty outbox', 20_000, async () => (await outbox(page)).length === 0);
+  assert.deepEqual(await published(topic), [1, 2]);
+  await page.close();
+});
+
+test('a thousand are queued, and then there is a connection', async () => {
+  world.gateway.cut();
+  const topic = `queue/${user}`;
+  const page = await world.app({ user, silent: true });
+  await page.evaluate(async (topic) => {
+    const { client } = globalThis as unknown as Scope;
+    await Promise.all(Array.from({ length: 1_000 }, (_, i) => client.publish(topic, { n: i + 1 }, { queue: true })));
+  }, topic);
+  await page.reload();
+  await world.loaded(page);
+  world.gateway.heal();
+  await world.begin(page, { user, silent: true });
+  await until('an empty outbox', 30_000, async () => (await outbox(page)).length === 0);
+  assert.deepEqual(await published(topic), range(1, 1_000));
+  await page.close();
+});
+
+test('the database is deleted under us: what matters is written again', async () => {
+  world.gateway.cut();
+  const topic = `queue/${user}`;
+  const page = await world.app({ user });
+  await queue(page, topic, 1);
+  const session = await page.context().newCDPSession(page);
+  await session.send('Storage.clearDataForOrigin', { origin: new URL(world.site.url).origin, storageTypes: 'indexeddb' });
+  await queue(page, topic, 2);
+  assert.deepEqual(await storage(page), { kind: 'durable' });
+  await world.reload(page, { user });
+  assert.deepEqual(await outbox(page), [{ n: 1 }, { n: 2 }]);
+  await page.close();
+});
+
+test('no room: the page says that it keeps nothing any more, and goes on', async () => {
+  // An origin that was not used before: Chromium remembers for a while how much room there was.
+  const site = await Site.start();
+  const page = await world.chromium.tab(site.url);
+  await world.loaded(page);
+  const session = await page.context().newCDPSession(page);
+  const { origin } = new URL(site.url);
+  await session.send('Storage.overrideQuotaForOrigin', { origin, quotaSize: 300_000 });
+  await world.begin(page, { user });
+  await world.live(page);
+  assert.deepEqual(await storage(page), { kind: 'durable' });
+  // Nothing that can be compressed.
+  for (let n = 1; n <= 10; n += 1) await world.gateway.publish('log/large', { n, text: randomBytes(150_000).toString('base64') });
+  await has(page, 10);
+  await until('it says so', 20_000, async () => (await storage(page)).kind === 'memory');
+  const { errors } = await page.evaluate(() => ({ errors: (globalThis as unknown as Scope).errors }));
+  assert.ok(errors.some((error) => error.startsWith('storage: ')), errors.join());
+  await world.count(11, 13, 'log/large');
+  await has(page, 13);
+  assert.deepEqual(await numbers(page, 'message'), range(1, 13));
+  await page.close();
+  site.stop();
+});
+
+test('another page does not let go of the database: this one says so, and works', async () => {
+  const old = await world.tab();
+  const owner = `${world.gateway.url} ${user}`;
+  await old.evaluate(async (name) => {
+    await new Promise((resolve) => (indexedDB.open(name, 1).onsuccess = resolve));
+    indexedDB.deleteDatabase(name);
+  }, `anabranch ${owner}`);
+  const page = await world.app({ user });
+  await world.live(page);
+  const { kind, reason } = { reason: null, ...(await storage(page)) } as { kind: string; reason: string | null };
+  assert.equal(kind, 'memory');
+  assert.match(String(reason), /another page/);
+  await world.count(1, 2, 'log/b');
+  await until('messages', 20_000, async () => (await numbers(page, 'message')).length === 2);
+  await page.close();
+  await old.close();
+});
+
+test('of a newer version the outbox is taken over, and the cache dropped', async () => {
+  world.gateway.cut();
+  const page = await world.app({ user });
+  await queue(page, 'queue/x', 1);
+  await page.evaluate(() => (globalThis as unknown as Scope).client.close());
+  const name = `anabranch ${world.gateway.url} ${user}`;
+  await page.reload();
+  await world.loaded(page);
+  await page.evaluate(
+    (name) =>
+      new Promise<void>((resolve) => {
+        const request = indexedDB.open(name, 9);
+        request.onupgradeneeded = () => {
+          const of = (store: string) => (request.transaction as IDBTransaction).objectStore(store);
+          request.result.createObjectStore('more');
+          of('meta').put(9, 'schema');
+          of('message').add({ topic: 'log/a', position: '0:1', envelope: '{}', flags: 0, at: Date.now() });
+          of('place').put({ name: 'log/# 0', filter: 'log/#', cursor: '7f3a9c21d0e1b2c4/0:1' });
+        };
+        request.onsuccess = () => {
+          request.result.close();
+          resolve();
+        };
+      }),
+    name,
+  );
+  await world.begin(page, { user });
+  assert.deepEqual(await outbox(page), [{ n: 1 }]);
+  assert.deepEqual(await storage(page), { kind: 'durable' });
+  assert.deepEqual(await numbers(page, 'cached'), []);
+  await page.close();
+});
