@@ -25,11 +25,15 @@ export interface Job<Result = unknown> {
   readonly progress: Observable<CommandProgress>;
   /** The result; rejects with an `AnabranchError` whose code is `failed`, `expired`, `unanswered`, or the gateway's number. */
   reply(): Promise<Result>;
+  /** Resolves when the client's store has it, if it is queued; else when the log has it. */
+  stored(): Promise<void>;
 }
 
 export interface CommandOptions {
   /** In which it may be begun, by the clocks of this page and of the device. Ten minutes at most; 20 seconds unless told. */
   readonly timeToLiveMs?: number;
+  /** Keeps it in the client's store until it is sent, by the next page too; its answer comes to the page that lives then. What is too late is not sent. */
+  readonly queue?: boolean;
 }
 
 /** The longest time to live. */
@@ -61,7 +65,7 @@ export class Commands implements Disposable {
     this.answers = client.on(`${root}/devices/+/commands/response/${subject}`, (event) => this.take(event));
   }
 
-  /** Gives a command. The device does it once or not at all. Not kept over a reload of the page. */
+  /** Gives a command. The device does it once or not at all. Kept over a reload of the page only if it is queued. */
   send<Result = unknown>(device: string, name: string, args: unknown = null, options: CommandOptions = {}): Job<Result> {
     const ttl = Math.max(0, Math.min(options.timeToLiveMs ?? 20_000, LONGEST_MS));
     const id = this.uuid();
@@ -70,14 +74,20 @@ export class Commands implements Disposable {
     this.open.set(id, { progress, stop });
     const request = { name, expires: Math.round(this.wall() + ttl), arguments: args };
     const how = { messageId: id, correlationId: id, messageType: 'command' } as const;
-    this.client.publish(`${this.root}/devices/${device}/commands/request`, request, how).then(
+    const topic = `${this.root}/devices/${device}/commands/request`;
+    const queued = options.queue ? this.client.publish(topic, request, { ...how, queue: true, timeToLiveMs: ttl }) : undefined;
+    const published = queued ? queued.then((one) => one.confirmed()) : this.client.publish(topic, request, how);
+    const stored: Promise<void> = (queued ?? published).then(() => {});
+    stored.catch(() => {});
+    published.then(
       () => this.advance(id, { stage: 'accepted' }),
       (error: AnabranchError) => {
         // What may have been stored may be done: its answer will tell, or its absence.
-        if (!error.retryable) this.advance(id, { stage: 'failed', error });
+        if (error.code === EXPIRED) return this.advance(id, { stage: 'expired' });
+        if (!error.retryable && error.code !== 'not_kept') this.advance(id, { stage: 'failed', error });
       },
     );
-    return { id, progress, reply: () => reply<Result>(progress) };
+    return { id, progress, reply: () => reply<Result>(progress), stored: () => stored };
   }
 
   /** Listens no longer. What is under way stays as it is. */
@@ -127,6 +137,8 @@ export class Commands implements Disposable {
   }
 }
 
+/** The code of what was not sent in time. */
+const EXPIRED = 4403;
 const STAGES = ['queued', 'accepted', 'unanswered'];
 const LAST = STAGES.length;
 const DEVICE = 'The device says why; giving the same command again is another command.';

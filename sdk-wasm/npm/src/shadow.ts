@@ -37,6 +37,8 @@ export interface ShadowView<T = JsonObject> {
 /** A change on its way. */
 export interface ShadowChange {
   readonly messageId: string;
+  /** Resolves when the client's store has it, if it is queued; else when the log has it. */
+  stored(): Promise<void>;
   /** How it has ended; after `timeoutMs`, or when the shadow is closed, `{ outcome: 'pending' }`. Without a time it waits for ever. */
   settled(options?: { readonly timeoutMs?: number }): Promise<Settled>;
 }
@@ -70,6 +72,7 @@ export class Shadow<T = JsonObject> implements Disposable {
       client.on(`${prefix}accepted`, (event) => this.onAnswer(event)),
       client.on(`${prefix}rejected`, (event) => this.onAnswer(event)),
     ];
+    void this.recall();
     this.stopWatching = client.state.subscribe(({ phase }) => {
       if (this.live && phase !== 'live' && phase !== 'syncing') {
         this.live = false;
@@ -99,24 +102,33 @@ export class Shadow<T = JsonObject> implements Disposable {
   }
 
   /**
-   * Changes what is desired by a merge patch. It shows at once, and is sent when there is a connection, under one message id however often that is lost. Not kept over a
-   * reload of the page before the log has it.
+   * Changes what is desired by a merge patch. It shows at once, and is sent when there is a connection, under one message id however often that is lost. With `queue` it
+   * outlives the page, where there is a store, and shows again in the next one; else a reload before the log has it loses it.
    */
-  setDesired(patch: Patch<T>): ShadowChange {
+  setDesired(patch: Patch<T>, options: { readonly queue?: boolean; readonly timeToLiveMs?: number } = {}): ShadowChange {
     if (!isObject(patch)) throw new AnabranchError('bad_patch', 'A patch of a shadow is an object.', false, 'Give the fields that are to change.');
     const messageId = this.uuid();
     this.state.set(messageId, patch as JsonObject);
     const settled = new Promise<Settled>((resolve) => this.waiting.set(messageId, [resolve]));
     this.changed();
-    this.client.publish(`${this.prefix}desired`, patch, { messageId }).then(
+    const { queue = false, ...more } = options;
+    const topic = `${this.prefix}desired`;
+    const queued = queue ? this.client.publish(topic, patch, { messageId, queue, ...more }) : undefined;
+    const published = queued ? queued.then((one) => one.confirmed()) : this.client.publish(topic, patch, { messageId });
+    const stored: Promise<void> = (queued ?? published).then(() => {});
+    stored.catch(() => {});
+    published.then(
       () => this.change(() => this.state.sent(messageId)),
       (error: unknown) => {
+        // It is on its way all the same.
+        if (error instanceof AnabranchError && error.code === 'not_kept') return;
         const { code, message } = error instanceof AnabranchError ? error : { code: 'internal', message: String(error) };
         this.change(() => this.state.rejected(messageId, typeof code === 'number' ? code : 0, message));
       },
     );
     return {
       messageId,
+      stored: () => stored,
       settled: ({ timeoutMs } = {}) => {
         if (timeoutMs === undefined) return settled;
         let timer: ReturnType<typeof setTimeout> | undefined;
@@ -156,6 +168,20 @@ export class Shadow<T = JsonObject> implements Disposable {
     for (const waiting of this.waiting.values()) for (const resolve of waiting) resolve({ outcome: 'pending' });
     this.waiting.clear();
     this.changed();
+  }
+
+  /** Changes that wait in the outbox, those of an earlier page included, show again. */
+  private async recall(): Promise<void> {
+    const topic = `${this.prefix}desired`;
+    const waiting = (await this.client.outbox()).filter((one) => one.topic === topic && !this.waiting.has(one.messageId));
+    if (waiting.length === 0 || this.ended) return;
+    this.change(() => {
+      for (const { messageId, payload, wedged } of waiting) {
+        if (!isObject(payload)) continue;
+        this.state.set(messageId, payload);
+        if (wedged) this.state.rejected(messageId, wedged.code, wedged.message);
+      }
+    });
   }
 
   private look(): ShadowView<T> {

@@ -207,6 +207,39 @@ test('after a logout nothing is left, and the client is closed', async () => {
   await assert.rejects(client.publish('a', 1), (error: AnabranchError) => error.code === 'closed');
 });
 
+test('a change of a shadow that waits shows in the next page, and is sent by it', async () => {
+  const store = new MemoryStore();
+  const before = new Stage();
+  const client = before.client(kept(store));
+  client.pause('offline');
+  const change = client.shadow<{ rpm: number }>('d1').setDesired({ rpm: 7 }, { queue: true });
+  await change.stored();
+  assert.equal(store.publishes[0]?.messageId, change.messageId);
+
+  const after = new Stage();
+  const shadow = after.client(kept(store)).shadow<{ rpm: number }>('d1');
+  await after.pass(0);
+  assert.deepEqual([shadow.get().desired, shadow.get().pending], [{ rpm: 7 }, { '/rpm': { stage: 'queued' } }]);
+  assert.deepEqual(published(await after.live()), [change.messageId]);
+});
+
+test('a queued command is sent by the next page while there is time, and has expired after that', async () => {
+  const store = new MemoryStore();
+  const before = new Stage();
+  const client = before.client(kept(store));
+  client.pause('offline');
+  const commands = client.commands('alice');
+  const [short, long] = [5_000, 60_000].map((timeToLiveMs) => commands.send('d1', 'reboot', null, { queue: true, timeToLiveMs }));
+  await Promise.all([short?.stored(), long?.stored()]);
+  await before.pass(6_000);
+  assert.deepEqual([short?.progress.get().stage, long?.progress.get().stage], ['expired', 'queued']);
+
+  const after = new Stage();
+  await after.pass(6_000);
+  after.client(kept(store)).connect();
+  assert.deepEqual(published(await after.live()), [long?.id]);
+});
+
 test('a store needs a user', () => {
   const stage = new Stage();
   assert.throws(() => stage.client({ store: keeping(new MemoryStore()) }), (error: AnabranchError) => error.code === 'no_user');
