@@ -33,8 +33,8 @@ if (!process.argv.includes('--glue')) {
   rmSync(here('dist'), { recursive: true, force: true });
   await build({
     absWorkingDir: here('.'),
-    // Each stands alone: who does not import the store does not load it.
-    entryPoints: { index: 'src/index.ts', store: 'src/store/index.ts' },
+    // Each stands alone: who does not import the store or the tabs does not load them.
+    entryPoints: { index: 'src/index.ts', store: 'src/store/index.ts', tabs: 'src/tabs/index.ts' },
     outdir: 'dist',
     bundle: true,
     format: 'esm',

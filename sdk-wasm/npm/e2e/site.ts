@@ -15,7 +15,8 @@ globalThis.__name = (it) => it;
 </script><script type=module>
 import * as index from './dist/index.js';
 import * as store from './dist/store.js';
-globalThis.lib = { ...index, ...store };
+import * as tabs from './dist/tabs.js';
+globalThis.lib = { ...index, ...store, ...tabs };
 </script>`;
 
 export class Site {

@@ -2,6 +2,7 @@
 import type { Page } from 'playwright-core';
 import type * as index from '../src/index.ts';
 import type * as store from '../src/store/index.ts';
+import type * as tabs from '../src/tabs/index.ts';
 import { Chromium } from './browser.ts';
 import { Gateway, token } from './gateway.ts';
 import { Site } from './site.ts';
@@ -9,7 +10,7 @@ import { until } from './until.ts';
 
 /** What tests leave in a page. */
 export interface Scope {
-  lib: typeof index & typeof store;
+  lib: typeof index & typeof store & typeof tabs;
   client: index.Client;
   /** What the app was given: the type of each event, and the number in it. */
   seen: [type: string, n: number][];
@@ -23,6 +24,8 @@ export interface AppOptions {
   readonly filter?: string;
   /** Subscribes to nothing. */
   readonly silent?: boolean;
+  /** Shares one connection with the user's other tabs. */
+  readonly shared?: boolean;
 }
 
 export class World {
@@ -68,21 +71,21 @@ export class World {
   }
 
   /** Starts the app in a page. */
-  async begin(page: Page, { user = 'alice', filter = 'log/#', silent = false }: AppOptions = {}): Promise<void> {
+  async begin(page: Page, { user = 'alice', filter = 'log/#', silent = false, shared = false }: AppOptions = {}): Promise<void> {
     await page.evaluate(
-      ({ url, jwt, user, filter, silent }) => {
+      ({ url, jwt, user, filter, silent, shared }) => {
         const scope = globalThis as unknown as Scope;
-        const { createClient, indexedDb } = scope.lib;
+        const { createClient, indexedDb, sharedTabs } = scope.lib;
         scope.seen = [];
         scope.errors = [];
-        scope.client = createClient({ url, token: () => jwt, user, store: indexedDb() });
+        scope.client = createClient({ url, token: () => jwt, user, store: indexedDb(), ...(shared ? { tabs: sharedTabs() } : {}) });
         scope.client.onError((error) => scope.errors.push(`${error.code}: ${error.message}`));
         if (silent) return;
         scope.client.on<{ n?: number } | null>(filter, (event) => {
           scope.seen.push([event.type, 'payload' in event ? (event.payload?.n ?? -1) : -1]);
         });
       },
-      { url: this.gateway.url, jwt: token(user), user, filter, silent },
+      { url: this.gateway.url, jwt: token(user), user, filter, silent, shared },
     );
   }
 

@@ -10,6 +10,7 @@ import { Shadow } from './shadow.ts';
 import type { JsonObject } from './shadow/json.ts';
 import type { ConnectionState } from './shell/core.ts';
 import { browser, type Environment } from './shell/environment.ts';
+import type { Role } from './group.ts';
 import type { Question } from './shell/local.ts';
 import type { Observable } from './state.ts';
 import type { Subscription } from './subscription.ts';
@@ -29,7 +30,7 @@ export class Client implements Disposable {
     private readonly options: ClientOptions,
     private readonly environment: Environment,
   ) {
-    if (options.store && !options.user) throw new AnabranchError('no_user', 'A store needs a user.', false, 'Give createClient whoever the token speaks for: `user`.');
+    if ((options.store || options.tabs) && !options.user) throw new AnabranchError('no_user', 'A store, or shared tabs, need a user.', false, 'Give createClient whoever the token speaks for: `user`.');
     this.session = new Session(options, environment, (error) => this.report(error));
     this.state = this.session.state;
     this.storage = this.session.storage;
@@ -138,9 +139,14 @@ export class Client implements Disposable {
     this.session.forgetPlace(name);
   }
 
-  /** Ends the client, and forgets all that it kept of this user: cursors, cached messages, and what was queued and not published. */
+  /** Ends the client, in all tabs that share it, and forgets all that it kept of this user: cursors, cached messages, and what was queued and not published. */
   async logout(): Promise<void> {
-    await this.session.wipe(closedError());
+    await this.session.logout();
+  }
+
+  /** What this tab is among those that share the connection; `alone` without `tabs`. */
+  get role(): Role {
+    return this.session.role;
   }
 
   /** Whether there is anything to ask. */

@@ -31,6 +31,7 @@ export type { Json, JsonObject } from './shadow/json.ts';
 export type { Pending, Settled, ShadowDelta, ShadowDocument } from './shadow/state.ts';
 export type { Observable } from './state.ts';
 export type { CursorStore } from './cursors.ts';
+export type { Role, Tabs } from './group.ts';
 export type { Keeping, Storage } from './keeping.ts';
 export type { Outboxed, Queued } from './outbox.ts';
 export type { Subscription } from './subscription.ts';

@@ -1,5 +1,6 @@
 import type { TokenReason } from './shell/core.ts';
 import type { CursorStore } from './cursors.ts';
+import type { Tabs } from './group.ts';
 import type { Keeping } from './keeping.ts';
 
 /** Where a subscription starts: from now, from the oldest record of the log, some time ago, or after a cursor. */
@@ -40,6 +41,8 @@ export interface ClientOptions {
    * with the page, and `resume` says what becomes of cursors.
    */
   readonly store?: Keeping;
+  /** One connection for all tabs of the `user`, which it needs: `sharedTabs()` of `@anabranch/client/tabs`. */
+  readonly tabs?: Tabs;
   /** Most bytes of messages in memory, and in the store; 4 MiB unless told. 0: none. */
   readonly cacheBytes?: number;
 }

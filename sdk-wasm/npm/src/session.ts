@@ -8,6 +8,7 @@ import { type MessageEvent, messageEvent } from './events.ts';
 import type { ConnectionState, Effect, Envelope } from './shell/core.ts';
 import { Engine } from './shell/engine.ts';
 import type { CoreClassFactory, Environment } from './shell/environment.ts';
+import type { Group, Role } from './group.ts';
 import { Loader } from './shell/loader.ts';
 import { type Brain, Local, type Question } from './shell/local.ts';
 import { IDLE, Observed } from './state.ts';
@@ -35,6 +36,10 @@ export class Session implements Host {
   private readonly users = new Set<object>();
   private readonly pauses = new Set<string>();
   private brain: Brain | undefined;
+  /** The core in this page, if it has one. */
+  private engine: Engine | undefined;
+  private create: CoreClassFactory | undefined;
+  private readonly group: Group | undefined;
   private readonly keeper: Keeper | undefined;
   /** Kept publishes that may be sent: they need the connection. */
   private readonly waiting = new Set<string>();
@@ -62,9 +67,24 @@ export class Session implements Host {
     this.resume = new Resume(cursors, `anabranch ${url} ${options.clientId ?? ''}`, environment, (cause) =>
       this.tell('storage', 'The cursors could not be kept; a reload starts from now.', cause),
     );
+    const owner = `${url} ${options.user ?? ''}`;
+    this.group = environment.socket && options.tabs?.({
+      owner,
+      now: () => environment.now(),
+      setTimer: (run, ms) => environment.setTimer(run, ms),
+      lead: () => this.lead(),
+      follow: (brain) => this.follow(brain),
+      stepDown: () => this.letGo(),
+      effect: (effect, bytes) => {
+        this.body.hear();
+        this.carryOut(effect, bytes);
+      },
+      storage: (storage) => this.storage.set(Object.freeze(storage)),
+      loggedOut: () => this.end(),
+    });
     this.keeper = environment.socket && options.store?.({
-      owner: `${url} ${options.user ?? ''}`,
-      alone: false,
+      owner,
+      alone: this.group?.exclusive ?? false,
       wall: () => environment.wall(),
       setTimer: (run, ms) => environment.setTimer(run, ms),
       changed: (storage) => this.stored(storage),
@@ -101,7 +121,7 @@ export class Session implements Host {
     if (!this.brain) return this.load();
     if (this.connected) return;
     this.connected = true;
-    this.call((core, ...at) => core.connect(...at));
+    this.brain.want(true);
   }
 
   unuse(user: object): void {
@@ -109,7 +129,7 @@ export class Session implements Host {
     this.stopLinger = this.environment.setTimer(() => {
       this.stopLinger = undefined;
       this.connected = false;
-      this.call((core, ...at) => core.disconnect(...at));
+      this.brain?.want(false);
     }, LINGER_MS);
   }
 
@@ -184,29 +204,55 @@ export class Session implements Host {
 
   pause(reason: string): void {
     this.pauses.add(reason);
-    this.call((core, ...at) => core.pause(reason, ...at));
+    if (!this.group) return this.call((core, ...at) => core.pause(reason, ...at));
+    // Another tab may go on.
+    this.letGo();
+    this.group.leave();
+    if (!this.over && this.state.get().phase !== 'paused') {
+      this.changed({ ...IDLE, phase: 'paused', since: this.environment.wall() });
+    }
   }
 
   unpause(reason: string): void {
-    if (this.pauses.delete(reason)) this.call((core, ...at) => core.resume(reason, ...at));
+    if (!this.pauses.delete(reason)) return;
+    if (!this.group) this.call((core, ...at) => core.resume(reason, ...at));
+    else if (this.pauses.size === 0 && this.create && !this.over) this.group.join();
   }
 
   private hide(hidden: boolean): void {
     this.hidden = hidden && this.options.whenHidden !== 'same';
-    this.call((core, ...at) => core.hide(this.hidden, ...at));
+    this.brain?.hide(this.hidden);
   }
 
-  /** Ends everything, and forgets all that was kept of this user. */
-  async wipe(error: AnabranchError): Promise<void> {
+  /** What this tab is among those of its user. */
+  get role(): Role {
+    return this.group?.role ?? 'alone';
+  }
+
+  /** Ends everything in every tab, and forgets all that was kept of this user. */
+  async logout(): Promise<void> {
+    const wiped = this.group?.logout() ?? Promise.resolve(false);
+    const leads = this.role !== 'follower';
+    if (leads) return this.end();
     this.resume.clear();
-    this.close(error);
-    await this.keeper?.wipe();
+    // The leader wipes. Where none answers, this tab does.
+    const done = await wiped;
+    this.close(loggedOut());
+    if (!done) await this.keeper?.wipe();
+  }
+
+  private async end(): Promise<void> {
+    const { role } = this;
+    this.resume.clear();
+    this.close(loggedOut());
+    if (role !== 'follower') await this.keeper?.wipe();
   }
 
   close(error: AnabranchError): void {
     if (this.over) return;
     this.over = true;
-    this.call((core, ...at) => core.close(...at));
+    // Of another tab's core this tab only takes what is its own.
+    if (this.engine) this.brain?.call((core, ...at) => core.close(...at));
     this.finish(error);
   }
 
@@ -258,14 +304,55 @@ export class Session implements Host {
   }
 
   private loaded(create: CoreClassFactory): void {
+    this.create = create;
+    if (!this.group) this.lead();
+    else if (this.pauses.size === 0) this.group.join();
+  }
+
+  /** Starts a core in this page. */
+  private lead(): void {
+    const { create } = this;
+    if (!create || this.over) return;
+    this.letGo();
     const engine = new Engine(create, this.options.clientId ?? '', SDK, this.environment, {
-      effect: (effect, bytes) => this.carryOut(effect, bytes),
+      effect: (effect, bytes) => {
+        const own = this.group ? this.group.route(effect, bytes) : effect;
+        if (own) this.carryOut(own, bytes);
+      },
       restarted: (cause) => this.restarted(engine, cause),
       failed: (cause) => this.failed(cause),
     });
     const { cacheBytes } = this.options;
     if (cacheBytes !== undefined) engine.read((core) => core.limit_cache(cacheBytes));
+    this.engine = engine;
     void this.begin(engine);
+  }
+
+  /** Goes on with the core of another tab. */
+  private follow(brain: Brain): void {
+    if (this.over) return;
+    this.letGo();
+    this.brain = brain;
+    this.answerAll();
+  }
+
+  /** Lets go of the core, this page's or another's; whatever the app wants is told to the next. */
+  private letGo(): void {
+    this.beginnings += 1;
+    this.flush();
+    this.brain = undefined;
+    this.waiting.clear();
+    this.users.delete(this.waiting);
+    if (!this.engine) return;
+    this.body.letGo();
+    this.engine.stop();
+    this.engine = undefined;
+    this.keeper?.close();
+  }
+
+  private answerAll(): void {
+    this.tellAll();
+    for (const [question, answer] of this.questions.splice(0)) this.brain?.ask(question, answer);
   }
 
   /** Gives a core that knows nothing what the store has, and then what the app wants. */
@@ -276,9 +363,9 @@ export class Session implements Host {
     if (this.over) return engine.stop();
     this.waiting.clear();
     for (const { messageId, wedged } of kept?.publishes ?? []) if (!wedged) this.waiting.add(messageId);
-    this.brain = new Local(engine, this.keeper, kept);
-    this.tellAll();
-    for (const [question, answer] of this.questions.splice(0)) this.brain.ask(question, answer);
+    const local = new Local(engine, this.keeper, kept);
+    this.brain = this.group ? this.group.serve(local) : local;
+    this.answerAll();
     this.drain();
   }
 
@@ -300,6 +387,7 @@ export class Session implements Host {
   private stored(storage: Storage): void {
     if (storage.kind === 'memory') this.tell('storage', `Nothing is kept any more: ${storage.reason}`, storage.reason);
     this.storage.set(Object.freeze(storage));
+    this.group?.stored(storage);
   }
 
   private flush(): void {
@@ -316,7 +404,7 @@ export class Session implements Host {
   /** Tells a core that knows nothing all that the app wants. */
   private tellAll(): void {
     for (const reason of this.pauses) this.call((core, ...at) => core.pause(reason, ...at));
-    if (this.hidden) this.call((core, ...at) => core.hide(true, ...at));
+    if (this.hidden) this.brain?.hide(true);
     this.subscriptions.clear();
     for (const subscription of this.all) {
       const cursor = subscription.received;
@@ -325,7 +413,7 @@ export class Session implements Host {
     }
     for (const pending of this.publishes.waiting()) this.send(pending);
     this.connected = this.users.size > 0;
-    if (this.connected) this.call((core, ...at) => core.connect(...at));
+    if (this.connected) this.brain?.want(true);
   }
 
   private open(subscription: Delivery, start: Start | undefined): void {
@@ -475,8 +563,8 @@ export class Session implements Host {
     for (const [, answer] of this.questions.splice(0)) answer('');
     const stop = (): void => {
       this.body.letGo();
-      this.brain?.stop();
-      this.brain = undefined;
+      this.letGo();
+      this.group?.leave();
       this.keeper?.close();
       this.all.clear();
       this.subscriptions.clear();
@@ -496,6 +584,10 @@ export class Session implements Host {
 
 const HINT_CORE =
   "Is core_bg.wasm served, and does the page's Content-Security-Policy allow 'wasm-unsafe-eval'? Else please report it.";
+
+function loggedOut(): AnabranchError {
+  return new AnabranchError('closed', 'The user has logged out.', false, 'Make a new client with createClient.');
+}
 
 /** A start as the core reads it, with what else is wished. */
 function startJson(start: Start | undefined, { snapshot, conflateMs }: Delivery): string {

@@ -38,6 +38,11 @@ export class Body {
     return this.heard;
   }
 
+  /** Another tab's body has received a frame. */
+  hear(): void {
+    this.heard = this.environment.wall();
+  }
+
   carryOut(effect: BodyEffect): void {
     switch (effect[0]) {
       case 'open':

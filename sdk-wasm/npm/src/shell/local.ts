@@ -19,6 +19,9 @@ export type Question =
 export interface Brain {
   readonly call: Call;
   ask(question: Question, answer: (text: string) => void): void;
+  /** Whether the app wants a connection, and whether nobody looks at it. */
+  want(wanted: boolean): void;
+  hide(hidden: boolean): void;
   /** The app stands there with what it keeps under this name; without a cursor, forgets that. */
   place(name: string, filter?: string, cursor?: string): void;
   whenIdle(run: () => void): void;
@@ -76,6 +79,14 @@ export class Local implements Brain {
         return answer(String(wedged));
       }
     }
+  }
+
+  want(wanted: boolean): void {
+    this.call((core, ...at) => (wanted ? core.connect(...at) : core.disconnect(...at)));
+  }
+
+  hide(hidden: boolean): void {
+    this.call((core, ...at) => core.hide(hidden, ...at));
   }
 
   place(name: string, filter?: string, cursor?: string): void {

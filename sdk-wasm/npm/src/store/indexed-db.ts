@@ -15,8 +15,9 @@ const MIGRATIONS: readonly ((db: IDBDatabase) => void)[] = [
 const SCHEMA = MIGRATIONS.length;
 const STORES = ['outbox', 'message', 'place', 'meta'];
 
-/** How long an open may take: another page may hold an older version and not let go. */
-const OPEN_MS = 3_000;
+/** How long an open may take, and how long when it is known that another page holds an older version: that one may never let go. */
+const OPEN_MS = 10_000;
+const BLOCKED_MS = 2_000;
 
 /** A publish; `seq` rises in the order in which they were enqueued. */
 interface Row extends KeptPublish {
@@ -259,10 +260,15 @@ export class IndexedDbStore implements Store {
     return new Promise((resolve, reject) => {
       const request = this.factory.open(this.name, version);
       let late = false;
-      const stop = this.setTimer(() => {
+      const giveUp = (): void => {
         late = true;
-        reject(new Error('another page holds an older version of it, and does not let go'));
-      }, OPEN_MS);
+        reject(new Error('another page holds it, and does not let go'));
+      };
+      let stop = this.setTimer(giveUp, OPEN_MS);
+      request.onblocked = () => {
+        stop();
+        stop = this.setTimer(giveUp, BLOCKED_MS);
+      };
       request.onupgradeneeded = ({ oldVersion }) => {
         if (late) request.transaction?.abort();
         else upgrade(request.result, oldVersion);

@@ -32,17 +32,18 @@ export class Batches implements Keeper {
 
   async load(): Promise<Kept> {
     await this.flush();
-    if (this.failure === undefined) {
-      try {
-        this.store ??= await this.open();
-        const kept = await this.store.load();
-        this.needs.changed({ kind: 'durable' });
-        return kept;
-      } catch (cause) {
-        this.fail(cause);
-      }
+    // What failed is tried anew: who asks has nothing in memory that could be ahead of it.
+    this.failure = undefined;
+    this.writes = [];
+    try {
+      this.store ??= await this.open();
+      const kept = await this.store.load();
+      this.needs.changed({ kind: 'durable' });
+      return kept;
+    } catch (cause) {
+      this.fail(cause);
+      return NOTHING;
     }
-    return NOTHING;
   }
 
   write(write: Write): void {

@@ -1,0 +1,209 @@
+/** Tabs that share one connection, in a real browser: one socket, and somebody who takes over, whatever ends the leader. */
+import assert from 'node:assert/strict';
+import { after, afterEach, before, beforeEach, test, type TestContext } from 'node:test';
+import type { Page } from 'playwright-core';
+import { until } from './until.ts';
+import { has, numbers, phase, range, type Scope, World } from './world.ts';
+
+let world: World;
+let user = '';
+let topic = '';
+let users = 0;
+let pages: Page[] = [];
+
+before(async () => (world = await World.start()));
+after(() => world.stop());
+beforeEach(() => {
+  user = `user-${(users += 1)}`;
+  topic = `log/${user}`;
+  world.gateway.total = 0;
+});
+afterEach(async () => {
+  await Promise.all(pages.map((page) => page.close().catch(() => {})));
+  pages = [];
+  await until('no connection is left', 20_000, () => world.gateway.connections.size === 0);
+});
+
+async function open(): Promise<Page> {
+  const page = await world.app({ user, filter: topic, shared: true });
+  pages.push(page);
+  return page;
+}
+
+const role = (page: Page): Promise<string> => page.evaluate(() => (globalThis as unknown as Scope).client.role);
+
+/** Some tabs, all live; the first one leads, the last one is in front. */
+async function group(many: number): Promise<Page[]> {
+  const first = await open();
+  await world.live(first);
+  const others: Page[] = [];
+  for (let i = 1; i < many; i += 1) others.push(await open());
+  for (const page of others) {
+    await world.live(page);
+    await until('it follows', 10_000, async () => (await role(page)) === 'follower');
+  }
+  assert.equal(await role(first), 'leader');
+  assert.equal(world.gateway.connections.size, 1);
+  return [first, ...others];
+}
+
+/** Publishes one number after the other until it is stopped; says how many there were. */
+function stream(from: number): { stop(): Promise<number> } {
+  let over = false;
+  const done = (async () => {
+    let n = from;
+    for (; !over; n += 1) await world.gateway.publish(topic, { n });
+    return n - 1;
+  })();
+  return { stop: () => ((over = true), done) };
+}
+
+/** Ends the leader while messages come, and waits until one of the others leads and all have everything, once and in order. */
+async function handOver(t: TestContext, rest: Page[], end: () => Promise<unknown>): Promise<void> {
+  const messages = stream(1);
+  for (const page of rest) await has(page, 5);
+  const begun = performance.now();
+  const ended = end();
+  const next = await until('another leads', 15_000, async () => {
+    for (const page of rest) if ((await role(page)) === 'leader') return page;
+    return undefined;
+  });
+  const newest = (await numbers(next, 'message')).at(-1) ?? 0;
+  await until('messages come again', 15_000, async () => ((await numbers(next, 'message')).at(-1) ?? 0) > newest);
+  t.diagnostic(`live again after ${Math.round(performance.now() - begun)} ms`);
+  const last = await messages.stop();
+  for (const page of rest) {
+    await has(page, last);
+    assert.deepEqual(await numbers(page, 'message'), range(1, last), 'once, in order, all');
+    assert.deepEqual(await numbers(page, 'gap'), []);
+  }
+  await ended;
+}
+
+test('ten tabs at once have one connection, and all of them everything', async () => {
+  const all = await Promise.all(Array.from({ length: 10 }, open));
+  for (const page of all) await world.live(page);
+  await world.count(1, 20, topic);
+  for (const page of all) await has(page, 20);
+  for (const page of all) assert.deepEqual(await numbers(page, 'message'), range(1, 20));
+  assert.deepEqual([world.gateway.connections.size, world.gateway.total], [1, 1]);
+  const roles = await Promise.all(all.map(role));
+  assert.equal(roles.filter((role) => role === 'leader').length, 1);
+  assert.equal(roles.filter((role) => role === 'follower').length, 9);
+});
+
+test('a tab that comes later begins with what the leader has, and goes on from there', async () => {
+  const [leader] = (await group(1)) as [Page];
+  await world.count(1, 10, topic);
+  await has(leader, 10);
+  const late = await open();
+  await has(late, 10);
+  await world.count(11, 15, topic);
+  await has(late, 15);
+  const all = await numbers(late, 'cached', 'message');
+  assert.deepEqual(all, range(all[0] ?? 0, 15));
+  assert.ok((await numbers(late, 'cached')).length > 0);
+  assert.equal(world.gateway.total, 1);
+});
+
+test('the leader is closed', async (t) => {
+  const [leader, ...rest] = (await group(3)) as [Page, ...Page[]];
+  await handOver(t, rest, () => leader.close());
+  assert.equal(world.gateway.connections.size, 1);
+});
+
+test('the leader crashes', async (t) => {
+  const [leader, ...rest] = (await group(3)) as [Page, ...Page[]];
+  const session = await leader.context().newCDPSession(leader);
+  await handOver(t, rest, async () => void session.send('Page.crash').catch(() => {}));
+  assert.equal(world.gateway.connections.size, 1);
+});
+
+test('the leader is frozen', async (t) => {
+  const [leader, ...rest] = (await group(2)) as [Page, Page];
+  assert.equal(await leader.evaluate(() => document.visibilityState), 'hidden');
+  const session = await leader.context().newCDPSession(leader);
+  await handOver(t, rest, () => session.send('Page.setWebLifecycleState', { state: 'frozen' }));
+  await session.send('Page.setWebLifecycleState', { state: 'active' });
+  const last = (await numbers(rest[0] as Page, 'message')).at(-1) ?? 0;
+  await has(leader, last);
+  assert.deepEqual(await numbers(leader, 'message'), range(1, last), 'it follows now, and has missed nothing');
+  assert.equal(await role(leader), 'follower');
+});
+
+test('the leader hangs, and comes back', async (t) => {
+  const [leader, ...rest] = (await group(2)) as [Page, Page];
+  const hang = (): Promise<void> =>
+    leader.evaluate(() => {
+      const until = performance.now() + 12_000;
+      while (performance.now() < until);
+    });
+  await handOver(t, rest, hang);
+  const last = (await numbers(rest[0] as Page, 'message')).at(-1) ?? 0;
+  await has(leader, last);
+  assert.deepEqual(await numbers(leader, 'message'), range(1, last));
+  await until('it follows', 10_000, async () => (await role(leader)) === 'follower');
+  await until('one connection', 10_000, () => world.gateway.connections.size === 1);
+});
+
+test('the leader goes to another page', async (t) => {
+  const [leader, ...rest] = (await group(2)) as [Page, Page];
+  await handOver(t, rest, () => leader.goto('about:blank'));
+});
+
+test('what a follower queues is kept by the leader, and outlives it', async () => {
+  const [leader, follower] = (await group(2)) as [Page, Page];
+  world.gateway.cut();
+  await follower.evaluate(async (topic) => {
+    const { client } = globalThis as unknown as Scope;
+    for (let n = 1; n <= 5; n += 1) void (await client.publish(topic, { n }, { queue: true })).confirmed().then(() => document.title += n);
+  }, topic);
+  const waiting = () => follower.evaluate(async () => (await (globalThis as unknown as Scope).client.outbox()).map(({ payload }) => (payload as { n: number }).n));
+  assert.deepEqual(await waiting(), range(1, 5));
+  await leader.close();
+  await until('it leads', 10_000, async () => (await role(follower)) === 'leader');
+  assert.deepEqual(await waiting(), range(1, 5));
+  world.gateway.heal();
+  await has(follower, 5);
+  assert.deepEqual(await numbers(follower, 'message'), range(1, 5));
+  await until('it is told of each', 10_000, async () => (await follower.title()).endsWith('12345'));
+  assert.deepEqual(await waiting(), []);
+});
+
+test('a logout in one tab ends all, and nothing is left', async () => {
+  const [leader, follower] = (await group(2)) as [Page, Page];
+  await world.count(1, 3, topic);
+  await has(follower, 3);
+  await follower.evaluate(() => (globalThis as unknown as Scope).client.logout());
+  for (const page of [leader, follower]) {
+    assert.equal(await phase(page), 'closed');
+    assert.deepEqual((await numbers(page, 'closed')).length, 1);
+  }
+  const rows = await leader.evaluate(async (name) => {
+    const db = await new Promise<IDBDatabase>((resolve) => {
+      const request = indexedDB.open(name);
+      request.onsuccess = () => resolve(request.result);
+    });
+    const transaction = db.transaction(['outbox', 'message', 'place']);
+    const counts = ['outbox', 'message', 'place'].map((store) => transaction.objectStore(store).count());
+    await new Promise((resolve) => (transaction.oncomplete = resolve));
+    return counts.map(({ result }) => result);
+  }, `anabranch ${world.gateway.url} ${user}`);
+  assert.deepEqual(rows, [0, 0, 0]);
+});
+
+test('without locks each tab has a connection of its own', async () => {
+  const both: Page[] = [];
+  for (let i = 0; i < 2; i += 1) {
+    const page = await world.tab();
+    pages.push(page);
+    await page.evaluate(() => Object.defineProperty(navigator, 'locks', { value: undefined }));
+    await world.begin(page, { user, filter: topic, shared: true });
+    await world.live(page);
+    both.push(page);
+  }
+  assert.deepEqual(await Promise.all(both.map(role)), ['alone', 'alone']);
+  assert.equal(world.gateway.connections.size, 2);
+  await world.count(1, 5, topic);
+  for (const page of both) await has(page, 5);
+});

@@ -1,0 +1,250 @@
+import type { Group, GroupNeeds, Role } from '../group.ts';
+import { IN_MEMORY, type Storage } from '../keeping.ts';
+import type { ConnectionState, Effect } from '../shell/core.ts';
+import type { Brain, Local } from '../shell/local.ts';
+import { Hub } from './hub.ts';
+import { Remote } from './remote.ts';
+import { VERSION, type Say, type Words } from './words.ts';
+
+/** How often a follower looks whether it has heard of the leader, in milliseconds. */
+const BEAT_MS = 500;
+/** So many beats in a row without a word, though asked: the leader is frozen or hangs, and the lock is taken from it. */
+const MISSED = 3;
+/** The same for a tab that was never answered: a leader may be opening its store. */
+const UNANSWERED = 12;
+/** How long a logout waits for the leader to wipe the store. */
+const WIPE_MS = 3_000;
+
+/**
+ * A tab among those that share a connection. Whoever holds the lock leads; a tab that ends, however, gives it back, and the next one waits for it
+ * already. Each tab holds a lock of its own too, by which the leader learns of its end.
+ */
+export class Member implements Group {
+  readonly exclusive = true;
+  role: Role = 'waiting';
+  private readonly tab = crypto.getRandomValues(new Uint32Array(2)).join('-');
+  private readonly channel: BroadcastChannel;
+  private readonly name: string;
+  private hub: Hub | undefined;
+  private remote: Remote | undefined;
+  private cores = 0;
+  private state: ConnectionState | null = null;
+  private storage: Storage = IN_MEMORY;
+  /** Lets go of the lock, and of the wait for it; one for each time that this tab has joined. */
+  private membership: AbortController | undefined;
+  private letGo: (() => void) | undefined;
+  private heard = false;
+  private missed = 0;
+  private beatAt = 0;
+  private stopBeat: (() => void) | undefined;
+  private wiped: (() => void) | undefined;
+
+  constructor(
+    private readonly needs: GroupNeeds,
+    private readonly locks: LockManager,
+  ) {
+    this.name = `anabranch ${VERSION} ${needs.owner}`;
+    this.channel = new BroadcastChannel(this.name);
+    this.channel.onmessage = ({ data }) => this.hear(data as Words);
+  }
+
+  join(): void {
+    if (this.membership) return;
+    const membership = (this.membership = new AbortController());
+    const { signal } = membership;
+    // The others may speak to this tab, and watch for its end, from the moment that it has a lock of its own.
+    const living = (): Promise<void> => {
+      if (!signal.aborted) {
+        this.say('who', this.tab);
+        this.queue(membership, {});
+        this.beat();
+      }
+      return new Promise((resolve) => signal.addEventListener('abort', () => resolve()));
+    };
+    this.locks.request(this.lockOf(this.tab), { signal }, living).catch(() => {});
+  }
+
+  leave(): void {
+    if (!this.membership) return;
+    this.say('bye', this.tab);
+    this.membership.abort();
+    this.membership = undefined;
+    this.stopBeat?.();
+    this.resign();
+    this.remote = undefined;
+    this.role = 'waiting';
+  }
+
+  serve(local: Local): Brain {
+    const leader = `${this.tab} ${(this.cores += 1)}`;
+    this.state = null;
+    const watch = (tab: string): void => {
+      const over = (): void => {
+        if (this.hub === hub) hub.gone(tab);
+      };
+      void this.locks.request(this.lockOf(tab), over).catch(() => {});
+    };
+    const hub = new Hub(leader, local, this.say, watch);
+    this.hub = hub;
+    this.say('lead', leader, this.state, this.storage, null);
+    return hub;
+  }
+
+  route(effect: Effect, bytes: number): Effect | undefined {
+    if (effect[0] === 'state') this.state = effect[1];
+    return this.hub ? this.hub.route(effect, bytes) : effect;
+  }
+
+  stored(storage: Storage): void {
+    this.storage = storage;
+    if (this.hub) this.say('storage', this.hub.leader, storage);
+  }
+
+  logout(): Promise<boolean> {
+    this.say('logout');
+    if (this.role === 'leader') return Promise.resolve(false);
+    return new Promise((resolve) => {
+      const late = this.needs.setTimer(() => resolve(false), WIPE_MS);
+      this.wiped = () => {
+        late();
+        resolve(true);
+      };
+    });
+  }
+
+  private readonly say: Say = (...words) => this.channel.postMessage(words);
+
+  private lockOf(tab: string): string {
+    return `anabranch tab ${tab}`;
+  }
+
+  /** Waits for the leader's lock, or takes it. */
+  private queue(membership: AbortController, options: LockOptions): void {
+    const wait = new AbortController();
+    const stop = (): void => wait.abort();
+    membership.signal.addEventListener('abort', stop);
+    const lead = (): Promise<void> => {
+      if (membership.signal.aborted) return Promise.resolve();
+      const held = new Promise<void>((resolve) => (this.letGo = resolve));
+      this.remote?.stop();
+      this.remote = undefined;
+      this.role = 'leader';
+      this.needs.lead();
+      return held;
+    };
+    this.stopWaiting?.();
+    this.stopWaiting = stop;
+    const request = options.steal ? this.locks.request(this.name, { steal: true }, lead) : this.locks.request(this.name, { signal: wait.signal }, lead);
+    request.catch(() => {
+      // Given up by ourselves; or somebody took it from us.
+      if (this.role === 'leader' && membership === this.membership) this.robbed();
+    });
+  }
+
+  private stopWaiting: (() => void) | undefined;
+
+  private robbed(): void {
+    const { membership } = this;
+    if (!membership || this.role !== 'leader') return;
+    this.needs.stepDown();
+    this.resign();
+    this.role = 'waiting';
+    this.queue(membership, {});
+    this.say('who', this.tab);
+  }
+
+  private resign(): void {
+    this.hub = undefined;
+    this.letGo?.();
+    this.letGo = undefined;
+  }
+
+  /** Looks whether the leader lives. Whatever it says to anybody is a sign of it. */
+  private beat(): void {
+    this.stopBeat?.();
+    const late = this.needs.now() - this.beatAt > 3 * BEAT_MS;
+    this.beatAt = this.needs.now();
+    this.stopBeat = this.needs.setTimer(() => this.beat(), BEAT_MS);
+    if (this.role === 'leader' || !this.membership) return;
+    // A tab that was frozen itself has heard nothing, and knows nothing.
+    if (this.heard || late) {
+      this.heard = false;
+      this.missed = 0;
+      return;
+    }
+    this.missed += 1;
+    if (this.missed < (this.remote ? MISSED : UNANSWERED)) return this.remote ? this.say('ping', this.remote.leader) : this.say('who', this.tab);
+    this.missed = 0;
+    this.queue(this.membership, { steal: true });
+  }
+
+  private hear(words: Words): void {
+    if (!this.membership) return;
+    switch (words[0]) {
+      case 'who':
+        if (this.hub) this.say('lead', this.hub.leader, this.state, this.storage, words[1]);
+        return;
+      case 'lead': {
+        const [, leader, state, storage, tab] = words;
+        if (tab !== null && tab !== this.tab) return;
+        // Somebody has taken the lock while this tab was frozen.
+        if (this.role === 'leader') this.robbed();
+        return this.follow(leader, state, storage);
+      }
+      case 'bye':
+        return this.hub?.gone(words[1]);
+      case 'logout':
+        return void this.loggedOut();
+      case 'wiped':
+        return this.wiped?.();
+      case 'ping':
+        if (this.hub?.leader === words[1]) this.say('pong', words[1]);
+        return;
+      case 'call':
+        if (this.hub?.leader === words[1]) this.hub.called(words[2], words[3], words[4]);
+        return;
+      case 'ask':
+        if (this.hub?.leader === words[1]) this.hub.asked(words[2], words[3], words[4]);
+        return;
+      case 'want':
+        if (this.hub?.leader === words[1]) this.hub.wants(words[2], words[3]);
+        return;
+      case 'hide':
+        if (this.hub?.leader === words[1]) this.hub.hides(words[2], words[3]);
+        return;
+      case 'place':
+        if (this.hub?.leader === words[1]) this.hub.place(words[3], words[4], words[5]);
+        return;
+    }
+    if (!this.remote || words[1] !== this.remote.leader) return;
+    this.heard = true;
+    if (words[0] === 'answer' && words[2] === this.tab) this.remote.answered(words[3], words[4]);
+    else if (words[0] === 'storage') this.needs.storage(words[2]);
+    else if (words[0] === 'effect') this.take(words[2], words[3], words[4]);
+  }
+
+  private follow(leader: string, state: ConnectionState | null, storage: Storage): void {
+    if (this.remote?.leader === leader) return;
+    this.remote?.stop();
+    this.remote = new Remote(leader, this.tab, this.say);
+    this.role = 'follower';
+    this.heard = true;
+    this.needs.storage(storage);
+    if (state) this.needs.effect(['state', state], 0);
+    this.needs.follow(this.remote);
+  }
+
+  private take(effect: Effect, bytes: number, to: Readonly<Record<string, number[]>> | null): void {
+    if (!to) return this.needs.effect(effect, bytes);
+    const ids = to[this.tab];
+    if (!ids) return;
+    const first = Array.isArray(effect[1]) ? ids : ids[0];
+    this.needs.effect([effect[0], first, ...effect.slice(2)] as Effect, bytes);
+  }
+
+  private async loggedOut(): Promise<void> {
+    const leads = this.role === 'leader';
+    await this.needs.loggedOut();
+    if (leads) this.say('wiped');
+  }
+}

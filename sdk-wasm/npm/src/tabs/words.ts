@@ -1,0 +1,30 @@
+/** What tabs say to each other, over a BroadcastChannel. `leader` names a core, not only a tab: after a restart of the core it is another. */
+import type { Storage } from '../keeping.ts';
+import type { ConnectionState, Effect } from '../shell/core.ts';
+import type { Question } from '../shell/local.ts';
+
+/** Tabs of another version do not understand each other, and have a channel of their own. */
+export const VERSION = 1;
+
+export type Words =
+  /** I am new here: who leads? */
+  | readonly ['who', tab: string]
+  /** I lead. Tell me everything. To one tab, or to all. */
+  | readonly ['lead', leader: string, state: ConnectionState | null, storage: Storage, tab: string | null]
+  | readonly ['ping', leader: string]
+  | readonly ['pong', leader: string]
+  | readonly ['bye', tab: string]
+  /** A call to the leader's core, without the time. */
+  | readonly ['call', leader: string, tab: string, name: string, args: readonly unknown[]]
+  | readonly ['want', leader: string, tab: string, wanted: boolean]
+  | readonly ['hide', leader: string, tab: string, hidden: boolean]
+  | readonly ['ask', leader: string, tab: string, number: number, question: Question]
+  | readonly ['answer', leader: string, tab: string, number: number, text: string]
+  | readonly ['place', leader: string, tab: string, name: string, filter: string | undefined, cursor: string | undefined]
+  /** For all tabs, or for the subscriptions of some. */
+  | readonly ['effect', leader: string, effect: Effect, bytes: number, to: Readonly<Record<string, number[]>> | null]
+  | readonly ['storage', leader: string, storage: Storage]
+  | readonly ['logout']
+  | readonly ['wiped'];
+
+export type Say = (...words: Words) => void;
