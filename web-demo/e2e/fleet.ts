@@ -46,6 +46,14 @@ after(async () => {
 
 const batches = (): Promise<number[]> => page.evaluate(() => (globalThis as unknown as { batches: number[] }).batches);
 
+/** A device says what it does. */
+async function report(reported: unknown): Promise<void> {
+  const envelope = { metadata: { topic: 'iotsphere/devices/slow-to-answer/shadow/reported' }, payload: reported };
+  const headers = { authorization: `Bearer ${demo.developer}` };
+  const answer = await fetch(new URL('/v1/publish', demo.url), { method: 'POST', headers, body: JSON.stringify(envelope) });
+  assert.equal(answer.status, 200, await answer.text());
+}
+
 /** The devices that have said something on such a topic. */
 function spoke(leaf: string): Set<string> {
   return new Set(witness.told.flatMap(({ topic }) => (topic.endsWith(leaf) ? [topic.split('/')[2] ?? ''] : [])));
@@ -65,16 +73,27 @@ test('what changes touches its own row only', async () => {
   const told = witness.told.length;
   await until('the fleet goes on', 20_000, () => witness.told.length > told + FLEET);
   assert.deepEqual(await batches(), [FLEET + 1], 'nothing was built anew');
-  const device = 'sim-042';
-  await page.getByLabel('Find a device').fill(device);
-  await until('found', 5_000, async () => (await page.locator('.fleet button:visible').count()) === 1);
-  await page.locator('.fleet button:visible').click();
-  await until('its shadow', 10_000, async () => (await page.locator('.shadow [data-field="/intervalMs"] td').first().textContent()) === '4 s');
+});
+
+test('a device is found, and a wish of it is pending until it has answered', async () => {
+  // It answers when it is told to, and not before.
+  await report({ intervalMs: 4000 });
+  await page.getByLabel('Find a device').fill('slow-to');
+  const row = page.locator('.fleet button:visible');
+  await until('found', 10_000, async () => (await row.count()) === 1);
+  await row.click();
+  const cells = async (): Promise<string> => (await page.locator('.shadow [data-field="/intervalMs"] td').allTextContents()).join();
+  await until('its shadow', 10_000, async () => (await cells()) === '4 s,–,');
   await page.getByLabel('every').selectOption('2000');
   await page.getByRole('button', { name: 'Set desired' }).click();
+  await until('accepted', 10_000, async () => (await cells()) === '4 s,2 s,accepted');
   await until('pending in the list', 10_000, async () => (await page.locator('.fleet .pending').count()) === 1);
-  await until('settled', 20_000, async () => (await page.locator('.fleet .pending').count()) === 0);
+  assert.match((await page.locator('#fleet-counts').textContent()) ?? '', / 1 owes an answer/);
+  await report({ intervalMs: 2000 });
+  await until('settled', 10_000, async () => (await cells()) === '2 s,2 s,');
+  await until('nothing is owed', 10_000, async () => (await page.locator('.fleet .pending').count()) === 0);
   assert.equal(await page.locator('.progress .done').count(), 3);
+  await page.getByLabel('Find a device').fill('');
 });
 
 test('a throttled client skips values, and has the newest of every device in the end', async () => {

@@ -168,7 +168,7 @@ export class Fleet {
       say(row.seen, device.lastSeen === 0 ? 'never' : age(now - device.lastSeen));
       say(row.note, state);
     }
-    const owe = owing === 0 ? '' : ` · ${owing} owe an answer`;
+    const owe = owing === 0 ? '' : ` · ${owing} ${owing === 1 ? 'owes' : 'owe'} an answer`;
     if (this.rows.size > 0) say(this.counts, `${this.rows.size} devices · ${stale ? 'not known to be' : alive} alive${owe}`);
   }
 }

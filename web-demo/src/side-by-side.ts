@@ -76,7 +76,7 @@ export class SideBySide {
       new Lane('healthy', this.demo.wsUrl, this.token, (device, offset) => this.healthy(device, offset)),
       new Lane('throttled', this.demo.slowUrl, this.token, (device, offset) => this.late(device, offset)),
     ];
-    say(this.verdict, 'Both links are free.');
+    say(this.verdict, 'Each has a connection of its own.');
     this.offer();
   }
 
