@@ -42,6 +42,19 @@ if (!process.argv.includes('--glue')) {
     minify: true,
     sourcemap: true,
   });
+  await build({
+    absWorkingDir: here('.'),
+    entryPoints: { react: 'src/react/index.ts' },
+    outdir: 'dist',
+    bundle: true,
+    external: ['react'],
+    format: 'esm',
+    target: 'es2022',
+    minify: true,
+    sourcemap: true,
+    // Hooks run in the browser; a server component that imports them is told so.
+    banner: { js: "'use client';" },
+  });
   execFileSync('tsc', ['-p', here('tsconfig.types.json')], { stdio: 'inherit' });
   copyFileSync(here('core/core_bg.wasm'), here('dist/core_bg.wasm'));
 }
