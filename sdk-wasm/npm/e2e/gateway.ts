@@ -125,5 +125,8 @@ export class Gateway {
 }
 
 function run(folder: string): ChildProcess {
-  return spawn(program, ['serve', '--config', join(folder, 'anabranch.toml')], { stdio: ['ignore', 'ignore', 'inherit'], env: { ...process.env, ANABRANCH_LOG_LEVEL: 'warn' } });
+  // What else has such a name is a setting to the gateway.
+  const others = Object.entries(process.env).filter(([name]) => !name.startsWith('ANABRANCH_'));
+  const env = { ...Object.fromEntries(others), ANABRANCH_LOG_LEVEL: 'warn' };
+  return spawn(program, ['serve', '--config', join(folder, 'anabranch.toml')], { stdio: ['ignore', 'ignore', 'inherit'], env });
 }

@@ -247,7 +247,7 @@ export class Client implements Disposable {
 
 /** A client for one gateway. Opens nothing yet, touches nothing of the page, and is safe where there is no page. */
 export function createClient(options: ClientOptions): Client {
-  return new Client(options, browser());
+  return new Client(options, browser(options.webSocket));
 }
 
 /** Like an exception that nobody catches: seen by the page's own error reporting, and harmless to the code that runs. */

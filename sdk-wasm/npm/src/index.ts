@@ -24,6 +24,7 @@ export type {
   SubscribeOptions,
   TokenFunction,
   WasmSource,
+  WebSocketClass,
 } from './options.ts';
 export type { ConnectionState, Envelope, GapRange, Outcome, Phase, TokenReason } from './shell/core.ts';
 export type { Patch, Shadow, ShadowChange, ShadowView } from './shadow.ts';

@@ -14,6 +14,9 @@ export type WasmSource = string | URL | Response | BufferSource | WebAssembly.Mo
 
 export type TokenFunction = (why: TokenReason, options: { readonly signal: AbortSignal }) => string | Promise<string>;
 
+/** What a `WebSocket` of another maker has in common with the browser's. */
+export type WebSocketClass = new (url: string, protocol: string) => unknown;
+
 export interface ClientOptions {
   /** The gateway, `wss://host/v1/ws`. A path alone means this page's own host. */
   readonly url: string;
@@ -25,6 +28,8 @@ export interface ClientOptions {
   /** Names this client to the gateway, and keeps its cursors apart from another's. At most 128 bytes. */
   readonly clientId?: string;
   readonly wasm?: WasmSource;
+  /** Connects with this where there is no page: `WebSocket` of the package ws, or of Node 22. Without it nothing connects there, since pages are rendered on servers too. */
+  readonly webSocket?: WebSocketClass;
   /** `session` (the default): a reload of the page goes on where it was. `off`: a reload starts from now. */
   readonly resume?: 'session' | 'off';
   /**

@@ -6,14 +6,28 @@ use crate::progress::Log;
 use crate::{npm, workspace};
 use anabranch_brokers::{Unavailable, shared};
 use anyhow::{Result, bail};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-pub fn story(log: &Log) -> Result<Told> {
+/// The package as a customer has it: `npm pack`, then Node, a script tag, Vite, webpack and Next.js.
+pub fn packages(log: &Log) -> Result<Told> {
+    let chromium = chromium()?;
+    steps::build(log)?;
+    let mut samples = npm::script(&workspace::npm_package(), "test:packages");
+    log.run(samples.env("CHROMIUM", &chromium).env("ANABRANCH_BIN", workspace::built("anabranch")))?;
+    Ok(Told::Runner)
+}
+
+fn chromium() -> Result<PathBuf> {
     let Some(chromium) = install::find_chromium() else {
         bail!(
             "no Chromium: sudo apt-get install chromium (Ubuntu: sudo snap install chromium), or name one in CHROMIUM"
         );
     };
+    Ok(chromium)
+}
+
+pub fn story(log: &Log) -> Result<Told> {
+    let chromium = chromium()?;
     steps::build(log)?;
     let mut package = npm::script(&workspace::npm_package(), "test:browser");
     log.run(package.env("CHROMIUM", &chromium).env("ANABRANCH_BIN", workspace::built("anabranch")))?;

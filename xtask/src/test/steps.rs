@@ -72,6 +72,12 @@ pub const ALL: &[Step] = &[
         run: |log, _| browser::story(log),
     },
     Step {
+        name: "packages",
+        about: "the packed npm package in five fresh projects",
+        fast: false,
+        run: |log, _| browser::packages(log),
+    },
+    Step {
         name: "supply chain",
         about: "cargo deny: bans, licenses, sources",
         fast: true,

@@ -1,5 +1,5 @@
 import type { CoreClass } from './core.ts';
-import type { WasmSource } from '../options.ts';
+import type { WasmSource, WebSocketClass } from '../options.ts';
 import { type CursorStore, SessionStore } from '../cursors.ts';
 import { loadCore } from './load.ts';
 import { listenToPage, type PageListener } from './page.ts';
@@ -33,9 +33,10 @@ export interface Environment {
 export type CoreClassFactory = () => CoreClass;
 
 /** The browser's, window or worker. On a server the same code finds no socket and stays quiet. */
-export function browser(): Environment {
+export function browser(given?: WebSocketClass): Environment {
   const scope: Partial<typeof globalThis> & { WorkerGlobalScope?: unknown } = globalThis;
   const inBrowser = typeof scope.document === 'object' || typeof scope.WorkerGlobalScope === 'function';
+  const make = given ?? (inBrowser ? (scope.WebSocket as WebSocketClass | undefined) : undefined);
   const cursors = inBrowser ? sessionStore() : undefined;
   return {
     now: () => performance.now(),
@@ -45,9 +46,7 @@ export function browser(): Environment {
       const timer = setTimeout(run, Math.min(ms, 0x7fff_ffff));
       return () => clearTimeout(timer);
     },
-    ...(inBrowser && typeof scope.WebSocket === 'function'
-      ? { socket: (url: string, protocol: string) => new WebSocket(url, protocol) as Socket }
-      : {}),
+    ...(make ? { socket: (url: string, protocol: string) => new make(url, protocol) as Socket } : {}),
     ...(cursors ? { cursors } : {}),
     listen: listenToPage,
     random32: () => crypto.getRandomValues(new Uint32Array(1))[0] ?? 0,

@@ -20,11 +20,24 @@ export async function loadCore(source: WasmSource | undefined): Promise<CoreClas
   return () => instantiate(module);
 }
 
+interface NodeProcess {
+  getBuiltinModule?(name: 'node:fs/promises'): { readFile(path: URL): Promise<BufferSource> };
+}
+
+/** What a `file:` url holds, on Node: it does not fetch such. Not imported, since bundlers for browsers stumble over that. */
+function fileOf(source: string | URL | Response): Promise<BufferSource> | undefined {
+  if (source instanceof Response || !String(source).startsWith('file:')) return undefined;
+  const { process } = globalThis as { process?: NodeProcess };
+  return process?.getBuiltinModule?.('node:fs/promises').readFile(new URL(source));
+}
+
 async function compile(source: WasmSource): Promise<WebAssembly.Module> {
   if (source instanceof WebAssembly.Module) return source;
   if (typeof source !== 'string' && !(source instanceof URL) && !(source instanceof Response)) {
     return WebAssembly.compile(source);
   }
+  const file = fileOf(source);
+  if (file) return WebAssembly.compile(await file);
   const response = source instanceof Response ? source : await fetch(source);
   if (!response.ok) throw new Error(`${response.url} answered ${response.status}`);
   // Streaming needs the type application/wasm, which some servers do not send.
