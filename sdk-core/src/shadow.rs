@@ -86,6 +86,8 @@ struct Change {
     patch: String,
     stage: Stage,
     incarnation: u64,
+    /// Its answer may be lost.
+    doubted: bool,
 }
 
 impl Document {
@@ -226,16 +228,19 @@ impl Shadow {
             oldest.into_iter().for_each(|at| _ = self.changes.remove(at));
         }
         let (id, patch) = (id.to_owned(), patch.to_owned());
-        self.changes.push_back(Change { id, patch, stage: Stage::Queued, incarnation: 0 });
+        self.changes.push_back(Change { id, patch, stage: Stage::Queued, incarnation: 0, doubted: false });
         Ok(())
     }
 
-    /// The log has it.
-    pub fn sent(&mut self, id: &str) {
-        if let Some(change) = self.change(id)
-            && change.stage == Stage::Queued
-        {
-            change.stage = Stage::Sent;
+    /// The log has it. Says whether its answer may be lost, as [`unsure`](Shadow::unsure) does: it may have been stored before that, and
+    /// nobody knew.
+    pub fn sent(&mut self, id: &str) -> bool {
+        match self.change(id) {
+            Some(change) if change.stage == Stage::Queued => {
+                change.stage = Stage::Sent;
+                change.doubted
+            }
+            _ => false,
         }
     }
 
@@ -254,14 +259,21 @@ impl Shadow {
         }
     }
 
-    /// Answers may be lost. What was sent and the truth has counts as accepted: who cannot know sees what is.
-    pub fn unsure(&mut self) {
-        let Some(document) = self.document.clone() else { return };
-        for change in self.changes.iter_mut().filter(|change| change.stage == Stage::Sent) {
-            if has(&document.desired, &change.patch) {
-                change.stage = Stage::Accepted { version: document.version };
-                change.incarnation = document.incarnation;
-            }
+    /// Answers may be lost. Says whether that concerns a change: then the gateway is to be asked what the shadow is, and the answer goes to
+    /// [`decided`](Shadow::decided).
+    pub fn unsure(&mut self) -> bool {
+        for change in &mut self.changes {
+            change.doubted |= matches!(change.stage, Stage::Queued | Stage::Sent);
+        }
+        self.changes.iter().any(|change| change.stage == Stage::Sent)
+    }
+
+    /// The gateway has said what the shadow is, behind everything that was sent before it was asked. So what was in doubt then is decided as of
+    /// this version: the truth has it, or it was refused or overtaken.
+    pub fn decided(&mut self, incarnation: u64, version: u64) {
+        for change in self.changes.iter_mut().filter(|change| change.doubted && change.stage == Stage::Sent) {
+            change.stage = Stage::Accepted { version };
+            change.incarnation = incarnation;
         }
     }
 
@@ -433,11 +445,33 @@ mod tests {
     #[test]
     fn a_lost_answer_is_found_in_the_truth() {
         let mut shadow = Shadow::default();
-        shadow.set("x", r#"{"a":1,"b":null}"#).expect("a patch");
-        shadow.sent("x");
+        assert!(!shadow.unsure(), "nothing was sent");
+        shadow.set("has", r#"{"a":1,"b":null}"#).expect("a patch");
+        shadow.set("lacks", r#"{"c":1}"#).expect("a patch");
+        assert!(!shadow.sent("has"));
+        assert!(shadow.unsure());
+        assert!(shadow.sent("lacks"), "it may have been stored before");
+        shadow.set("later", r#"{"d":1}"#).expect("a patch");
+        shadow.sent("later");
         shadow.take(&document(1, 4, r#"{"a":1}"#, r#"{"a":1}"#)).expect("news");
-        assert!(shadow.settle().is_empty());
+        assert!(shadow.settle().is_empty(), "they may be under way");
+        shadow.decided(1, 5);
+        assert!(shadow.settle().is_empty(), "the truth is on its way");
+        shadow.take(&document(1, 5, r#"{"a":1}"#, r#"{"a":1}"#)).expect("news");
+        let told =
+            [("has".to_owned(), Outcome::Applied { version: 5 }), ("lacks".to_owned(), Outcome::Superseded)];
+        assert_eq!(shadow.settle(), told);
+        assert!(is(&shadow.desired(), r#"{"a":1,"d":1}"#), "what was sent since is not concerned");
+    }
+
+    #[test]
+    fn a_change_of_a_shadow_that_is_gone_is_overtaken() {
+        let mut shadow = Shadow::default();
+        shadow.set("x", r#"{"a":1}"#).expect("a patch");
+        shadow.sent("x");
         shadow.unsure();
-        assert_eq!(shadow.settle(), [("x".to_owned(), Outcome::Applied { version: 4 })]);
+        shadow.decided(0, 0);
+        assert_eq!(shadow.settle(), [("x".to_owned(), Outcome::Superseded)]);
+        assert!(is(&shadow.desired(), "{}"));
     }
 }

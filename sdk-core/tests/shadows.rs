@@ -28,14 +28,15 @@ fn run(shadow: &mut Shadow, step: &Map<String, Value>) {
         match what.as_str() {
             "document" => _ = shadow.take(&value.to_string()),
             "set" => shadow.set(&text(&value[0]), &value[1].to_string()).expect("a patch"),
-            "sent" => shadow.sent(&text(value)),
+            "sent" => _ = shadow.sent(&text(value)),
             "accepted" => shadow.accepted(&text(&value[0]), number(&value[1]), number(&value[2])),
             "rejected" => {
                 let code = Code(number(&value[1]).try_into().expect("a code"));
                 shadow.rejected(&text(&value[0]), code, &text(&value[2]));
             }
             "begin" => shadow.begin(),
-            "unsure" => shadow.unsure(),
+            "unsure" => _ = shadow.unsure(),
+            "decided" => shadow.decided(number(&value[0]), number(&value[1])),
             _ => {}
         }
     }

@@ -81,6 +81,8 @@ type Jobs = Mutex<HashMap<String, Open>>;
 
 #[derive(Debug)]
 struct Open {
+    /// What the topics of the device's answers begin with.
+    answers: String,
     progress: watch::Sender<Progress>,
     /// When it is told that there is no answer, and then when it is forgotten.
     deadline: Instant,
@@ -119,6 +121,7 @@ impl Commands {
         let request =
             command::Request { name: name.into(), expires: unix_ms() + ttl_ms, arguments: &arguments };
         let id = Uuid::new_v4().to_string();
+        let answers = format!("{}/devices/{device}/commands/response/", self.root);
         let publish = self
             .client
             .publish(&format!("{}/devices/{device}/commands/request", self.root))
@@ -130,7 +133,8 @@ impl Commands {
         let terms = Terms { kept: false, ttl_ms: Some(ttl_ms) };
         let progress = watch::Sender::new(Progress::Queued);
         let watched = progress.subscribe();
-        lock(&self.jobs).insert(id.clone(), Open { progress, deadline: Instant::now() + ttl + GRACE });
+        lock(&self.jobs)
+            .insert(id.clone(), Open { answers, progress, deadline: Instant::now() + ttl + GRACE });
         let published = handle.shared().publish_and_tell(&id, &envelope, terms);
         let (confirmed, sent) = published.inspect_err(|_| _ = lock(&self.jobs).remove(&id))?;
         tokio::spawn(follow(Arc::clone(&self.jobs), id.clone(), confirmed, sent));
@@ -188,6 +192,10 @@ async fn listen(mut answers: Subscription, jobs: Arc<Jobs>) {
 
 fn take(jobs: &Jobs, message: &Message) {
     let Some(id) = message.metadata().correlation_id() else { return };
+    // No device answers for another, even if it has heard of the id.
+    if !lock(jobs).get(&*id).is_some_and(|open| message.topic().starts_with(&open.answers)) {
+        return;
+    }
     match Answer::from_json(message.payload_text()) {
         Ok(answer) => advance(jobs, &id, answer.into()),
         Err(error) => tracing::warn!(topic = message.topic(), %error, "an answer that is none"),

@@ -11,6 +11,7 @@ pub use view::View;
 use crate::client::Client;
 use crate::error::{PublishError, SubscribeError};
 use crate::publish::Published;
+use anabranch_protocol::topic::Topic;
 use anabranch_sdk_core::shadow as core;
 use futures_util::Stream;
 use serde::Serialize;
@@ -20,7 +21,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::SystemTime;
-use tokio::sync::{oneshot, watch as channel};
+use tokio::sync::{Notify, oneshot, watch as channel};
 use tokio::task::JoinHandle;
 
 /// A shadow about to be opened. Does nothing until [`open`](OpenShadow::open).
@@ -56,6 +57,8 @@ impl Topics {
 struct Inner {
     state: Mutex<State>,
     changed: channel::Sender<u64>,
+    /// The answer to a change may be lost: the gateway is to be asked.
+    doubt: Notify,
 }
 
 #[derive(Default)]
@@ -117,7 +120,13 @@ impl OpenShadow {
     /// Outside of a tokio runtime.
     pub fn open(self) -> Result<Shadow, SubscribeError> {
         let topics = Topics { prefix: format!("{}/devices/{}/shadow/", self.root, self.device) };
-        let shared = Arc::new(Inner { state: Mutex::default(), changed: channel::Sender::new(0) });
+        // One device: a wildcard would mix many in one view.
+        Topic::new(&topics.leaf("document"))?;
+        let shared = Arc::new(Inner {
+            state: Mutex::default(),
+            changed: channel::Sender::new(0),
+            doubt: Notify::new(),
+        });
         let watch = watch::Watch::new(&self.client, &topics, &shared)?;
         watch.recall();
         let watching = tokio::spawn(watch.run());

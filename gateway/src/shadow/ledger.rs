@@ -130,15 +130,16 @@ impl Ledger {
         self.unknown_to.advance(partition, to);
     }
 
-    /// Forgets deletions that the log has forgotten.
+    /// Forgets deletions that the log has forgotten, and devices of which nothing is known.
     pub fn forget(&mut self, oldest: impl Fn(Partition) -> Offset) {
         let unknown_to = &mut self.unknown_to;
         self.devices.retain(|_, device| {
-            let Some(at) = device.document.at else { return true };
-            let goes = device.text.is_none()
-                && !device.is_open()
-                && !device.queued
-                && at.offset < oldest(at.partition);
+            if device.text.is_some() || device.is_open() || device.queued {
+                return true;
+            }
+            // Somebody has asked for a shadow that never was.
+            let Some(at) = device.document.at else { return false };
+            let goes = at.offset < oldest(at.partition);
             if goes {
                 unknown_to.advance(at.partition, at.offset);
             }
@@ -255,6 +256,10 @@ impl Ledger {
             Some((Entry::read(entry)?, envelope.payload))
         });
         let verdict = match read {
+            // None has answered what stands behind it.
+            Some((entry, _)) if entry.applied.get(record.position.partition) > record.position.offset => {
+                Verdict::Void
+            }
             Some((entry, payload)) => take(self, name, record, entry, payload),
             None => Verdict::Void, // Somebody else wrote it.
         };
@@ -270,7 +275,7 @@ impl Ledger {
 
     fn document(&mut self, name: &str, record: &Record, entry: Entry, payload: &str) -> Verdict {
         let device = device(&mut self.devices, name);
-        let verdict = device.document.judge(&entry, record.position);
+        let verdict = device.document.judge(&entry, record.position, record.time);
         if verdict == Verdict::Counts {
             let existed = device.text.is_some();
             self.waiting -=
@@ -285,7 +290,7 @@ impl Ledger {
 
     fn delta(&mut self, name: &str, record: &Record, entry: Entry, _: &str) -> Verdict {
         let device = device(&mut self.devices, name);
-        let verdict = device.delta.judge(&entry, record.position);
+        let verdict = device.delta.judge(&entry, record.position, record.time);
         if verdict == Verdict::Counts {
             device.delta.count(entry.step, record.position);
             device.delta_due = device.delta_due.filter(|due| *due > entry.step);

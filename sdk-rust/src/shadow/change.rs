@@ -66,10 +66,16 @@ pub(super) async fn follow(queued: Queued, client: Client, shared: Weak<Inner>) 
         client.withdraw(&id);
     }
     let Some(shared) = shared.upgrade() else { return };
-    shared.change(|state| match confirmed {
+    let in_doubt = shared.change(|state| match confirmed {
         Ok(_) => state.core.sent(&id),
-        Err(PublishError::Refused { code, message }) => state.core.rejected(&id, code, &message),
+        Err(PublishError::Refused { code, message }) => {
+            state.core.rejected(&id, code, &message);
+            false
+        }
         // The client was closed: nothing is known.
-        Err(_) => {}
+        Err(_) => false,
     });
+    if in_doubt {
+        shared.doubt.notify_one();
+    }
 }

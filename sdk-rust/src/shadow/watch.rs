@@ -11,6 +11,7 @@ use anabranch_protocol::server_frame::Outcome;
 use anabranch_sdk_core::{Phase, State};
 use serde::Deserialize;
 use std::sync::Arc;
+use uuid::Uuid;
 
 pub(super) struct Watch {
     client: Client,
@@ -20,6 +21,8 @@ pub(super) struct Watch {
     /// Open from the beginning: an answer may come before whoever asked is back.
     accepted: Subscription,
     rejected: Subscription,
+    /// The `messageId` of the question of what the shadow is.
+    asked: Option<String>,
 }
 
 /// What an answer says.
@@ -45,6 +48,7 @@ impl Watch {
             documents: open("document")?,
             accepted: open("accepted")?,
             rejected: open("rejected")?,
+            asked: None,
         })
     }
 
@@ -71,12 +75,17 @@ impl Watch {
 
     pub async fn run(mut self) {
         let mut states = self.client.states();
+        let shared = Arc::clone(&self.shared);
         loop {
             let goes_on = tokio::select! {
                 state = states.next() => self.connection(state),
                 event = self.documents.next() => self.document(event),
                 event = self.accepted.next() => self.answer(event),
                 event = self.rejected.next() => self.answer(event),
+                () = shared.doubt.notified() => {
+                    self.ask();
+                    true
+                }
             };
             if !goes_on {
                 return;
@@ -94,8 +103,9 @@ impl Watch {
     }
 
     /// Says whether it goes on.
-    fn document(&self, event: Option<Event>) -> bool {
+    fn document(&mut self, event: Option<Event>) -> bool {
         let Some(event) = event else { return false };
+        let may_lack_it = matches!(event, Event::SnapshotEnds { complete: false });
         self.shared.change(|state| match event {
             Event::Message(message) => {
                 state.core.take(message.payload_text());
@@ -124,15 +134,36 @@ impl Watch {
             }
             _ => {}
         });
+        if may_lack_it && !self.shared.lock().seen {
+            self.ask();
+        }
         self.shared.lock().closed.is_none()
     }
 
-    fn answer(&self, event: Option<Event>) -> bool {
+    /// Asks the gateway what the shadow is, where the document or answers may be lost. It answers behind everything that was sent before.
+    ///
+    /// Who may not ask goes on in doubt.
+    fn ask(&mut self) {
+        let id = Uuid::new_v4().to_string();
+        let asking =
+            self.client.publish(&self.topics.leaf("get")).message_id(&*id).payload_text("null").send();
+        self.asked = Some(id);
+        let topic = self.topics.leaf("get");
+        tokio::spawn(async move {
+            if let Err(error) = asking.await {
+                tracing::warn!(topic, %error, "what became of some changes of a shadow cannot be asked");
+            }
+        });
+    }
+
+    fn answer(&mut self, event: Option<Event>) -> bool {
         let Some(event) = event else { return false };
         match event {
             Event::Message(message) => self.answered(&message),
-            Event::Gap(_) | Event::Subscribed(Outcome::Reset(_) | Outcome::Gap(_)) => {
-                self.shared.change(|state| state.core.unsure());
+            Event::Gap(_) | Event::Subscribed(Outcome::Reset(_) | Outcome::Gap(_))
+                if self.shared.change(|state| state.core.unsure()) =>
+            {
+                self.ask();
             }
             Event::Closed(why) => {
                 self.shared.change(|state| {
@@ -146,9 +177,22 @@ impl Watch {
         true
     }
 
-    fn answered(&self, message: &Message) {
+    fn answered(&mut self, message: &Message) {
         let Some(id) = message.metadata().get("correlationId") else { return };
         let Ok(answer) = message.json::<Answer>() else { return };
+        if self.asked.as_deref() == Some(&*id) {
+            self.asked = None;
+            self.shared.change(|state| {
+                if !state.known {
+                    // It has the document's own shape.
+                    let text = if answer.version == 0 { "null" } else { message.payload_text() };
+                    state.core.take(text);
+                    state.known = true;
+                }
+                state.core.decided(answer.incarnation, answer.version);
+            });
+            return;
+        }
         self.shared.change(|state| match answer.code {
             0 => state.core.accepted(&id, answer.incarnation, answer.version),
             code => state.core.rejected(&id, Code(code), &answer.message),

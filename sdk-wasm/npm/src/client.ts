@@ -58,6 +58,7 @@ export class Client implements Disposable {
    * asked for. The gateway's shadow service must be on. `root` is what the platform's topics begin with.
    */
   shadow<T = JsonObject>(device: string, { root = 'iotsphere' }: { readonly root?: string } = {}): Shadow<T> {
+    if (!device || /[/+#]/.test(device)) throw new AnabranchError('bad_device', `${JSON.stringify(device)} is not one device.`, false, 'Give one level of a topic.');
     const prefix = `${root}/devices/${device}/shadow/`;
     let held = this.shadows.get(prefix);
     if (!held) {

@@ -43,6 +43,8 @@ const GRACE_MS = 5_000;
 const LATE_MS = LONGEST_MS;
 
 interface Open {
+  /** What the topics of the device's answers begin with: no device answers for another. */
+  readonly answers: string;
   readonly progress: Observed<CommandProgress>;
   stop: () => void;
 }
@@ -67,14 +69,15 @@ export class Commands implements Disposable {
 
   /** Gives a command. The device does it once or not at all. Kept over a reload of the page only if it is queued. */
   send<Result = unknown>(device: string, name: string, args: unknown = null, options: CommandOptions = {}): Job<Result> {
-    const ttl = Math.max(0, Math.min(options.timeToLiveMs ?? 20_000, LONGEST_MS));
+    const ttl = Math.max(0, Math.min(options.timeToLiveMs ?? 20_000, LONGEST_MS)) || 0;
     const id = this.uuid();
-    const progress = new Observed<CommandProgress>({ stage: 'queued' }, this.threw);
-    const stop = this.setTimer(() => this.timeIsOver(id), ttl + GRACE_MS);
-    this.open.set(id, { progress, stop });
+    const base = `${this.root}/devices/${device}/commands/`;
     const request = { name, expires: Math.round(this.wall() + ttl), arguments: args };
     const how = { messageId: id, correlationId: id, messageType: 'command' } as const;
-    const topic = `${this.root}/devices/${device}/commands/request`;
+    const progress = new Observed<CommandProgress>({ stage: 'queued' }, this.threw);
+    const stop = this.setTimer(() => this.timeIsOver(id), ttl + GRACE_MS);
+    this.open.set(id, { answers: `${base}response/`, progress, stop });
+    const topic = `${base}request`;
     const queued = options.queue ? this.client.publish(topic, request, { ...how, queue: true, timeToLiveMs: ttl }) : undefined;
     const published = queued ? queued.then((one) => one.confirmed()) : this.client.publish(topic, request, how);
     const stored: Promise<void> = (queued ?? published).then(() => {});
@@ -106,7 +109,7 @@ export class Commands implements Disposable {
   private take(event: SubscriptionEvent): void {
     if (event.type === 'closed') return this.close();
     const id = event.type === 'message' ? event.metadata.correlationId : undefined;
-    if (event.type !== 'message' || id === undefined) return;
+    if (event.type !== 'message' || id === undefined || !event.topic.startsWith(this.open.get(id)?.answers ?? ' ')) return;
     const answer = event.payload as { status?: unknown; result?: unknown; message?: unknown } | null;
     switch (answer?.status) {
       case 'done':

@@ -56,6 +56,8 @@ export class Shadow<T = JsonObject> implements Disposable {
   private live = false;
   private asOf: number | null = null;
   private ended: AnabranchError | null = null;
+  /** The `messageId` of the question of what the shadow is. */
+  private asked = '';
 
   /** @internal */
   constructor(
@@ -107,18 +109,20 @@ export class Shadow<T = JsonObject> implements Disposable {
    */
   setDesired(patch: Patch<T>, options: { readonly queue?: boolean; readonly timeToLiveMs?: number } = {}): ShadowChange {
     if (!isObject(patch)) throw new AnabranchError('bad_patch', 'A patch of a shadow is an object.', false, 'Give the fields that are to change.');
+    // What is sent, and no other: a value that JSON has not is refused here, and what the app does to its object later changes nothing.
+    const sent = JSON.parse(JSON.stringify(patch)) as JsonObject;
     const messageId = this.uuid();
-    this.state.set(messageId, patch as JsonObject);
+    this.state.set(messageId, sent);
     const settled = new Promise<Settled>((resolve) => this.waiting.set(messageId, [resolve]));
     this.changed();
     const { queue = false, ...more } = options;
     const topic = `${this.prefix}desired`;
-    const queued = queue ? this.client.publish(topic, patch, { messageId, queue, ...more }) : undefined;
-    const published = queued ? queued.then((one) => one.confirmed()) : this.client.publish(topic, patch, { messageId });
+    const queued = queue ? this.client.publish(topic, sent, { messageId, queue, ...more }) : undefined;
+    const published = queued ? queued.then((one) => one.confirmed()) : this.client.publish(topic, sent, { messageId });
     const stored: Promise<void> = (queued ?? published).then(() => {});
     stored.catch(() => {});
     published.then(
-      () => this.change(() => this.state.sent(messageId)),
+      () => this.change(() => this.state.sent(messageId) && this.ask()),
       (error: unknown) => {
         // It is on its way all the same.
         if (error instanceof AnabranchError && error.code === 'not_kept') return;
@@ -210,9 +214,11 @@ export class Shadow<T = JsonObject> implements Disposable {
       } else if (event.type === 'snapshot_begins' || (event.type === 'subscribed' && event.outcome === 'reset')) {
         this.state.begin();
         this.seen = false;
-      } else if (event.type === 'snapshot_ends' && event.complete) {
-        if (!this.seen) this.state.take(null);
-        this.known = true;
+      } else if (event.type === 'snapshot_ends') {
+        if (event.complete) {
+          if (!this.seen) this.state.take(null);
+          this.known = true;
+        } else if (!this.seen) this.ask();
       } else if (event.type === 'live') this.live = true;
       else if (event.type === 'closed') this.fail(event.error);
     });
@@ -221,14 +227,24 @@ export class Shadow<T = JsonObject> implements Disposable {
   private onAnswer(event: SubscriptionEvent): void {
     if (event.type === 'closed') return this.change(() => this.fail(event.error));
     if (event.type === 'gap' || (event.type === 'subscribed' && event.outcome !== 'live' && event.outcome !== 'resumed'))
-      return this.change(() => this.state.unsure());
+      return this.change(() => this.state.unsure() && this.ask());
     if (event.type !== 'message' || !isObject(event.payload)) return;
     const { incarnation, version, code, message } = event.payload;
     const id = String(event.metadata.correlationId ?? '');
     this.change(() => {
-      if (typeof code === 'number') this.state.rejected(id, code, String(message));
+      if (id !== '' && id === this.asked) {
+        this.asked = '';
+        if (!this.known) this.known = this.state.take(version === 0 ? null : event.payload) || version === 0;
+        this.state.decided(Number(incarnation), Number(version));
+      } else if (typeof code === 'number') this.state.rejected(id, code, String(message));
       else this.state.accepted(id, Number(incarnation), Number(version));
     });
+  }
+
+  /** Asks the gateway what the shadow is, where the document or answers may be lost. It answers behind all that was sent before. Who may not ask goes on in doubt. */
+  private ask(): void {
+    this.asked = this.uuid();
+    this.client.publish(`${this.prefix}get`, null, { messageId: this.asked }).catch(() => {});
   }
 
   private fail(error: AnabranchError): void {

@@ -63,6 +63,22 @@ test('an answer finds its command after a reconnect, and before the confirm', as
   await assert.rejects(job.reply(), (error: AnabranchError) => error.code === 'expired');
 });
 
+test('no device answers for another, and what cannot be sent leaves nothing behind', async () => {
+  const stage = new Stage();
+  const { socket, job, seen } = await commanded(stage);
+  const forged = answer(12, job, { status: 'done', result: 'forged' }) as { envelope: { metadata: { topic: string } } };
+  forged.envelope.metadata.topic = 'iotsphere/devices/d2/commands/response/alice';
+  socket.receive(forged);
+  socket.receive(answer(13, job, { status: 'done', result: { ok: true } }));
+  assert.deepEqual(await job.reply(), { ok: true });
+  assert.deepEqual(seen, ['queued', 'done']);
+  const commands = stage.client().commands('bob');
+  const none = commands.send('d1', 'reboot', 1n);
+  const never = commands.send('d1', 'reboot', null, { timeToLiveMs: Number.NaN });
+  await stage.pass(6_000);
+  assert.deepEqual([none.progress.get().stage, never.progress.get().stage], ['failed', 'unanswered']);
+});
+
 test('silence is not called an end, and a late answer still is one', async () => {
   const stage = new Stage();
   const { socket, job, seen } = await commanded(stage);

@@ -14,6 +14,7 @@ interface Step {
   rejected?: [string, number, string];
   begin?: true;
   unsure?: true;
+  decided?: [number, number];
   [seen: string]: unknown;
 }
 
@@ -31,6 +32,7 @@ for (const { name, steps } of cases) {
       if (step.rejected) shadow.rejected(...step.rejected);
       if (step.begin) shadow.begin();
       if (step.unsure) shadow.unsure();
+      if (step.decided) shadow.decided(...step.decided);
       const seen: Record<string, unknown> = {
         settled: Object.fromEntries(shadow.settle().map(([id, { outcome }]) => [id, outcome])),
         pending: Object.fromEntries(Object.entries(shadow.pending).map(([field, { stage }]) => [field, stage])),
@@ -143,4 +145,54 @@ test('one device has one shadow, which ends with its last user', async () => {
   assert.equal(socket.of('unsubscribe').length, 3);
   assert.equal(shadow.get().closed?.code, 'closed');
   assert.notEqual(client.shadow('d1'), shadow);
+});
+
+test('an answer that was lost in a gap is asked for, and the truth decides', async () => {
+  const stage = new Stage();
+  const shadow = stage.client().shadow<Fan>('d1');
+  const socket = await open(stage, document(1, { fan: { rpm: 1 } }, {}));
+  const change = shadow.setDesired({ fan: { rpm: 9 } });
+  socket.receive({ type: 'published', messageId: change.messageId, position: '0:11:0000000b' });
+  await settle();
+  socket.receive({ type: 'gap', partition: 0, after: '11', before: '20', reason: 'retention' });
+  await settle();
+  const asked = socket.of('publish').map((frame) => (frame['envelope'] as { metadata: { topic: string; messageId: string } }).metadata);
+  // Either answer may be lost: each of the two subscriptions has heard of the gap.
+  assert.deepEqual(asked.map(({ topic }) => topic), [topic('desired'), topic('get'), topic('get')]);
+  assert.deepEqual(shadow.get().desired, { fan: { rpm: 9 } }, 'it may be under way');
+  socket.receive(answer(21, 'accepted', asked[2]?.messageId ?? '', { incarnation: 1, version: 1 }));
+  assert.deepEqual(await change.settled(), { outcome: 'superseded' });
+  assert.deepEqual(shadow.get().desired, { fan: { rpm: 1 } });
+});
+
+test('where a snapshot may lack the document, the gateway is asked for it', async () => {
+  for (const [version, exists] of [[0, false], [4, true]] as const) {
+    const stage = new Stage();
+    const shadow = stage.client().shadow<Fan>('d1');
+    const socket = await stage.accept();
+    for (const { id, filter } of socket.of('hello')[0]?.['subscriptions'] as { id: number; filter: string }[]) {
+      socket.receive({ ...subscribed(id, 10), ...(filter.endsWith('document') ? { snapshot: 'whole', state: cursor(0) } : {}) });
+    }
+    socket.receive({ type: 'caught_up', cursor: cursor(10), complete: false });
+    await settle();
+    assert.equal(shadow.get().known, false);
+    const [get] = socket.of('publish').map((frame) => (frame['envelope'] as { metadata: { messageId: string } }).metadata);
+    const payload = exists ? document(version, { fan: { rpm: 1 } }, {}) : { incarnation: 0, version };
+    socket.receive(answer(12, 'accepted', get?.messageId ?? '', payload));
+    assert.equal((await shadow.ready()).document !== null, exists);
+  }
+});
+
+test('what shows is what is sent, whatever the app gives', async () => {
+  const stage = new Stage();
+  const client = stage.client();
+  const shadow = client.shadow<{ a: number; b?: number | undefined; at?: unknown }>('d1');
+  await open(stage);
+  const patch = { a: 1, b: undefined, at: new Date(0) };
+  shadow.setDesired(patch as never);
+  patch.a = 2;
+  assert.deepEqual(shadow.get().desired, { a: 1, at: '1970-01-01T00:00:00.000Z' });
+  assert.throws(() => shadow.setDesired({ a: 1n } as never), TypeError);
+  assert.deepEqual(Object.keys(shadow.get().pending), ['/a', '/at']);
+  for (const device of ['', '+', '#', 'a/b']) assert.throws(() => client.shadow(device), { code: 'bad_device' });
 });

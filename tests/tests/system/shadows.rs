@@ -4,7 +4,7 @@ use anabranch::shadow::{Settled, Shadow, Stage, View};
 use anabranch::{Client, Event, PublishError, Subscription};
 use anabranch_tests::gateway_process::{Gateway, Settings};
 use anabranch_tests::http_client::request;
-use anabranch_tests::proxy::ChaosProxy;
+use anabranch_tests::proxy::{ChaosProxy, Flow, Weather};
 use anabranch_tests::tokens;
 use anabranch_tests::wait::within;
 use serde_json::{Value, json};
@@ -264,4 +264,38 @@ async fn a_change_shows_at_once_and_settles() {
     let view = seen("another shadow", &shadow, |view| view.version() == 1).await;
     assert!(view.document().expect("a document").incarnation > before);
     assert_eq!(view.desired::<Value>().expect("JSON"), json!({}));
+}
+
+/// A client is cut off when the log has its change, and comes back when the log has forgotten the answer. It is told an end, and sees what is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_the_log_has_forgotten_is_asked_for() {
+    let settings = settings().set("log", r#""memory:?records=2000""#).set("limits.ring", r#""1MiB""#);
+    let gateway = Gateway::with(settings).await;
+    let proxy = ChaosProxy::start(gateway.address()).await.expect("a proxy");
+    let app = client(&format!("ws://{}/v1/ws", proxy.address()));
+    let shadow = app.shadow("d1").open().expect("a shadow");
+    let other = client(&gateway.url());
+    let mut watch = Watch::of(&other, &topic("d1", "rejected"));
+    say(&other, "d1", "desired", json!({ "a": 1 })).await;
+    seen("the first", &shadow, |view| view.is_live() && view.version() == 1).await;
+
+    // Refused, for no document may be so large. That it is stored and that it is refused come in pieces of their own.
+    proxy.set(Weather { down: Flow::Delay(Duration::from_millis(200)), ..Weather::default() });
+    let mut change = shadow.set_desired(&json!({ "a": "x".repeat(20_000) })).await.expect("queued");
+    seen("that it is stored", &shadow, |view| view.pending("/a") == Some(&Stage::Sent)).await;
+    proxy.cut_and_refuse();
+    let id = change.message_id().to_owned();
+    assert_eq!(watch.answer(&id).await.0, "rejected");
+    for _ in 0..2_500 {
+        let noise = other
+            .publish("iotsphere/devices/d2/telemetry/noise")
+            .payload_text(format!("{:?}", "x".repeat(2_000)));
+        noise.send().await.expect("a confirm");
+    }
+    assert_eq!(shadow.view().pending("/a"), Some(&Stage::Sent), "it cannot know");
+    proxy.heal();
+    let settled = change.settled(Duration::from_secs(30)).await;
+    assert_eq!(settled, Settled::Superseded, "the truth lacks it; why, nobody knows any more");
+    let view = shadow.view();
+    assert_eq!(view.desired::<Value>().expect("JSON"), json!({ "a": 1 }));
 }

@@ -34,6 +34,9 @@ pub(super) struct Device {
     pub delta_due: Option<u64>,
     /// Whether this node has appended it.
     pub delta_sent: bool,
+    /// The last document has answered nothing but updates that came too fast. The next one waits for more of them: each is a record with
+    /// the whole document.
+    pub hurried: bool,
     /// The log is about to forget the document or the delta.
     pub worn: bool,
     /// When this node proposed the next step, on its own clock.
@@ -96,6 +99,10 @@ pub(super) struct Answer {
     pub sent: bool,
 }
 
+/// How much higher a step may be than the one before it, or than the log's clock, where steps begin: a year's milliseconds. No gateway
+/// comes near; and whoever writes to the broker without one cannot use up the numbers.
+const LEAP: u64 = 365 * 24 * 3_600_000;
+
 /// The last record of a topic that counted.
 #[derive(Debug, Default)]
 pub(super) struct Chain {
@@ -106,7 +113,11 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    pub fn judge(&self, entry: &Entry, position: Position) -> Verdict {
+    pub fn judge(&self, entry: &Entry, position: Position, time: u64) -> Verdict {
+        // A checkpoint's value has counted before.
+        if time > 0 && entry.step > self.step.max(time).saturating_add(LEAP) {
+            return Verdict::Void;
+        }
         let Some(at) = self.at else { return Verdict::Counts };
         if at.partition == position.partition && position.offset <= at.offset {
             return Verdict::Old;
@@ -170,6 +181,8 @@ impl Device {
             waits
         });
         let answered = before - self.inputs.len();
+        let too_fast = |it: &&Settled| matches!(it.refused, Some((Code::SHADOW_TOO_FAST, _)));
+        self.hurried = answered > 0 && entry.settled.iter().filter(too_fast).count() == answered;
         if proposed.is_some() {
             tally(answered, &entry.settled);
         }

@@ -260,6 +260,64 @@ fn a_proposal_that_was_not_stored_counts_for_no_pace() {
     assert_eq!(story.last(Leaf::Document)["version"], json!(3));
 }
 
+/// Each refusal is a record with the whole document, so they are gathered. What is in time does not wait.
+#[test]
+fn many_who_come_too_fast_are_refused_together() {
+    let mut story = Story::new();
+    story.node.ledger.limits.rate = 3;
+    for n in 0..603 {
+        story.tape.publish("d", Kind::Desired, &format!(r#"{{"f{n}":1}}"#));
+        story.node.read_all(&story.tape);
+        // No tick meanwhile.
+        story.node.work(0);
+        story.node.send(&mut story.tape, usize::MAX);
+        story.node.read_all(&story.tape);
+    }
+    let documents = |story: &Story| story.node.payloads(Leaf::Document).len();
+    assert_eq!((documents(&story), story.last(Leaf::Document)["version"].clone()), (4, json!(3)));
+    story.node.finish(&mut story.tape);
+    let (refused, version) =
+        (story.node.payloads(Leaf::Rejected).len(), story.last(Leaf::Document)["version"].clone());
+    assert_eq!(version.as_u64().map(|version| version as usize + refused), Some(603));
+    assert!(refused > 580, "{refused}: some come in time, as the node's clock goes on");
+    assert!(documents(&story) < 10, "{}", documents(&story));
+}
+
+/// Whoever may write to the broker can make documents that count. They cannot end the shadow.
+#[test]
+fn a_forged_step_does_not_use_up_the_numbers() {
+    let mut story = Story::new();
+    story.says(Kind::Desired, r#"{"a":1}"#);
+    let topic = topics().topic("d", Leaf::Document).expect("a topic");
+    for step in [(1_u64 << 53) - 2, BEGAN + 360 * 24 * 3_600_000] {
+        let id = step.to_string();
+        // And that everything is answered is no gateway's word either.
+        let mut applied = Applied::default();
+        (0..PARTITIONS).for_each(|partition| applied.advance(partition as Partition, Offset(u64::MAX)));
+        let applied = if step < 1 << 52 { Applied::default() } else { applied };
+        let entry = Entry { step, incarnation: 1, version: 9, applied, ..Entry::default() }.to_json();
+        let envelope = format!(
+            r#"{{"metadata":{{"messageId":"{id}","topic":"{topic}","shadow":{entry}}},"payload":null}}"#
+        );
+        let key = MessageKey::new(topic.as_str(), &id);
+        story.tape.append(NewRecord { topic: topic.clone(), key, envelope: envelope.into() });
+        story.says(Kind::Desired, r#"{"b":1}"#);
+        assert_eq!(story.last(Leaf::Document)["state"]["desired"]["b"], json!(1), "{step}");
+    }
+}
+
+/// A name costs nothing for longer than its question waits.
+#[test]
+fn shadows_that_never_were_are_forgotten() {
+    let mut story = Story::new();
+    for n in 0..50 {
+        story.tape.publish(&format!("none{n}"), Kind::Get, "null");
+    }
+    story.says(Kind::Desired, r#"{"a":1}"#);
+    story.node.ledger.forget(|_| Offset(0));
+    assert_eq!(story.node.ledger.devices.len(), 1);
+}
+
 /// Its clock is ahead of the log's by more than a question may wait.
 #[test]
 fn a_question_is_as_old_as_the_log_says() {

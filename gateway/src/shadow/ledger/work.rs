@@ -1,6 +1,6 @@
 //! What is due: proposals for the next documents, deltas, answers. Whoever holds the duty appends it; to append it twice does no harm.
 
-use super::device::{Device, Question};
+use super::device::{Device, Input, Question};
 use super::{Ledger, push};
 use crate::log::{MessageKey, NewRecord};
 use crate::shadow::document::{Document, Occasion, apply};
@@ -12,8 +12,13 @@ use crate::shadow::{Limits, QUESTION};
 use anabranch_protocol::code::Code;
 use anabranch_protocol::json::ObjectWriter;
 
-/// Inputs that one document answers, at most. Together with the largest document it stays far below an envelope's limit.
+/// Inputs that one document takes in, at most: half a millisecond's work. Those that come too fast are none.
 const INPUTS: usize = 64;
+/// What one document says to those whom it answers, at most, in bytes. Together with the largest document it stays below an envelope's
+/// limit.
+const SETTLED_BYTES: usize = 48 * 1024;
+/// Of that, what stands around an id and a reason.
+const SETTLED_AROUND: usize = 80;
 /// How long a proposal may be on its way before it is made anew, in milliseconds.
 const PATIENCE: u64 = 10_000;
 
@@ -118,6 +123,7 @@ impl Ledger {
             if device.proposed.is_some_and(|since| now.saturating_sub(since) >= PATIENCE) {
                 device.proposed = None;
             }
+            device.hurried = false;
             if device.is_open() {
                 push(&mut self.queue, &name, device);
             }
@@ -153,7 +159,7 @@ impl Desk<'_> {
         }
         self.questions(device, tasks);
         let rewritten = device.document.lost || device.worn;
-        if device.proposed.is_none() && (rewritten || !device.inputs.is_empty()) {
+        if device.proposed.is_none() && (rewritten || !(device.inputs.is_empty() || device.hurried)) {
             tasks.extend(self.proposal(device, now));
             device.proposed = Some(now);
         }
@@ -181,15 +187,17 @@ impl Desk<'_> {
         let rewritten = device.document.lost || device.worn;
         // A copy: it has gone on when the document counts.
         let mut pace = device.pace;
-        for input in device.inputs.iter().take(INPUTS) {
-            let answer =
-                (pace.keeps(input.time, now, self.limits.rate).then_some(()).ok_or_else(|| self.too_fast()))
-                    .and_then(|()| Update::read(input.kind, &input.payload))
-                    .and_then(|update| {
-                        let occasion =
-                            Occasion { incarnation: input.time.max(incarnation + 1), time: input.time };
-                        apply(document.as_ref(), &update, self.limits, occasion)
-                    });
+        let (mut taken, mut said) = (0, 0);
+        for input in &device.inputs {
+            if taken == INPUTS || said >= SETTLED_BYTES {
+                break;
+            }
+            let answer = if pace.keeps(input.time, now, self.limits.rate) {
+                taken += 1;
+                self.apply(input, document.as_ref(), incarnation)
+            } else {
+                Err(self.too_fast())
+            };
             entry.applied.advance(input.position.partition, input.position.offset);
             let mut deleted = false;
             let refused = match answer {
@@ -206,6 +214,9 @@ impl Desk<'_> {
             if refused.is_some() || input.kind != Kind::Reported {
                 let version =
                     document.as_ref().map_or(if refused.is_some() { 0 } else { version }, |d| d.version);
+                said += input.id.len()
+                    + refused.as_ref().map_or(0, |(_, message)| message.len())
+                    + SETTLED_AROUND;
                 entry.settled.push(Settled { id: input.id.clone(), version, refused });
             }
             if deleted {
@@ -261,6 +272,18 @@ impl Desk<'_> {
         object.end();
         let job = Job::Answer { device: self.name.into(), key: answer.key };
         self.task(job, leaf, (&answer.id, Some(&answer.to), None, &payload))
+    }
+
+    /// What an input makes of a document; nothing, if it deletes it.
+    fn apply(
+        &self,
+        input: &Input,
+        document: Option<&Document>,
+        incarnation: u64,
+    ) -> Result<Option<Document>, Refusal> {
+        let update = Update::read(input.kind, &input.payload)?;
+        let occasion = Occasion { incarnation: input.time.max(incarnation + 1), time: input.time };
+        apply(document, &update, self.limits, occasion)
     }
 
     fn too_fast(&self) -> Refusal {

@@ -41,6 +41,8 @@ interface Change {
   readonly patch: JsonObject;
   pending: Pending;
   incarnation: number;
+  /** Its answer may be lost. */
+  doubted: boolean;
 }
 
 const NONE: ShadowDocument = { incarnation: 0, version: 0, timestamp: 0, desired: {}, reported: {} };
@@ -122,12 +124,15 @@ export class ShadowState {
     this.changes = this.changes.filter(stays);
     const rejected = this.changes.filter(({ pending }) => pending.stage === 'rejected');
     if (rejected.length > REJECTED) this.changes = this.changes.filter((change) => change !== rejected[0]);
-    this.changes.push({ id, patch, pending: { stage: 'queued' }, incarnation: 0 });
+    this.changes.push({ id, patch, pending: { stage: 'queued' }, incarnation: 0, doubted: false });
   }
 
-  sent(id: string): void {
+  /** The log has it. Says whether its answer may be lost, as `unsure` does: it may have been stored before that. */
+  sent(id: string): boolean {
     const change = this.find(id);
-    if (change?.pending.stage === 'queued') change.pending = { stage: 'sent' };
+    if (change?.pending.stage !== 'queued') return false;
+    change.pending = { stage: 'sent' };
+    return change.doubted;
   }
 
   accepted(id: string, incarnation: number, version: number): void {
@@ -142,15 +147,16 @@ export class ShadowState {
     if (change) change.pending = { stage: 'rejected', code, message };
   }
 
-  /** Answers may be lost. What was sent and the truth has counts as accepted. */
-  unsure(): void {
-    const { document } = this;
-    if (!document) return;
-    for (const change of this.changes) {
-      if (change.pending.stage !== 'sent' || !holds(document.desired, change.patch)) continue;
-      change.pending = { stage: 'accepted', version: document.version };
-      change.incarnation = document.incarnation;
-    }
+  /** Answers may be lost. Says whether that concerns a change: then the gateway is to be asked, and its answer goes to `decided`. */
+  unsure(): boolean {
+    const open = this.changes.filter(({ pending }) => pending.stage === 'queued' || pending.stage === 'sent');
+    for (const change of open) change.doubted = true;
+    return open.some(({ pending }) => pending.stage === 'sent');
+  }
+
+  /** The gateway has said what the shadow is, behind all that was sent before it was asked: what was in doubt is decided as of this version. */
+  decided(incarnation: number, version: number): void {
+    for (const { id } of this.changes.filter(({ doubted, pending }) => doubted && pending.stage === 'sent')) this.accepted(id, incarnation, version);
   }
 
   /** The changes that have ended by now, once each. Refused ones stay pending until their fields are set again. */
