@@ -107,10 +107,13 @@ function row(field: Field, reported: Reported, desired: Reported, state: string)
 
 /** Why fields are not as they are desired, in the words of the device or the gateway. */
 function reasons(view: ShadowView<Settings>, reported: Reported, open: Set<string>): string[] {
-  return FIELDS.flatMap(({ name, pointer }) => {
+  const ours = FIELDS.flatMap(({ name, pointer }) => {
     const pending = view.pending[pointer];
     if (pending?.stage === 'rejected') return [`${name}: ${pending.message} (${pending.code})`];
     const why = reported.refused[pointer];
     return why !== undefined && open.has(pointer) ? [`${name}: the device refuses: ${why}`] : [];
   });
+  // What another writer desires, and this page has no row for.
+  const others = Object.entries(reported.refused).filter(([field]) => !FIELDS.some(({ pointer }) => pointer === field));
+  return [...ours, ...others.map(([field, why]) => `${field}: the device refuses: ${why}`)];
 }
