@@ -157,13 +157,15 @@ test('what the device cannot do it refuses, and says why', async () => {
   const witnessed = await page.evaluate(() => document.querySelectorAll('.reasons li').length);
   assert.equal(witnessed, 0);
   // The form offers nothing that is wrong; another writer does.
-  await desire({ intervalMs: 5 });
+  await desire({ intervalMs: 5, color: 'red' });
   await until('refused', 20_000, async () => (await field('/intervalMs')).join() === '500 ms,5 ms,refused');
   assert.match((await page.locator('.reasons').textContent()) ?? '', /interval: the device refuses: .*100 to 60000, and is 5/);
+  assert.match((await page.locator('.reasons').textContent()) ?? '', /\/color: the device refuses: this device knows/);
+  await desire({ color: null });
   await page.getByLabel('every').selectOption('1000');
   await page.getByRole('button', { name: 'Set desired' }).click();
   await until('healed', 20_000, async () => (await field('/intervalMs')).join() === '1 s,1 s,');
-  assert.equal(await page.locator('.reasons li').count(), 0);
+  await until('nothing is refused', 20_000, async () => (await page.locator('.reasons li').count()) === 0);
 });
 
 test('two writers: the later one is refused, is told what there is now, and goes on from that', async () => {
