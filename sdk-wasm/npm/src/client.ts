@@ -5,7 +5,7 @@ import type { MessageEvent, SubscriptionEvent } from './events.ts';
 import type { Storage } from './keeping.ts';
 import type { ClientOptions, PublishOptions, Published, QueueOptions, SubscribeOptions } from './options.ts';
 import { outboxed, type Outboxed, type Queued } from './outbox.ts';
-import { cachedMessages, Session } from './session.ts';
+import { Session } from './session.ts';
 import { Shadow } from './shadow.ts';
 import type { JsonObject } from './shadow/json.ts';
 import type { ConnectionState } from './shell/core.ts';
@@ -13,6 +13,7 @@ import { browser, type Environment } from './shell/environment.ts';
 import type { Role } from './group.ts';
 import type { Question } from './shell/local.ts';
 import type { Observable } from './state.ts';
+import { cachedMessages } from './streams.ts';
 import type { Subscription } from './subscription.ts';
 
 /** One connection to a gateway, opened when the first subscription or publish needs it. Made by `createClient`. */
@@ -204,7 +205,7 @@ export class Client implements Disposable {
     callback?: (event: SubscriptionEvent<Payload>) => void,
   ): Subscription<Payload> {
     const own = options.from === undefined;
-    const name = own && this.session.keeps ? (options.keepAs ?? this.session.freeName(filter)) : undefined;
+    const name = own && this.session.keeps ? (options.keepAs ?? this.session.streams.freeName(filter)) : undefined;
     const cursor = own && name === undefined ? this.session.resume.find(filter) : undefined;
     const start = options.from ?? (cursor === undefined ? undefined : { cursor });
     const delivery = new Delivery(

@@ -1,24 +1,22 @@
 import { AnabranchError } from './errors.ts';
 import { IN_MEMORY, type Keeper, type Storage, type Write } from './keeping.ts';
-import type { ClientOptions, Start } from './options.ts';
+import type { ClientOptions } from './options.ts';
 import { type Pending, Publishes, type Terms } from './publishes.ts';
 import { Resume } from './resume.ts';
 import { Body, type Call } from './shell/body.ts';
-import { type MessageEvent, messageEvent } from './events.ts';
-import type { ConnectionState, Effect, Envelope } from './shell/core.ts';
+import type { ConnectionState, Effect } from './shell/core.ts';
 import { Engine } from './shell/engine.ts';
 import type { CoreClassFactory, Environment } from './shell/environment.ts';
 import type { Group, Role } from './group.ts';
 import { Loader } from './shell/loader.ts';
 import { type Brain, Local, type Question } from './shell/local.ts';
 import { IDLE, Observed } from './state.ts';
+import { Streams } from './streams.ts';
 import type { Delivery, Host } from './delivery.ts';
 
 const SDK = 'anabranch-js/0.1.0';
 /** How long a connection outlives its last user, in milliseconds: a component that is mounted anew finds it open. */
 const LINGER_MS = 1_000;
-/** Most messages that a subscription begins with from the cache. */
-const CACHED = 1_000;
 
 /**
  * What the app wants (subscriptions, publishes, pauses) and the engine that is told of it. The wish outlives the engine: it is
@@ -30,9 +28,7 @@ export class Session implements Host {
   readonly publishes = new Publishes();
   readonly resume: Resume;
   private readonly body: Body;
-  /** All that are not closed; and those of them that the core knows, by id. */
-  private readonly all = new Set<Delivery>();
-  private readonly subscriptions = new Map<number, Delivery>();
+  readonly streams: Streams;
   private readonly users = new Set<object>();
   private readonly pauses = new Set<string>();
   private brain: Brain | undefined;
@@ -51,7 +47,6 @@ export class Session implements Host {
   private connected = false;
   private hidden = false;
   private over = false;
-  private nextId = 0;
   private stopLinger: (() => void) | undefined;
   private readonly stopListening: () => void;
 
@@ -61,6 +56,7 @@ export class Session implements Host {
     private readonly report: (error: AnabranchError) => void,
   ) {
     this.state = new Observed(IDLE, (error) => this.threw(error, 'a state watcher'));
+    this.streams = new Streams(() => this.brain, this.call);
     const url = absolute(options.url);
     this.storage = new Observed(IN_MEMORY, (error) => this.threw(error, 'a storage watcher'));
     const cursors = options.store || options.resume === 'off' ? undefined : (options.cursors ?? environment.cursors);
@@ -141,13 +137,13 @@ export class Session implements Host {
 
   /** `resumes`: the next load of the page goes on where this one ends. */
   subscribe(subscription: Delivery, resumes: boolean): void {
-    this.all.add(subscription);
+    this.streams.all.add(subscription);
     if (resumes && subscription.name === undefined) this.resume.add(subscription);
     this.use(subscription);
     // One made and closed in the same turn, as React's StrictMode does, never reaches the wire.
     queueMicrotask(() => {
-      const wanted = this.brain && this.all.has(subscription) && this.idsOf(subscription).length === 0;
-      if (wanted) this.open(subscription, subscription.start);
+      const wanted = this.brain && this.streams.all.has(subscription) && this.streams.ids(subscription).length === 0;
+      if (wanted) this.streams.open(subscription, subscription.start);
     });
   }
 
@@ -188,14 +184,6 @@ export class Session implements Host {
   /** Forgets the place that is kept under this name. */
   forgetPlace(name: string): void {
     this.brain?.place(name);
-  }
-
-  /** The lowest name of a filter's places that no open subscription has. */
-  freeName(filter: string): string {
-    const taken = new Set([...this.all].map(({ name }) => name));
-    let count = 0;
-    while (taken.has(`${filter} ${count}`)) count += 1;
-    return `${filter} ${count}`;
   }
 
   get keeps(): boolean {
@@ -265,19 +253,19 @@ export class Session implements Host {
   }
 
   hold(subscription: Delivery): void {
-    for (const id of this.idsOf(subscription)) this.call((core, ...at) => core.park(id, ...at));
+    for (const id of this.streams.ids(subscription)) this.call((core, ...at) => core.park(id, ...at));
   }
 
   release(subscription: Delivery): void {
-    for (const id of this.idsOf(subscription)) this.call((core, ...at) => core.unpark(id, ...at));
+    for (const id of this.streams.ids(subscription)) this.call((core, ...at) => core.unpark(id, ...at));
   }
 
   paced(subscription: Delivery): void {
-    for (const id of this.idsOf(subscription)) this.call((core, ...at) => core.conflate(id, subscription.conflateMs, ...at));
+    for (const id of this.streams.ids(subscription)) this.call((core, ...at) => core.conflate(id, subscription.conflateMs, ...at));
   }
 
   ended(subscription: Delivery): void {
-    this.shut(subscription);
+    this.streams.shut(subscription);
     this.forget(subscription);
   }
 
@@ -405,50 +393,10 @@ export class Session implements Host {
   private tellAll(): void {
     for (const reason of this.pauses) this.call((core, ...at) => core.pause(reason, ...at));
     if (this.hidden) this.brain?.hide(true);
-    this.subscriptions.clear();
-    for (const subscription of this.all) {
-      const cursor = subscription.received;
-      this.open(subscription, cursor === undefined ? subscription.start : { cursor });
-      if (subscription.held) this.hold(subscription);
-    }
+    this.streams.tellAll();
     for (const pending of this.publishes.waiting()) this.send(pending);
     this.connected = this.users.size > 0;
     if (this.connected) this.brain?.want(true);
-  }
-
-  private open(subscription: Delivery, start: Start | undefined): void {
-    const id = this.nextId++;
-    this.subscriptions.set(id, subscription);
-    const tell = (start: Start | undefined): void => {
-      this.call((core, ...at) => core.subscribe(id, subscription.filter, startJson(start, subscription), ...at));
-    };
-    const { name, filter } = subscription;
-    if (name === undefined) return tell(start);
-    const keep = (start: Start | undefined): void => {
-      this.brain?.call((core) => (core.keep_messages(id), '[]'));
-      tell(start);
-    };
-    if (subscription.begun) return keep(start);
-    const isOpen = (): boolean => this.subscriptions.get(id) === subscription;
-    this.brain?.ask(['place', name, filter], (cursor) => {
-      if (!isOpen()) return;
-      this.brain?.ask(['cached', filter, CACHED], (text) => {
-        if (!isOpen()) return;
-        subscription.begin(cursor, cachedMessages(text));
-        if (isOpen()) keep(cursor === '' ? start : { cursor });
-      });
-    });
-  }
-
-  private idsOf(subscription: Delivery): number[] {
-    return [...this.subscriptions].filter(([, open]) => open === subscription).map(([id]) => id);
-  }
-
-  private shut(subscription: Delivery): void {
-    for (const id of this.idsOf(subscription)) {
-      this.subscriptions.delete(id);
-      this.call((core, ...at) => core.unsubscribe(id, ...at));
-    }
   }
 
   private carryOut(effect: Effect, bytes: number): void {
@@ -459,34 +407,6 @@ export class Session implements Host {
       case 'token':
       case 'timer':
         return this.body.carryOut(effect);
-      case 'message': {
-        const [, ids, position, envelope, flags] = effect;
-        const event = messageEvent(position, envelope, flags);
-        return this.each(ids, (subscription) => subscription.push({ event, position, bytes }));
-      }
-      case 'transient': {
-        const { metadata, payload } = effect[2];
-        const event = { type: 'transient', topic: metadata.topic, payload, metadata } as const;
-        return this.each(effect[1], (subscription) => subscription.pass(event, bytes));
-      }
-      case 'gap': {
-        const event = { type: 'gap', ...effect[2] } as const;
-        return this.each(effect[1], (subscription) => subscription.push({ event, bytes: 0 }));
-      }
-      case 'live':
-        return this.each(effect[1], (subscription) => subscription.push({ event: { type: 'live' }, bytes: 0 }));
-      case 'subscribed': {
-        const event = { type: 'subscribed', outcome: effect[2] } as const;
-        return this.each([effect[1]], (subscription) => subscription.push({ event, bytes: 0 }));
-      }
-      case 'snapshot_begins':
-        return this.each([effect[1]], (subscription) => subscription.push({ event: { type: effect[0] }, bytes: 0 }));
-      case 'snapshot_ends': {
-        const event = { type: effect[0], complete: effect[2] } as const;
-        return this.each([effect[1]], (subscription) => subscription.push({ event, bytes: 0 }));
-      }
-      case 'cursor':
-        return this.each([effect[1]], (subscription) => subscription.push({ cursor: effect[2], bytes: 0 }));
       case 'refused': {
         const error = new AnabranchError(effect[2], effect[3], effect[2] < 4400);
         return effect[1] === null ? this.report(error) : this.endSubscription(effect[1], error);
@@ -507,33 +427,27 @@ export class Session implements Host {
       }
       case 'state':
         return this.changed(effect[1]);
-    }
-  }
-
-  private each(ids: readonly number[], act: (subscription: Delivery) => void): void {
-    for (const id of ids) {
-      const subscription = this.subscriptions.get(id);
-      if (subscription) act(subscription);
+      default:
+        return this.streams.deliver(effect, bytes);
     }
   }
 
   private endSubscription(id: number, error: AnabranchError): void {
-    const subscription = this.subscriptions.get(id);
+    const subscription = this.streams.take(id);
     if (!subscription) return;
-    this.subscriptions.delete(id);
     subscription.end(error);
     this.forget(subscription);
   }
 
   private forget(subscription: Delivery): void {
-    this.all.delete(subscription);
+    this.streams.all.delete(subscription);
     this.resume.remove(subscription);
     this.unuse(subscription);
   }
 
   private changed(state: ConnectionState): void {
     if (state.phase !== 'live' && state.phase !== 'syncing') {
-      for (const subscription of this.subscriptions.values()) subscription.lost();
+      this.streams.lost();
     }
     this.state.set(Object.freeze(state));
   }
@@ -557,7 +471,7 @@ export class Session implements Host {
     this.stopListening();
     this.stopLinger?.();
     this.loader.stop();
-    for (const subscription of this.all) subscription.end(error);
+    for (const subscription of this.streams.all) subscription.end(error);
     this.resume.flush();
     this.publishes.failAll(error);
     for (const [, answer] of this.questions.splice(0)) answer('');
@@ -566,8 +480,7 @@ export class Session implements Host {
       this.letGo();
       this.group?.leave();
       this.keeper?.close();
-      this.all.clear();
-      this.subscriptions.clear();
+      this.streams.clear();
       if (this.state.get().phase !== 'closed') {
         this.changed({ ...this.state.get(), phase: 'closed', code: error.code, since: this.environment.wall() });
       }
@@ -587,19 +500,6 @@ const HINT_CORE =
 
 function loggedOut(): AnabranchError {
   return new AnabranchError('closed', 'The user has logged out.', false, 'Make a new client with createClient.');
-}
-
-/** A start as the core reads it, with what else is wished. */
-function startJson(start: Start | undefined, { snapshot, conflateMs }: Delivery): string {
-  const wish = conflateMs > 0 ? { snapshot, conflateMs } : { snapshot };
-  if (typeof start === 'string') return JSON.stringify({ from: start, ...wish });
-  if (start && 'sinceMs' in start) return JSON.stringify({ sinceMs: Math.max(0, Math.round(start.sinceMs)), ...wish });
-  return JSON.stringify({ ...start, ...wish });
-}
-
-/** The core's `cached`. */
-export function cachedMessages(text: string): MessageEvent[] {
-  return (JSON.parse(text || '[]') as [string, Envelope, number?][]).map((entry) => messageEvent(...entry));
 }
 
 /** A path becomes a url of this page's host. Where there is no page, it stays as it is: nothing connects there. */

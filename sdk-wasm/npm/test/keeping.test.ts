@@ -5,8 +5,10 @@ import { test } from 'node:test';
 import type { AnabranchError } from '../src/errors.ts';
 import type { Keeping, Write } from '../src/keeping.ts';
 import type { ClientOptions } from '../src/options.ts';
+import { condense } from '../src/store/condense.ts';
 import { Batches } from '../src/store/keeper.ts';
 import { MemoryStore, told } from './memory-store.ts';
+import { trapping } from './trapping.ts';
 import { cursor, type FakeSocket, type Frame, message, Stage } from './stage.ts';
 
 const keeping = (store: MemoryStore): Keeping => (needs) => new Batches(needs, () => Promise.resolve(store));
@@ -27,6 +29,25 @@ test('vectors: what every store keeps', async () => {
     if (kept) assert.deepEqual(told(await store.load()), kept);
   }
   assert.ok(rounds.filter(({ kept }) => kept).length > 3);
+});
+
+test('vectors: batches mean the same when they are condensed', async () => {
+  const file = new URL('../../../protocol/vectors/store.json', import.meta.url);
+  const { rounds } = JSON.parse(readFileSync(file, 'utf8')) as { rounds: { writes: Write[] }[] };
+  const all = rounds.flatMap(({ writes }) => writes);
+  for (const size of [1, 3, 10, 40, all.length]) {
+    const [plain, dense] = [new MemoryStore(), new MemoryStore()];
+    let many = 0;
+    for (let at = 0; at < all.length; at += size) {
+      const batch = all.slice(at, at + size);
+      const condensed = condense(batch);
+      many += condensed.length;
+      await plain.commit(batch);
+      await dense.commit(condensed);
+      assert.deepEqual(told(await dense.load()), told(await plain.load()), `by ${size}, at ${at}`);
+    }
+    assert.ok(many <= all.length);
+  }
 });
 
 /** A page that sees `a/#`: what it was given, by type and number. */
@@ -238,6 +259,29 @@ test('a queued command is sent by the next page while there is time, and has exp
   await after.pass(6_000);
   after.client(kept(store)).connect();
   assert.deepEqual(published(await after.live()), [long?.id]);
+});
+
+test('a core that traps goes on from the store', async () => {
+  const store = new MemoryStore();
+  const stage = new Stage(() => trapping());
+  const client = stage.client(kept(store));
+  const seen: string[] = [];
+  client.on<{ n: number }>('a/#', (event) => {
+    if (event.type === 'message' || event.type === 'cached') seen.push(`${event.type} ${event.payload.n}`);
+  });
+  const queued = await client.publish('b', 1, { queue: true, messageId: 'm-1' });
+  const socket = await stage.live();
+  socket.receive(message(11, 'a/b'));
+  socket.receive({ type: 'trap' });
+  assert.deepEqual(stage.errors.map(({ code }) => code), ['core_restarted']);
+  const next = await stage.accept();
+  const [wanted] = next.of('hello')[0]?.['subscriptions'] as { cursor: string }[];
+  assert.equal(wanted?.cursor, cursor(11));
+  assert.deepEqual([published(next), store.publishes.length], [['m-1'], 1], 'once, though page and store both know it');
+  assert.deepEqual((await client.cached('a/#')).map(({ payload }) => payload), [{ n: 11 }]);
+  confirm(next, 'm-1');
+  assert.equal((await queued.confirmed()).duplicate, false);
+  assert.deepEqual(seen, ['message 11']);
 });
 
 test('a store needs a user', () => {

@@ -1,23 +1,8 @@
 /** What a page survives: a reload, and a core that traps. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { instantiate } from '#glue';
-import type { CoreClass } from '../src/shell/core.ts';
 import { cursor, message, Stage } from './stage.ts';
-
-const module = new WebAssembly.Module(readFileSync(new URL('../core/core_bg.wasm', import.meta.url)));
-
-/** The real core, but a frame that contains `trap` makes it trap. */
-function trapping(): CoreClass {
-  const Core = instantiate(module);
-  return class extends Core {
-    override received(attempt: number, text: string, now: number, wall: number): string {
-      if (text.includes('"trap"')) throw new WebAssembly.RuntimeError('unreachable');
-      return super.received(attempt, text, now, wall);
-    }
-  };
-}
+import { trapping } from './trapping.ts';
 
 const startsOf = (stage: Stage): unknown => stage.last.of('hello')[0]?.['subscriptions'];
 

@@ -16,7 +16,7 @@ const SCHEMA = MIGRATIONS.length;
 const STORES = ['outbox', 'message', 'place', 'meta'];
 
 /** How long an open may take, and how long when it is known that another page holds an older version: that one may never let go. */
-const OPEN_MS = 10_000;
+const OPEN_MS = 5_000;
 const BLOCKED_MS = 2_000;
 
 /** A publish; `seq` rises in the order in which they were enqueued. */
@@ -36,6 +36,11 @@ interface MessageRow {
 /** Another page has opened the store since: what this one has in memory is not the truth any more. */
 class Taken extends Error {
   override readonly message = 'another page has taken the store over';
+}
+
+/** It cannot be opened, and whoever waits longer waits for ever, perhaps. */
+class Held extends Error {
+  override readonly message = 'another page holds it, and does not let go';
 }
 
 /**
@@ -194,7 +199,7 @@ export class IndexedDbStore implements Store {
       return await act(false);
     } catch (cause) {
       this.close();
-      if (cause instanceof Taken) throw cause;
+      if (cause instanceof Taken || cause instanceof Held) throw cause;
       return act(cause instanceof DOMException && cause.name === 'QuotaExceededError');
     }
   }
@@ -262,7 +267,7 @@ export class IndexedDbStore implements Store {
       let late = false;
       const giveUp = (): void => {
         late = true;
-        reject(new Error('another page holds it, and does not let go'));
+        reject(new Held());
       };
       let stop = this.setTimer(giveUp, OPEN_MS);
       request.onblocked = () => {

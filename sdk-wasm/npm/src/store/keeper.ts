@@ -1,3 +1,4 @@
+import { condense } from './condense.ts';
 import type { Keeper, KeeperNeeds, Kept, Store, Write } from '../keeping.ts';
 
 /** What need not be written at once waits so long, in milliseconds: few transactions cost less than many. */
@@ -8,12 +9,6 @@ const TOGETHER = 500;
 const BEHIND = 20_000;
 
 const NOTHING: Kept = { publishes: [], messages: [], places: [] };
-
-/** Without the places that a later one replaces: that covers more of what is written before it. */
-function newestPlaces(writes: readonly Write[]): Write[] {
-  const last = new Map(writes.map((write, index) => [write[0] === 'cursor' ? write[1] : index, index]));
-  return writes.filter((write, index) => write[0] !== 'cursor' || last.get(write[1]) === index);
-}
 
 /** A keeper for any store. `open` gives it, or says by what it throws why there is none. */
 export class Batches implements Keeper {
@@ -70,7 +65,7 @@ export class Batches implements Keeper {
     this.stopTimer = undefined;
     if (this.failure !== undefined || !this.store || writes.length === 0) return;
     // The browser keeps the order of transactions, so one that is under way is not waited for.
-    this.store.commit(newestPlaces(writes), true).catch((cause: unknown) => this.fail(cause));
+    this.store.commit(condense(writes), true).catch((cause: unknown) => this.fail(cause));
   }
 
   async wipe(): Promise<void> {
@@ -104,7 +99,7 @@ export class Batches implements Keeper {
     if (this.failure === undefined && writes.length > 0) {
       try {
         if (!this.store) throw new Error('it was not opened');
-        await this.store.commit(newestPlaces(writes));
+        await this.store.commit(condense(writes));
       } catch (cause) {
         this.fail(cause);
       }

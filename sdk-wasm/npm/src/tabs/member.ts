@@ -7,7 +7,7 @@ import { Remote } from './remote.ts';
 import { VERSION, type Say, type Words } from './words.ts';
 
 /** How often a follower looks whether it has heard of the leader, in milliseconds. */
-const BEAT_MS = 500;
+const BEAT_MS = 400;
 /** So many beats in a row without a word, though asked: the leader is frozen or hangs, and the lock is taken from it. */
 const MISSED = 3;
 /** The same for a tab that was never answered: a leader may be opening its store. */
