@@ -1,6 +1,7 @@
 //! Commands while a node is killed, clients move between nodes and devices restart: each is done once, or said to have failed or
 //! expired, never both, and none goes without a word.
 
+use crate::brokers;
 use anabranch::{Client, Progress};
 use anabranch_tests::gateway_process::{Gateway, Settings};
 use anabranch_tests::proxy::ChaosProxy;
@@ -10,62 +11,57 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::task::JoinHandle;
+use tokio::process::{Child, Command};
 
 const ROOT: &str = "iotsphere";
 const DEVICES: usize = 5;
 const CLIENTS: usize = 10;
 const COMMANDS: usize = 1_000;
+/// Of nodes.
 const KILLS: usize = 5;
+/// Of devices.
+const DEATHS: usize = 50;
 /// Time enough for whatever happens here.
 const LONG: Duration = Duration::from_secs(300);
 
-/// How often each command was done, by the number in its arguments.
-type Done = Arc<Mutex<HashMap<u64, u32>>>;
-
-/// A device in a life of its own: what it does, it counts.
+/// A device's process. It outlives no test, and what it does it writes into a file beside its journal.
 struct Device {
-    client: Client,
-    serving: JoinHandle<()>,
+    child: Child,
 }
 
 impl Device {
-    fn start(number: usize, address: std::net::SocketAddr, folder: &Path, done: &Done) -> Device {
+    fn start(number: usize, address: SocketAddr, folder: &Path) -> Device {
         let name = format!("d{number}");
         let token = Token::of(&name)
             .read(&format!("{ROOT}/devices/{name}/commands/request"))
             .write(&format!("{ROOT}/devices/{name}/commands/response/+"))
             .sign();
-        let client = Client::builder(format!("ws://{address}")).token(token).build().expect("a client");
-        client.connect();
-        let serve = client.serve_commands(ROOT, &name).journal(folder.join(&name));
-        let done = Arc::clone(done);
-        let serving = tokio::spawn(async move {
-            let handler = |request: anabranch::Request| {
-                let done = Arc::clone(&done);
-                async move {
-                    let number: Value = request.json().map_err(|error| error.to_string())?;
-                    let number = number.as_u64().ok_or("no number")?;
-                    *done.lock().expect("no panic").entry(number).or_default() += 1;
-                    // A place at which it may be interrupted: done, and not answered.
-                    tokio::task::yield_now().await;
-                    if number % 10 == 3 { Err("not today".into()) } else { Ok(json!({ "did": number })) }
-                }
-            };
-            serve.run(handler).await.expect("served until it is dropped");
-        });
-        Device { client, serving }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_served-device"));
+        command.args([&format!("ws://{address}"), &token, &name]);
+        command.arg(folder.join(&name)).arg(folder.join(format!("{name}.done")));
+        Device { child: command.kill_on_drop(true).spawn().expect("a process") }
     }
 
     /// As if the power failed: nothing is said to anybody.
-    async fn end(self) {
-        self.serving.abort();
-        let _ = self.serving.await;
-        self.client.close().await;
+    async fn kill(mut self) {
+        within("its end", self.child.kill()).await.expect("killed");
     }
+}
+
+/// How often each command was done, by the number in its arguments.
+fn done(folder: &Path) -> HashMap<u64, u32> {
+    let mut times = HashMap::new();
+    for number in 0..DEVICES {
+        // Of a device that has done nothing there is no file.
+        let text = std::fs::read_to_string(folder.join(format!("d{number}.done"))).unwrap_or_default();
+        for line in text.lines() {
+            *times.entry(line.parse().expect("a number")).or_default() += 1;
+        }
+    }
+    times
 }
 
 fn commander(name: &str) -> Token {
@@ -75,22 +71,29 @@ fn commander(name: &str) -> Token {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_commands_are_each_done_once_or_said_not_to_be() {
-    let Some(server) = crate::brokers::had(anabranch_brokers::shared::redis()) else { return };
-    let log = crate::brokers::redis_log(&server);
+async fn a_thousand_commands_on_redis_are_each_done_once_or_said_not_to_be() {
+    let Some(server) = brokers::had(anabranch_brokers::shared::redis()) else { return };
+    a_thousand_commands(&brokers::redis_log(&server)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_commands_on_rabbitmq_are_each_done_once_or_said_not_to_be() {
+    let Some(server) = brokers::had(anabranch_brokers::shared::rabbitmq()) else { return };
+    a_thousand_commands(&brokers::rabbitmq_log(&server)).await;
+}
+
+async fn a_thousand_commands(log: &str) {
     let seed = rand::random::<u64>();
     println!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let node = || Gateway::with(Settings::default().set("log", &format!("{log:?}")));
     let mut nodes = [node().await, node().await];
     let folder = tempfile::tempdir().expect("a folder");
-    let done = Done::default();
     let mut proxies = Vec::new();
     for number in 0..CLIENTS + DEVICES {
         proxies.push(ChaosProxy::start(nodes[number % 2].address()).await.expect("a proxy"));
     }
-    let device =
-        |number: usize| Device::start(number, proxies[CLIENTS + number].address(), folder.path(), &done);
+    let device = |number: usize| Device::start(number, proxies[CLIENTS + number].address(), folder.path());
     let mut devices: Vec<Option<Device>> = (0..DEVICES).map(|number| Some(device(number))).collect();
     let clients: Vec<Client> = (0..CLIENTS)
         .map(|number| {
@@ -107,12 +110,15 @@ async fn a_thousand_commands_are_each_done_once_or_said_not_to_be() {
         .map(|(number, client)| client.commands(ROOT, &format!("user{number}")).expect("a filter"))
         .collect();
 
-    let (mut jobs, mut dead) = (Vec::new(), None);
+    let (mut jobs, mut targets, mut dead) = (Vec::new(), Vec::new(), None);
     for number in 0..COMMANDS {
-        let target = format!("d{}", random.random_range(0..DEVICES));
+        let target = random.random_range(0..DEVICES);
+        targets.push(target);
         // Some are given no time at all.
         let ttl = if number % 50 == 7 { Duration::ZERO } else { LONG };
-        jobs.push(commands[number % CLIENTS].send(&target, "count", &number, ttl).expect("queued"));
+        jobs.push(
+            commands[number % CLIENTS].send(&format!("d{target}"), "count", &number, ttl).expect("queued"),
+        );
         if number % (COMMANDS / KILLS) == 90 {
             // In the middle of what is under way.
             let heard = jobs.iter().filter(|job| job.progress().is_final()).count();
@@ -134,28 +140,42 @@ async fn a_thousand_commands_are_each_done_once_or_said_not_to_be() {
             if let Some(which) = dead.take() {
                 nodes[which].start_again().await;
             }
-            for client in clients.iter().chain(devices.iter().flatten().map(|device| &device.client)) {
+            for client in &clients {
                 client.pause("radio");
                 client.resume("radio");
             }
         }
-        if number % 100 == 50 {
-            let which = random.random_range(0..DEVICES);
+        if number % (COMMANDS / DEATHS) == 10 {
+            let which = number / (COMMANDS / DEATHS) % DEVICES;
+            // In the middle of its work, if it has any.
+            let work = || {
+                std::fs::metadata(folder.path().join(format!("d{which}.done"))).map_or(0, |file| file.len())
+            };
+            let before = work();
+            until("that it works", async || {
+                let idle = jobs
+                    .iter()
+                    .zip(&targets)
+                    .all(|(job, target)| *target != which || job.progress().is_final());
+                // Behind a node that is dead it waits as we do.
+                (idle || dead.is_some() || work() > before).then_some(())
+            })
+            .await;
             // One life at a time.
             if let Some(before) = devices[which].take() {
-                before.end().await;
+                before.kill().await;
             }
             devices[which] = Some(device(which));
         }
     }
-    for client in clients.iter().chain(devices.iter().flatten().map(|device| &device.client)) {
+    for client in &clients {
         client.pause("radio");
         client.resume("radio");
     }
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for (number, job) in jobs.iter_mut().enumerate() {
         let ended = within("the end of a command", job.ended()).await;
-        let times = done.lock().expect("no panic").get(&(number as u64)).copied().unwrap_or(0);
+        let times = done(folder.path()).get(&(number as u64)).copied().unwrap_or(0);
         let (word, right) = match &ended {
             Progress::Done(result) => {
                 let did = serde_json::from_str::<Value>(result).expect("JSON");
@@ -170,7 +190,7 @@ async fn a_thousand_commands_are_each_done_once_or_said_not_to_be() {
         *counts.entry(word).or_default() += 1;
         assert!(right, "command {number} {}: {ended:?}, done {times} times", job.id());
     }
-    println!("{counts:?}");
+    println!("{counts:?}, {DEATHS} devices and {KILLS} nodes killed");
     assert!(counts["done"] > COMMANDS / 2 && counts["expired"] >= COMMANDS / 50, "{counts:?}");
 }
 
@@ -197,14 +217,13 @@ async fn nobody_else_reads_the_answers_and_a_command_that_was_not_sent_is_taken_
     assert_eq!(job.progress(), Progress::Cancelled);
 
     let folder = tempfile::tempdir().expect("a folder");
-    let done = Done::default();
-    let device = Device::start(1, gateway.address(), folder.path(), &done);
+    let device = Device::start(1, gateway.address(), folder.path());
     alice.connect();
     let job = commands.send("d1", "count", &2, LONG).expect("queued");
     assert!(!within("the command", async { (job.clone().ended().await, job.cancel()).1 }).await, "too late");
     assert_eq!(within("a reply", job.reply::<Value>()).await, Ok(json!({ "did": 2 })));
     let refused = commands.send("d1", "count", &3, LONG).expect("queued").reply::<Value>();
     assert_eq!(within("a refusal", refused).await, Err(anabranch::CommandError::Failed("not today".into())));
-    assert_eq!(done.lock().expect("no panic").get(&1), None);
-    device.end().await;
+    assert_eq!(done(folder.path()).get(&1), None);
+    device.kill().await;
 }
