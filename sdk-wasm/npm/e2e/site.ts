@@ -25,7 +25,9 @@ export class Site {
   static async start(): Promise<Site> {
     const server = createServer((request, response) => {
       const path = new URL(request.url ?? '/', 'http://x').pathname;
-      if (path === '/') return void response.setHeader('content-type', 'text/html').end(PAGE);
+      // A strict policy, without what wasm needs.
+      if (path === '/strict') response.setHeader('content-security-policy', "script-src 'self' 'unsafe-inline'");
+      if (path === '/' || path === '/strict') return void response.setHeader('content-type', 'text/html').end(PAGE);
       const name = /^\/dist\/([\w.-]+)$/.exec(path)?.[1];
       readFile(dist + name).then(
         (content) => response.setHeader('content-type', TYPES[name?.split('.').at(-1) ?? ''] ?? 'text/plain').end(content),

@@ -153,6 +153,19 @@ test('a reload paints from the store, and goes on without a gap or a double', as
   await page.close();
 });
 
+test('a reload paints soon, from a full store', async (t) => {
+  const page = await world.app({ user });
+  await world.live(page);
+  await world.count(1, 500);
+  await has(page, 500);
+  await world.reload(page, { user });
+  await until('painted', 10_000, async () => (await numbers(page, 'cached')).length > 0);
+  const ms = await page.evaluate(() => (globalThis as unknown as Scope).painted - (globalThis as unknown as Scope).begun);
+  t.diagnostic(`${(await numbers(page, 'cached')).length} cached values, the first ${Math.round(ms)} ms after createClient`);
+  assert.equal((await numbers(page, 'cached')).length, 128);
+  await page.close();
+});
+
 test('what was queued is published once by the next page, whatever ended this one', async () => {
   world.gateway.cut();
   const topic = `queue/${user}`;
@@ -226,6 +239,40 @@ test('no room: the page says that it keeps nothing any more, and goes on', async
   assert.deepEqual(await numbers(page, 'message'), range(1, 13));
   await page.close();
   site.stop();
+});
+
+test('a page that was overtaken writes nothing any more', async () => {
+  const page = await world.tab();
+  await page.evaluate(inPage);
+  const [reason, kept] = await page.evaluate(async (owner) => {
+    const scope = globalThis as unknown as { keeper(owner: string): PageKeeper };
+    const [old, next] = [scope.keeper(owner), scope.keeper(owner)];
+    await old.load();
+    old.write(['enqueue', 'm-1', '{}', null]);
+    await old.flush();
+    await next.load();
+    old.write(['settle', 'm-1']);
+    const reason = await old.flush();
+    return [reason, (await next.load()).publishes.map(({ messageId }) => messageId)];
+  }, user);
+  assert.match(String(reason), /taken/);
+  assert.deepEqual(kept, ['m-1']);
+  await page.close();
+});
+
+test('a page whose policy forbids wasm is told what it lacks', async () => {
+  const page = await world.chromium.tab(`${world.site.url}strict`);
+  await world.loaded(page);
+  await world.begin(page, { user });
+  await until('closed', 20_000, async () => (await phase(page)) === 'closed');
+  const { errors, hint } = await page.evaluate(async () => {
+    const scope = globalThis as unknown as Scope;
+    const { code } = scope.client.state.get();
+    return { errors: scope.errors, hint: code };
+  });
+  assert.equal(hint, 'core_failed');
+  assert.ok(errors.some((error) => /^core_failed: .*(CSP|Content Security Policy|wasm)/i.test(error)), errors.join());
+  await page.close();
 });
 
 test('another page does not let go of the database: this one says so, and works', async () => {

@@ -15,6 +15,9 @@ export interface Scope {
   /** What the app was given: the type of each event, and the number in it. */
   seen: [type: string, n: number][];
   errors: string[];
+  /** When the client was made, and when the first cached value came. */
+  begun: number;
+  painted: number;
 }
 
 export const scope = globalThis as unknown as Scope;
@@ -78,10 +81,12 @@ export class World {
         const { createClient, indexedDb, sharedTabs } = scope.lib;
         scope.seen = [];
         scope.errors = [];
+        scope.begun = performance.now();
         scope.client = createClient({ url, token: () => jwt, user, store: indexedDb(), ...(shared ? { tabs: sharedTabs() } : {}) });
         scope.client.onError((error) => scope.errors.push(`${error.code}: ${error.message}`));
         if (silent) return;
         scope.client.on<{ n?: number } | null>(filter, (event) => {
+          if (event.type === 'cached' && !scope.seen.some(([type]) => type === 'cached')) scope.painted = performance.now();
           scope.seen.push([event.type, 'payload' in event ? (event.payload?.n ?? -1) : -1]);
         });
       },
