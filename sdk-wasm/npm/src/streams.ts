@@ -140,7 +140,8 @@ function startJson(start: Start | undefined, { snapshot, conflateMs }: Delivery)
   return JSON.stringify({ ...start, ...wish });
 }
 
-/** The core's `cached`. */
+/** The core's `cached`, without what is no envelope: a store may hold what others wrote. */
 export function cachedMessages(text: string): MessageEvent[] {
-  return (JSON.parse(text || '[]') as [string, Envelope, number?][]).map((entry) => messageEvent(...entry));
+  const entries = JSON.parse(text || '[]') as [string, Envelope | null, number?][];
+  return entries.flatMap(([position, envelope, flags]) => (envelope?.metadata ? [messageEvent(position, envelope, flags)] : []));
 }
