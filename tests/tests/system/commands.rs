@@ -195,7 +195,7 @@ async fn a_thousand_commands(log: &str) {
 }
 
 #[tokio::test]
-async fn nobody_else_reads_the_answers_and_a_command_that_was_not_sent_is_taken_back() {
+async fn nobody_else_reads_or_gives_the_answers_and_a_command_that_was_not_sent_is_taken_back() {
     let gateway = Gateway::start().await;
     let spy = Client::builder(gateway.url()).token(commander("spy").sign()).build().expect("a client");
     spy.connect();
@@ -217,9 +217,15 @@ async fn nobody_else_reads_the_answers_and_a_command_that_was_not_sent_is_taken_
     assert_eq!(job.progress(), Progress::Cancelled);
 
     let folder = tempfile::tempdir().expect("a folder");
-    let device = Device::start(1, gateway.address(), folder.path());
     alice.connect();
     let job = commands.send("d1", "count", &2, LONG).expect("queued");
+    // Another device has heard of the id, and answers on the topic that it may write.
+    let other = Token::of("d2").write("iotsphere/devices/d2/commands/response/+").sign();
+    let other = Client::builder(gateway.url()).token(other).build().expect("a client");
+    other.connect();
+    let forged = other.publish("iotsphere/devices/d2/commands/response/alice").correlation_id(job.id());
+    forged.payload_text(r#"{"status":"done","result":"forged"}"#).send().await.expect("a confirm");
+    let device = Device::start(1, gateway.address(), folder.path());
     assert!(!within("the command", async { (job.clone().ended().await, job.cancel()).1 }).await, "too late");
     assert_eq!(within("a reply", job.reply::<Value>()).await, Ok(json!({ "did": 2 })));
     let refused = commands.send("d1", "count", &3, LONG).expect("queued").reply::<Value>();
