@@ -1,11 +1,11 @@
-//! `protocol/vectors/store.json`: what every store keeps, for the stores that are not written in Rust. The cases are those of
+//! `sdk-core/tests/store.json`: what every store keeps, for the stores that are not written in Rust. The cases are those of
 //! `anabranch_sdk_core::store::conformance`; a change there is written into the file with `UPDATE_VECTORS=1`.
 
 use anabranch_sdk_core::store::{Kept, Write, conformance};
 use serde_json::{Value, json};
 use std::fs;
 
-const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../protocol/vectors/store.json");
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../sdk-core/tests/store.json");
 const ROUNDS: usize = 60;
 
 /// As `Core` tells it, and a place as the shell writes it.
@@ -69,6 +69,6 @@ fn the_file_says_what_the_suite_asks() {
     if std::env::var_os("UPDATE_VECTORS").is_some() {
         fs::write(FILE, &told).expect("written");
     }
-    let file = fs::read_to_string(FILE).expect("protocol/vectors/store.json");
+    let file = fs::read_to_string(FILE).expect("sdk-core/tests/store.json");
     assert!(file == told, "{FILE} is not what the suite asks: write it with UPDATE_VECTORS=1");
 }

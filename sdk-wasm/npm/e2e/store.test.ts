@@ -21,7 +21,7 @@ beforeEach(() => {
   world.gateway.heal();
 });
 
-const { rounds } = JSON.parse(readFileSync(new URL('../../../protocol/vectors/store.json', import.meta.url), 'utf8')) as {
+const { rounds } = JSON.parse(readFileSync(new URL('../../../sdk-core/tests/store.json', import.meta.url), 'utf8')) as {
   rounds: { writes: Write[]; kept?: unknown }[];
 };
 

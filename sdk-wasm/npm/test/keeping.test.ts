@@ -21,7 +21,7 @@ const refuse = (socket: FakeSocket, messageId: string): void =>
   socket.receive({ type: 'refused', code: 4400, remedy: 'drop_item', message: 'not granted', messageId });
 
 test('vectors: what every store keeps', async () => {
-  const file = new URL('../../../protocol/vectors/store.json', import.meta.url);
+  const file = new URL('../../../sdk-core/tests/store.json', import.meta.url);
   const { rounds } = JSON.parse(readFileSync(file, 'utf8')) as { rounds: { writes: Write[]; kept?: unknown }[] };
   const store = new MemoryStore();
   for (const { writes, kept } of rounds) {
@@ -32,7 +32,7 @@ test('vectors: what every store keeps', async () => {
 });
 
 test('vectors: batches mean the same when they are condensed', async () => {
-  const file = new URL('../../../protocol/vectors/store.json', import.meta.url);
+  const file = new URL('../../../sdk-core/tests/store.json', import.meta.url);
   const { rounds } = JSON.parse(readFileSync(file, 'utf8')) as { rounds: { writes: Write[] }[] };
   const all = rounds.flatMap(({ writes }) => writes);
   for (const size of [1, 3, 10, 40, all.length]) {

@@ -59,7 +59,7 @@ export class MemoryStore implements Store {
   }
 }
 
-/** What `protocol/vectors/store.json` says of a store's contents. */
+/** What `sdk-core/tests/store.json` says of a store's contents. */
 export function told({ publishes, messages, places }: Kept): unknown {
   return {
     publishes: publishes.map(({ messageId, envelope, expires, wedged }) => [messageId, envelope, expires, wedged]),

@@ -78,7 +78,11 @@ async fn a_reader_that_stopped_is_let_go_and_comes_back_without_loss() {
     let total = 100 * BATCH;
     tokio::join!(publish(&gateway, &ledger, 100, 4096), read_until(&mut fast, &mut fast_witness, total));
     // One takes nothing; the other takes pings and answers none. Both are dead to the gateway.
-    let end = silent.end().await;
+    let end = tokio::select! {
+        end = silent.end() => end,
+        // It answers pings meanwhile.
+        () = read_until(&mut fast, &mut fast_witness, total + 1) => panic!("nothing more was published"),
+    };
     assert_eq!(end.code(), Some(4107));
     let alone = async || (gateway.metric("anabranch_connections").await == Some(1.0)).then_some(());
     tokio::select! {
