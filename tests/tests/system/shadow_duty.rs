@@ -154,14 +154,13 @@ async fn fail_over(log: &str) {
     let mut judged = Judged::default();
     let subscribe = reader.subscribe("iotsphere/devices/+/shadow/+").from(Start::Earliest);
     let mut subscription = subscribe.open().expect("a subscription");
-    within("every answer", async {
-        while judged.answers.len() < asked.len() {
-            if let Event::Message(message) = subscription.next().await.expect("it goes on") {
-                judged.take(message.topic(), message.envelope_text());
-            }
+    while judged.answers.len() < asked.len() {
+        if let Event::Message(message) =
+            within("one more answer", subscription.next()).await.expect("it goes on")
+        {
+            judged.take(message.topic(), message.envelope_text());
         }
-    })
-    .await;
+    }
     let mut documents = BTreeMap::new();
     let mut now = reader.subscribe("iotsphere/devices/+/shadow/document").open().expect("a subscription");
     within("every document", async {
