@@ -11,10 +11,12 @@ const COUNT = 6;
 
 const WORDS: Record<CommandProgress['stage'], string> = {
   queued: 'queued',
+  sent: 'sent',
   accepted: 'stored, waits for the device',
   done: 'done',
   failed: 'failed',
   expired: 'came too late, not done',
+  cancelled: 'taken back',
   unanswered: 'no answer: perhaps done, perhaps not',
 };
 

@@ -107,9 +107,9 @@ export class Client implements Disposable {
       version: '1.0',
     };
     // `undefined` has no JSON; a message without a payload carries null.
-    const { queue: kept = false, timeToLiveMs } = options;
+    const { queue: kept = false, timeToLiveMs, sent } = options;
     const expires = timeToLiveMs === undefined ? undefined : this.environment.wall() + timeToLiveMs;
-    const pending = this.session.publish(messageId, JSON.stringify({ metadata, payload: payload ?? null }), { kept, expires });
+    const pending = this.session.publish(messageId, JSON.stringify({ metadata, payload: payload ?? null }), { kept, expires, sent });
     if (!kept) return pending.published;
     await pending.stored;
     return { messageId, confirmed: () => pending.published, withdraw: () => this.withdraw(messageId) };

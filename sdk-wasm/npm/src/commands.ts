@@ -8,6 +8,8 @@ import type { Subscription } from './subscription.ts';
 export type CommandProgress =
   /** Not known to be stored yet. */
   | { readonly stage: 'queued' }
+  /** It is on its way. */
+  | { readonly stage: 'sent' }
   /** The log has it: the device gets it, if it comes in time. */
   | { readonly stage: 'accepted' }
   | { readonly stage: 'done'; readonly result: unknown }
@@ -15,6 +17,8 @@ export type CommandProgress =
   | { readonly stage: 'failed'; readonly error: AnabranchError }
   /** The device says that it came too late: it was not done, and will not be. */
   | { readonly stage: 'expired' }
+  /** It was taken back before it was sent. */
+  | { readonly stage: 'cancelled' }
   /** Its time is over without an answer: whether it was done is not known. An answer may still come. */
   | { readonly stage: 'unanswered' };
 
@@ -23,10 +27,12 @@ export interface Job<Result = unknown> {
   /** Joins request and answer: the `correlationId` of both. */
   readonly id: string;
   readonly progress: Observable<CommandProgress>;
-  /** The result; rejects with an `AnabranchError` whose code is `failed`, `expired`, `unanswered`, or the gateway's number. */
+  /** The result; rejects with an `AnabranchError` whose code is `failed`, `expired`, `cancelled`, `unanswered`, or the gateway's number. */
   reply(): Promise<Result>;
   /** Resolves when the client's store has it, if it is queued; else when the log has it. */
   stored(): Promise<void>;
+  /** Takes it back, if it was not sent yet. `false`: it may have been, and cannot be unsaid. */
+  cancel(): Promise<boolean>;
 }
 
 export interface CommandOptions {
@@ -73,12 +79,13 @@ export class Commands implements Disposable {
     const id = this.uuid();
     const base = `${this.root}/devices/${device}/commands/`;
     const request = { name, expires: Math.round(this.wall() + ttl), arguments: args };
-    const how = { messageId: id, correlationId: id, messageType: 'command' } as const;
+    const sent = (): void => this.advance(id, { stage: 'sent' });
+    const how = { messageId: id, correlationId: id, messageType: 'command', timeToLiveMs: ttl, sent } as const;
     const progress = new Observed<CommandProgress>({ stage: 'queued' }, this.threw);
     const stop = this.setTimer(() => this.timeIsOver(id), ttl + GRACE_MS);
     this.open.set(id, { answers: `${base}response/`, progress, stop });
     const topic = `${base}request`;
-    const queued = options.queue ? this.client.publish(topic, request, { ...how, queue: true, timeToLiveMs: ttl }) : undefined;
+    const queued = options.queue ? this.client.publish(topic, request, { ...how, queue: true }) : undefined;
     const published = queued ? queued.then((one) => one.confirmed()) : this.client.publish(topic, request, how);
     const stored: Promise<void> = (queued ?? published).then(() => {});
     stored.catch(() => {});
@@ -87,10 +94,11 @@ export class Commands implements Disposable {
       (error: AnabranchError) => {
         // What may have been stored may be done: its answer will tell, or its absence.
         if (error.code === EXPIRED) return this.advance(id, { stage: 'expired' });
+        if (error.code === 'withdrawn') return this.advance(id, { stage: 'cancelled' });
         if (!error.retryable && error.code !== 'not_kept') this.advance(id, { stage: 'failed', error });
       },
     );
-    return { id, progress, reply: () => reply<Result>(progress), stored: () => stored };
+    return { id, progress, reply: () => reply<Result>(progress), stored: () => stored, cancel: () => this.client.withdraw(id) };
   }
 
   /** Listens no longer. What is under way stays as it is. */
@@ -142,7 +150,7 @@ export class Commands implements Disposable {
 
 /** The code of what was not sent in time. */
 const EXPIRED = 4403;
-const STAGES = ['queued', 'accepted', 'unanswered'];
+const STAGES = ['queued', 'sent', 'accepted', 'unanswered'];
 const LAST = STAGES.length;
 const DEVICE = 'The device says why; giving the same command again is another command.';
 
@@ -158,6 +166,7 @@ function reply<Result>(progress: Observable<CommandProgress>): Promise<Result> {
       if (now.stage === 'done') resolve(now.result as Result);
       else if (now.stage === 'failed') reject(now.error);
       else if (now.stage === 'expired') reject(new AnabranchError('expired', 'The command was not begun in time.', true));
+      else if (now.stage === 'cancelled') reject(new AnabranchError('cancelled', 'The command was taken back before it was sent.', false));
       else if (now.stage === 'unanswered') {
         reject(new AnabranchError('unanswered', 'No answer in time: whether the command was done is not known.', false, DEVICE));
       } else return false;

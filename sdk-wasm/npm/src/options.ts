@@ -91,13 +91,15 @@ export interface PublishOptions {
   readonly messageId?: string;
   /** Who publishes; the client id if absent. */
   readonly source?: string;
+  /** For so long it may be sent. Later it ends with code 4403; with `unconfirmed` if the log may have it. */
+  readonly timeToLiveMs?: number;
+  /** @internal Called when it leaves this page for the first time, if it is queued or has a time to live. */
+  readonly sent?: () => void;
 }
 
 export interface QueueOptions extends PublishOptions {
   /** Resolve when the store has it, and publish it whenever there is a connection, from the next page too. */
   readonly queue: true;
-  /** For so long it may be sent. Later it ends with code 4403; with `unconfirmed` if the log may have it. */
-  readonly timeToLiveMs?: number;
 }
 
 /** The answer to a publish, once the log has confirmed it. */

@@ -7,6 +7,8 @@ export interface Terms {
   readonly kept: boolean;
   /** Unix milliseconds until which it may be sent. */
   readonly expires: number | undefined;
+  /** Called when it leaves this page for the first time. */
+  readonly sent: (() => void) | undefined;
 }
 
 /** A publish that was not answered yet. */

@@ -420,7 +420,7 @@ export class Session implements Host {
       case 'wedged':
         return this.publishes.failed(effect[1], new AnabranchError(effect[2], effect[3], false));
       case 'sent':
-        return;
+        return this.publishes.find(effect[1])?.terms.sent?.();
       case 'keep': {
         const [, ...write] = effect;
         return this.keep(write);

@@ -45,7 +45,7 @@ test('a command is stored, done, and answered on a topic of its own', async () =
   socket.receive(answer(12, job, { status: 'done', result: { ok: true } }));
   assert.deepEqual(await reply, { ok: true });
   socket.receive(answer(13, job, { status: 'failed', message: 'a second word' }));
-  assert.deepEqual(seen, ['queued', 'accepted', 'done'], 'it ends once');
+  assert.deepEqual(seen, ['queued', 'sent', 'accepted', 'done'], 'it ends once');
 });
 
 test('an answer finds its command after a reconnect, and before the confirm', async () => {
@@ -59,8 +59,30 @@ test('an answer finds its command after a reconnect, and before the confirm', as
   second.receive(answer(12, job, { status: 'expired' }));
   second.receive({ type: 'published', messageId: job.id, position: '0:11:0000000b', duplicate: true });
   await settle();
-  assert.deepEqual(seen, ['queued', 'expired']);
+  assert.deepEqual(seen, ['queued', 'sent', 'expired']);
   await assert.rejects(job.reply(), (error: AnabranchError) => error.code === 'expired');
+});
+
+test('a command that was not sent is taken back, and one that was is not', async () => {
+  const stage = new Stage();
+  const commands = stage.client().commands('alice');
+  const job = commands.send('d1', 'reboot');
+  assert.equal(job.progress.get().stage, 'queued', 'it is not connected');
+  assert.equal(await job.cancel(), true);
+  assert.equal(job.progress.get().stage, 'cancelled');
+  await assert.rejects(job.reply(), (error: AnabranchError) => error.code === 'cancelled');
+  const socket = await stage.live();
+  assert.equal(requests(socket).length, 0);
+  const second = commands.send('d1', 'reboot');
+  assert.equal(second.progress.get().stage, 'sent');
+  assert.equal(await second.cancel(), false);
+});
+
+test('a command whose time ends before there is a connection was not begun, and never will be', async () => {
+  const stage = new Stage();
+  const job = stage.client().commands('alice').send('d1', 'reboot', null, { timeToLiveMs: 1_000 });
+  await stage.pass(2_000);
+  assert.equal(job.progress.get().stage, 'expired');
 });
 
 test('no device answers for another, and what cannot be sent leaves nothing behind', async () => {
@@ -71,12 +93,12 @@ test('no device answers for another, and what cannot be sent leaves nothing behi
   socket.receive(forged);
   socket.receive(answer(13, job, { status: 'done', result: { ok: true } }));
   assert.deepEqual(await job.reply(), { ok: true });
-  assert.deepEqual(seen, ['queued', 'done']);
+  assert.deepEqual(seen, ['queued', 'sent', 'done']);
   const commands = stage.client().commands('bob');
   const none = commands.send('d1', 'reboot', 1n);
   const never = commands.send('d1', 'reboot', null, { timeToLiveMs: Number.NaN });
   await stage.pass(6_000);
-  assert.deepEqual([none.progress.get().stage, never.progress.get().stage], ['failed', 'unanswered']);
+  assert.deepEqual([none.progress.get().stage, never.progress.get().stage], ['failed', 'expired']);
 });
 
 test('silence is not called an end, and a late answer still is one', async () => {
@@ -89,7 +111,7 @@ test('silence is not called an end, and a late answer still is one', async () =>
   await assert.rejects(job.reply(), (error: AnabranchError) => error.code === 'unanswered');
   socket.receive(answer(12, job, { status: 'failed', message: 'no reboot today' }));
   await assert.rejects(job.reply(), /no reboot today/);
-  assert.deepEqual(seen, ['queued', 'accepted', 'unanswered', 'failed']);
+  assert.deepEqual(seen, ['queued', 'sent', 'accepted', 'unanswered', 'failed']);
 });
 
 test('what the gateway refuses has failed', async () => {

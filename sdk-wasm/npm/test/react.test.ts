@@ -140,7 +140,7 @@ test('useCommand gives a command and shows how far it has come', async () => {
   assert.equal(view.text(), 'none');
   let id = '';
   await view.act(() => (id = send?.({ in: 5 }).id ?? ''));
-  assert.equal(view.text(), 'queued');
+  assert.equal(view.text(), 'sent');
   await view.act(() => socket.receive({ type: 'published', messageId: id, position: '0:11:0000000b' }));
   assert.equal(view.text(), 'accepted');
   assert.deepEqual(framesOf(socket), ['hello', 'publish']);
