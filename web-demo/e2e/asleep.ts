@@ -8,7 +8,7 @@ import type { Page } from 'playwright-core';
 import { phase } from './browser.ts';
 import { startDemo, type DemoProcess } from './demo-process.ts';
 import { openTab, type Tab } from './tab.ts';
-import { until } from './until.ts';
+import { until } from '../../sdk-wasm/npm/e2e/until.ts';
 import { type Told, Witness } from './witness.ts';
 
 let demo: DemoProcess;

@@ -6,7 +6,7 @@ import { after, before, test } from 'node:test';
 import type { Browser, Page } from 'playwright-core';
 import { launch, phase } from './browser.ts';
 import { startDemo, type DemoProcess } from './demo-process.ts';
-import { until } from './until.ts';
+import { until } from '../../sdk-wasm/npm/e2e/until.ts';
 import { Witness } from './witness.ts';
 
 const FLEET = 300;

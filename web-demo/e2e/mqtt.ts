@@ -10,7 +10,7 @@ import { promisify } from 'node:util';
 import type { Browser } from 'playwright-core';
 import { launch, openDemo, phase, type DemoPage } from './browser.ts';
 import { startDemo, type DemoProcess } from './demo-process.ts';
-import { until } from './until.ts';
+import { until } from '../../sdk-wasm/npm/e2e/until.ts';
 
 const variable = (name: string): string => {
   const value = process.env[name];

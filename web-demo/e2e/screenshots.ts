@@ -6,7 +6,7 @@ import { mkdir } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { launch, openDemo, phase, type DemoPage } from './browser.ts';
 import { startDemo } from './demo-process.ts';
-import { until } from './until.ts';
+import { until } from '../../sdk-wasm/npm/e2e/until.ts';
 
 const SHOTS = [
   { name: 'demo', viewport: { width: 1280, height: 800 }, colorScheme: 'light', fullPage: true },

@@ -7,7 +7,7 @@ import { after, before, test } from 'node:test';
 import type { Browser } from 'playwright-core';
 import { launch, openDemo, phase, type DemoPage } from './browser.ts';
 import { startDemo, type DemoProcess } from './demo-process.ts';
-import { until } from './until.ts';
+import { until } from '../../sdk-wasm/npm/e2e/until.ts';
 import { Witness } from './witness.ts';
 
 const CUT_MS = 30_000;

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { chromium, type Page } from 'playwright-core';
-import { until } from './until.ts';
+import { until } from '../../sdk-wasm/npm/e2e/until.ts';
 
 /** A tab that can be hidden and frozen as a user's is. */
 export interface Tab {

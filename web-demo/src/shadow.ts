@@ -1,4 +1,4 @@
-import type { Client, Pending, Shadow as Twin, ShadowView } from '@anabranch/client';
+import type { Client, Shadow as Twin, ShadowView } from '@anabranch/client';
 import { age, ago, clock, everyTick } from './age.ts';
 import type { Device } from './devices.ts';
 import { el, panel, say } from './dom.ts';
@@ -8,14 +8,6 @@ import { Wish } from './wish.ts';
 
 /** A change that the gateway has not answered for so long is worth a word. */
 const UNANSWERED_MS = 10_000;
-
-/** What happens to this page's change of a field. */
-const WORDS: Record<Pending['stage'], string> = {
-  queued: 'queued',
-  sent: 'sent',
-  accepted: 'accepted',
-  rejected: 'rejected',
-};
 
 /** A device's shadow as the gateway keeps it: what the device reports, what is desired, what is pending; and the form to wish. */
 export class Shadow {
@@ -88,9 +80,9 @@ export class Shadow {
 /** How it stands with a field: this page's change of it, then the device's refusal, then that it differs. */
 function stateOf({ pointer }: Field, view: ShadowView<Settings>, reported: Reported, open: Set<string>): string {
   const pending = view.pending[pointer];
-  if (pending && pending.stage !== 'accepted') return WORDS[pending.stage];
+  if (pending && pending.stage !== 'accepted') return pending.stage;
   if (open.has(pointer) && pointer in reported.refused) return 'refused';
-  if (pending) return WORDS[pending.stage];
+  if (pending) return pending.stage;
   return open.has(pointer) ? 'differs' : '';
 }
 

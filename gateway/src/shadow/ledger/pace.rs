@@ -21,8 +21,9 @@ impl Pace {
         let after = |due: u64, time: u64| {
             let time = time.saturating_mul(1_000);
             // Far ahead of it, it was reckoned from a later time: the clock was set back, or partitions are read each at its own pace.
-            let due = if due > time + 2 * SECOND { time } else { due.clamp(time, time + SECOND) };
-            (due + each, time + SECOND)
+            let ahead = due.saturating_sub(time);
+            let ahead = if ahead > 2 * SECOND { 0 } else { ahead.min(SECOND) };
+            (time.saturating_add(ahead + each), time.saturating_add(SECOND))
         };
         let ((log, latest), (node, last)) = (after(self.log, log), after(self.node, node));
         let keeps = log <= latest || node <= last;
@@ -77,5 +78,10 @@ mod tests {
         assert_eq!(kept(&mut pace, 100, |at| 5_000 + at * 100, |at| 1_000 + at * 100), 100, "an hour back");
         assert_eq!(kept(&mut pace, 100, |_| 20_000, |at| 20_000 + at * 100), 100, "it stands");
         assert_eq!(kept(&mut pace, 100, |_| 20_000, |_| 30_000), 10, "a burst, and too many by both");
+        assert_eq!(
+            kept(&mut pace, 5, |_| u64::MAX, |_| 40_000),
+            5,
+            "no record's time is too late to be reckoned with"
+        );
     }
 }
