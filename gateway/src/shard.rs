@@ -48,8 +48,12 @@ use std::time::{Duration, Instant};
 use timers::Timers;
 use waker::Ready;
 
-/// How long the loop writes before it looks at its inputs again. A sweep over 10,000 sockets takes about 45 ms.
-const SLICE: Duration = Duration::from_millis(2);
+/// How long the loop writes before it looks at its inputs again. A sweep over 10,000 sockets takes about 45 ms, one over 1,000 takes 5.
+///
+/// What comes in meanwhile leaves with the rest of the sweep, so the sooner it is seen, the more frames leave in each write: with 1,000
+/// subscribers, saturated, 39 in one read instead of 30 at 2 ms, for 0.75 times the CPU. At 0.5 ms these would be 48 and 0.65, but
+/// unicast to 5,000 would cost 8 % more, as few of them then have anything due at a time.
+const SLICE: Duration = Duration::from_millis(1);
 /// How long the loop attends to each of its inputs in one turn: blocks, sockets, futures. What is left waits for the next.
 const INTAKE: Duration = Duration::from_millis(1);
 /// Connections of each line written to between two looks at the clock: 0.1 ms of small writes, 2 ms of the largest.

@@ -23,7 +23,7 @@ use tempfile::TempDir;
 pub enum Contestant {
     /// This project's gateway, with one shard, on a memory log
     Gateway,
-    /// The same with two shards
+    /// The same with two shards, on the one core
     #[value(name = "gateway-2")]
     Gateway2,
     /// The same with one shard, through TLS
@@ -148,6 +148,9 @@ impl Contestant {
                 );
                 settings.extend(programs.settings.iter().cloned());
                 let gateway = Gateway::start(&programs.gateway, &settings).await?;
+                if self == Contestant::Gateway2 {
+                    cpu::share(gateway.pid()?)?;
+                }
                 return Ok(Running {
                     address: gateway.address,
                     dialect: Dialect::Anabranch,

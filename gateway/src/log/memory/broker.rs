@@ -10,15 +10,17 @@ use futures_util::future::{BoxFuture, FutureExt, ready};
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::futures::OwnedNotified;
+use tokio::sync::{Notify, oneshot};
 
 /// A broker that keeps everything in memory.
 #[derive(Clone, Debug)]
 pub(super) struct Broker {
     options: Options,
     state: Arc<Mutex<State>>,
-    /// Counts changes, for whoever waits for one.
-    changes: watch::Sender<u64>,
+    /// Tells whoever waits of each change. Not a `watch`: that keeps eight lists of waiters, and looking through them was 2 % of a
+    /// busy gateway's CPU.
+    changes: Arc<Notify>,
 }
 
 /// What the broker knows, and how it misbehaves.
@@ -96,7 +98,7 @@ impl Broker {
             fetches: 0,
             asked: 0,
         };
-        Broker { options, state: Arc::new(Mutex::new(state)), changes: watch::Sender::new(0) }
+        Broker { options, state: Arc::new(Mutex::new(state)), changes: Arc::default() }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -112,12 +114,13 @@ impl Broker {
     /// Changes the state and wakes whoever waits.
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let result = change(&mut self.lock());
-        self.changes.send_modify(|count| *count += 1);
+        self.changes.notify_waiters();
         result
     }
 
-    pub(super) fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
+    /// To be asked for before looking at the state: a change after this call ends the wait, whenever that begins.
+    pub(super) fn changed(&self) -> OwnedNotified {
+        Arc::clone(&self.changes).notified_owned()
     }
 
     /// Stores a record; in a lie, as if it had been published.
@@ -188,7 +191,13 @@ impl Shelf {
     }
 
     pub(super) fn index_of(&self, offset: Offset) -> usize {
-        self.records.partition_point(|stored| stored.record.position.offset < offset)
+        let is_before = |stored: &Stored| stored.record.position.offset < offset;
+        // Where it stands if there are no holes: whoever follows asks for the end, and a search by halves would look at a dozen
+        // records that no cache holds.
+        let guess = self.records.len().saturating_sub(self.next.0.saturating_sub(offset.0) as usize);
+        let is_right = self.records.get(guess).is_none_or(|stored| !is_before(stored))
+            && guess.checked_sub(1).is_none_or(|before| is_before(&self.records[before]));
+        if is_right { guess } else { self.records.partition_point(is_before) }
     }
 
     /// What a consumer at `from` gets next.

@@ -5,7 +5,6 @@ use crate::log::source::{Consumption, Delivery, Fetched, Pace, SourceError, Sour
 use crate::log::{Budget, Health};
 use anabranch_protocol::cursor::{Offset, Partition};
 use futures_util::stream::{StreamExt, unfold};
-use tokio::sync::watch;
 
 /// How much one event carries at most.
 const FULL: Budget = Budget { records: 256, bytes: 256 * 1024 };
@@ -22,7 +21,6 @@ impl Fetched {
 
 struct Consumer {
     broker: Broker,
-    changes: watch::Receiver<u64>,
     partition: Partition,
     pace: Pace,
     next: Offset,
@@ -42,7 +40,6 @@ pub(super) fn start(
     pace: Pace,
 ) -> Consumption {
     let consumer = Consumer {
-        changes: broker.changes(),
         broker,
         partition,
         pace,
@@ -62,11 +59,11 @@ impl Consumer {
             if self.ended {
                 return None;
             }
-            self.changes.borrow_and_update();
+            let changed = self.broker.changed();
             match self.step() {
                 Step::Say(event) => return Some(event),
                 Step::End => return None,
-                Step::Wait => self.changes.changed().await.ok()?,
+                Step::Wait => changed.await,
             }
         }
     }
