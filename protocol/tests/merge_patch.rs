@@ -1,6 +1,6 @@
 //! Merge patches: the examples of RFC 7396, and a plain implementation over parsed values as the oracle.
 
-use anabranch_protocol::merge_patch::merge_patch;
+use anabranch_protocol::merge_patch::{compose, merge_patch};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -52,6 +52,31 @@ fn what_is_not_json_is_refused() {
     }
 }
 
+/// First, then, and the one patch for both.
+const COMPOSED: [(&str, &str, Option<&str>); 12] = [
+    (r#"{"a":1}"#, r#"{"b":2}"#, Some(r#"{"a":1,"b":2}"#)),
+    (r#"{"a":1,"b":3}"#, r#"{"a":2}"#, Some(r#"{"a":2,"b":3}"#)),
+    (r#"{"a":{"b":1,"c":1}}"#, r#"{"a":{"b":null}}"#, Some(r#"{"a":{"b":null,"c":1}}"#)),
+    (r#"{"a":{"b":1}}"#, r#"{"a":null}"#, Some(r#"{"a":null}"#)),
+    (r#"{"a":null}"#, r#"{"a":1.50}"#, Some(r#"{"a":1.50}"#)),
+    (r#"{"a":[{"b":1}]}"#, r#"{"a":[]}"#, Some(r#"{"a":[]}"#)),
+    // No patch empties an object and fills it.
+    (r#"{"a":null}"#, r#"{"a":{"b":1}}"#, None),
+    (r#"{"a":1}"#, r#"{"a":{}}"#, None),
+    (r#"{"a":{"b":[]}}"#, r#"{"a":{"b":{"c":null}}}"#, None),
+    // Of a doubled key the last counts, on either side.
+    (r#"{"a":null,"\u0061":{"b":1}}"#, r#"{"a":1,"a":{"c":2}}"#, Some(r#"{"a":{"b":1,"c":2}}"#)),
+    ("null", r#"{"a":1}"#, None),
+    (r#"{"a":1}"#, "{", None),
+];
+
+#[test]
+fn two_patches_are_one_where_one_can_be_both() {
+    for (first, then, both) in COMPOSED {
+        assert_eq!(compose(first, then).as_deref(), both, "{first}, then {then}");
+    }
+}
+
 /// Section 2 of RFC 7396, word by word.
 fn oracle(target: Value, patch: &Value) -> Value {
     let Value::Object(patch) = patch else { return patch.clone() };
@@ -82,7 +107,51 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
+/// An object of few names, so that two of them meet: they are patches, and what patches are laid on.
+fn object() -> impl Strategy<Value = Value> {
+    prop::collection::btree_map("[abc]", value(), 0..4).prop_map(|map| json!(map))
+}
+
+/// Every object has one more field, of a name that no patch has.
+fn with_more(value: &Value) -> Value {
+    let Value::Object(map) = value else { return value.clone() };
+    let mut more: Map<String, Value> =
+        map.iter().map(|(key, value)| (key.clone(), with_more(value))).collect();
+    more.insert("more".into(), json!(1));
+    Value::Object(more)
+}
+
+/// The fields of both, whether or not that is right.
+fn naive(first: &Value, then: &Value) -> Value {
+    let (Value::Object(first), Value::Object(then)) = (first, then) else { return then.clone() };
+    let mut both = first.clone();
+    for (key, value) in then {
+        let old = first.get(key).unwrap_or(&Value::Null);
+        both.insert(key.clone(), naive(old, value));
+    }
+    Value::Object(both)
+}
+
 proptest! {
+    /// Whatever the document: the one patch does what the two do, wherever there is one; where there is none, there is a document that the
+    /// nearest patch gets wrong.
+    #[test]
+    fn one_patch_does_what_two_do(document in value(), first in object(), then in object()) {
+        let both = |document: Value| oracle(oracle(document, &first), &then);
+        match compose(&first.to_string(), &then.to_string()) {
+            Some(one) => {
+                let one: Value = serde_json::from_str(&one).expect("JSON");
+                prop_assert_eq!(oracle(document.clone(), &one), both(document));
+                prop_assert_eq!(&one, &naive(&first, &then));
+            }
+            None => {
+                let one = naive(&first, &then);
+                let document = with_more(&then);
+                prop_assert_ne!(oracle(document.clone(), &one), both(document));
+            }
+        }
+    }
+
     /// A fold of patches, deletions and re-creations among them.
     #[test]
     fn a_fold_agrees_with_the_rfc(patches in prop::collection::vec(value(), 1..8)) {
