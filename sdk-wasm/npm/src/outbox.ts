@@ -28,10 +28,10 @@ export interface Outboxed {
   readonly wedged: { readonly code: number; readonly message: string } | null;
 }
 
-/** The core's `outbox`. */
+/** The core's `outbox`; nothing where the client ended before it answered. */
 export function outboxed(text: string): Outboxed[] {
   type Row = [string, Envelope, boolean, boolean, number?, string?];
-  return (JSON.parse(text) as Row[]).map(([messageId, { metadata, payload }, kept, sent, code, message = '']) => ({
+  return (JSON.parse(text || '[]') as Row[]).map(([messageId, { metadata, payload }, kept, sent, code, message = '']) => ({
     messageId,
     topic: metadata.topic,
     payload,

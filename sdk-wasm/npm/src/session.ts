@@ -14,6 +14,11 @@ import { IDLE, Observed } from './state.ts';
 import { Streams } from './streams.ts';
 import type { Delivery, Host } from './delivery.ts';
 
+interface Asked {
+  readonly question: Question;
+  readonly answer: (text: string) => void;
+}
+
 const SDK = 'anabranch-js/0.1.0';
 /** How long a connection outlives its last user, in milliseconds: a component that is mounted anew finds it open. */
 const LINGER_MS = 1_000;
@@ -34,13 +39,14 @@ export class Session implements Host {
   private brain: Brain | undefined;
   /** The core in this page, if it has one. */
   private engine: Engine | undefined;
+  private local: Local | undefined;
   private create: CoreClassFactory | undefined;
   private readonly group: Group | undefined;
   private readonly keeper: Keeper | undefined;
   /** Kept publishes that may be sent: they need the connection. */
   private readonly waiting = new Set<string>();
-  /** What was asked before there was a core. */
-  private questions: [Question, (answer: string) => void][] = [];
+  /** What was asked and is not answered: the next core is asked again. */
+  private readonly questions = new Set<Asked>();
   /** Counts the beginnings, so that one that was overtaken ends. */
   private beginnings = 0;
   private readonly loader: Loader;
@@ -167,10 +173,17 @@ export class Session implements Host {
 
   /** Answers from memory and store, when both are there; loads them, and connects nothing. */
   ask(question: Question): Promise<string> {
-    return new Promise((resolve) => {
-      if (this.brain) return this.brain.ask(question, resolve);
-      this.questions.push([question, resolve]);
-      this.load();
+    return new Promise((answer) => {
+      const asked = { question, answer };
+      this.questions.add(asked);
+      if (this.brain) this.put(asked);
+      else this.load();
+    });
+  }
+
+  private put(asked: Asked): void {
+    this.brain?.ask(asked.question, (text) => {
+      if (this.questions.delete(asked)) asked.answer(text);
     });
   }
 
@@ -303,10 +316,7 @@ export class Session implements Host {
     if (!create || this.over) return;
     this.letGo();
     const engine = new Engine(create, this.options.clientId ?? '', SDK, this.environment, {
-      effect: (effect, bytes) => {
-        const own = this.group ? this.group.route(effect, bytes) : effect;
-        if (own) this.carryOut(own, bytes);
-      },
+      effect: (effect, bytes) => this.tellTabs(effect, bytes),
       restarted: (cause) => this.restarted(engine, cause),
       failed: (cause) => this.failed(cause),
     });
@@ -340,7 +350,7 @@ export class Session implements Host {
 
   private answerAll(): void {
     this.tellAll();
-    for (const [question, answer] of this.questions.splice(0)) this.brain?.ask(question, answer);
+    for (const asked of [...this.questions]) this.put(asked);
   }
 
   /** Gives a core that knows nothing what the store has, and then what the app wants. */
@@ -351,8 +361,8 @@ export class Session implements Host {
     if (this.over) return engine.stop();
     this.waiting.clear();
     for (const { messageId, wedged } of kept?.publishes ?? []) if (!wedged) this.waiting.add(messageId);
-    const local = new Local(engine, this.keeper, kept);
-    this.brain = this.group ? this.group.serve(local) : local;
+    this.local = new Local(engine, this.keeper, kept);
+    this.brain = this.group ? this.group.serve(this.local) : this.local;
     this.answerAll();
     this.drain();
   }
@@ -397,6 +407,12 @@ export class Session implements Host {
     for (const pending of this.publishes.waiting()) this.send(pending);
     this.connected = this.users.size > 0;
     if (this.connected) this.brain?.want(true);
+  }
+
+  /** An effect of this page's core: for this tab, and for those that share it. */
+  private tellTabs(effect: Effect, bytes: number): void {
+    const own = this.group ? this.group.route(effect, bytes) : effect;
+    if (own) this.carryOut(own, bytes);
   }
 
   private carryOut(effect: Effect, bytes: number): void {
@@ -454,7 +470,13 @@ export class Session implements Host {
 
   private restarted(engine: Engine, cause: unknown): void {
     this.body.letGo();
+    // Until the new core has what the store has, nobody may tell it anything: other tabs neither.
+    this.local?.retire();
     this.brain = undefined;
+    const state = this.state.get();
+    if (state.phase === 'live' || state.phase === 'syncing') {
+      this.tellTabs(['state', { ...state, phase: 'connecting', since: this.environment.wall() }], 0);
+    }
     this.tell('core_restarted', `The core failed and was started anew: ${String(cause)}`, cause);
     void this.begin(engine);
   }
@@ -474,7 +496,8 @@ export class Session implements Host {
     for (const subscription of this.streams.all) subscription.end(error);
     this.resume.flush();
     this.publishes.failAll(error);
-    for (const [, answer] of this.questions.splice(0)) answer('');
+    for (const { answer } of this.questions) answer('');
+    this.questions.clear();
     const stop = (): void => {
       this.body.letGo();
       this.letGo();

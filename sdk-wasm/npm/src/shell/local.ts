@@ -30,6 +30,7 @@ export interface Brain {
 
 /** The core in this page, and what it keeps. */
 export class Local implements Brain {
+  private retired = false;
   private readonly places = new Map<string, { readonly filter: string; readonly cursor: string }>();
 
   constructor(
@@ -49,9 +50,17 @@ export class Local implements Brain {
     });
   }
 
-  readonly call: Call = (step, bytes = 0) => this.engine.call(step, bytes);
+  /** The engine has another core now. What is still said to this one is said again to that. */
+  retire(): void {
+    this.retired = true;
+  }
+
+  readonly call: Call = (step, bytes = 0) => {
+    if (!this.retired) this.engine.call(step, bytes);
+  };
 
   ask(question: Question, answer: (text: string) => void): void {
+    if (this.retired) return;
     switch (question[0]) {
       case 'cached': {
         const [, filter, limit] = question;

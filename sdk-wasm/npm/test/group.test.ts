@@ -1,0 +1,112 @@
+/** A page among tabs that share a connection, with the other tabs in the test's hands. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Group, GroupNeeds, Role, Tabs } from '../src/group.ts';
+import type { Keeping } from '../src/keeping.ts';
+import type { Effect } from '../src/shell/core.ts';
+import type { Brain, Local, Question } from '../src/shell/local.ts';
+import { Batches } from '../src/store/keeper.ts';
+import { Hub } from '../src/tabs/hub.ts';
+import { MemoryStore } from './memory-store.ts';
+import { settle, Stage } from './stage.ts';
+import { trapping } from './trapping.ts';
+
+/** A page's part in a group of which the test plays all others. */
+class Others implements Group {
+  readonly exclusive = true;
+  role: Role = 'waiting';
+  readonly hubs: Hub[] = [];
+  readonly said: (readonly unknown[])[] = [];
+
+  constructor(
+    readonly needs: GroupNeeds,
+    private readonly leads: boolean,
+  ) {}
+
+  join(): void {
+    this.role = this.leads ? 'leader' : 'follower';
+    if (this.leads) this.needs.lead();
+  }
+  serve(local: Local): Brain {
+    const hub = new Hub(`core ${this.hubs.length}`, local, (...words) => void this.said.push(words), () => {});
+    this.hubs.push(hub);
+    return hub;
+  }
+  route(effect: Effect, bytes: number): Effect | undefined {
+    return this.hubs.at(-1)?.route(effect, bytes) ?? (this.hubs.length > 0 ? undefined : effect);
+  }
+  leave(): void {}
+  stored(): void {}
+  logout(): Promise<boolean> {
+    return Promise.resolve(false);
+  }
+}
+
+function tabs(leads: boolean): { make: Tabs; get group(): Others } {
+  let made: Others | undefined;
+  return {
+    make: (needs) => (made = new Others(needs, leads)),
+    get group() {
+      assert.ok(made);
+      return made;
+    },
+  };
+}
+
+const keeping = (store: MemoryStore): Keeping => (needs) => new Batches(needs, () => Promise.resolve(store));
+
+test('what another tab says while the core is replaced reaches the new one once it has what the store has', async () => {
+  const stage = new Stage(() => trapping());
+  const store = new MemoryStore();
+  const shared = tabs(true);
+  const client = stage.client({ user: 'u', store: keeping(store), tabs: shared.make });
+  client.connect();
+  const socket = await stage.accept();
+  const { group } = shared;
+  const [first] = group.hubs;
+  assert.ok(first);
+  first.wants('other', true);
+  const envelope = JSON.stringify({ metadata: { messageId: 'm-1', topic: 'a' }, payload: 1 });
+  const publish = (hub: Hub): void => hub.called('other', 'publish', ['m-1', envelope, true, -1, 0]);
+  socket.receive({ type: 'trap' });
+  // It does not know yet.
+  publish(first);
+  assert.equal(client.state.get().phase, 'connecting', 'there is no connection');
+  assert.ok(group.said.some((words) => JSON.stringify(words[2]).includes('"connecting"')), 'which the other tab is told, too');
+  await settle();
+  const [, second] = group.hubs;
+  assert.ok(second);
+  assert.deepEqual(await client.outbox(), [], 'what was said to no core is nowhere');
+  // It is told of the new one, and says again what it does not know to be stored.
+  publish(second);
+  await client.flush();
+  assert.deepEqual(store.publishes.map(({ messageId }) => messageId), ['m-1']);
+  client.close();
+});
+
+test('what was asked of a leader that ended is asked of the next', async () => {
+  const stage = new Stage();
+  const shared = tabs(false);
+  const client = stage.client({ user: 'u', tabs: shared.make });
+  client.connect();
+  await settle();
+  /** The core of another tab, which answers or does not. */
+  const brain = (answers: boolean): Brain => ({
+    call: () => {},
+    ask: (question: Question, answer: (text: string) => void) => answers && answer(question[0] === 'flush' ? '' : '[]'),
+    want: () => {},
+    hide: () => {},
+    place: () => {},
+    whenIdle: (run) => run(),
+    stop: () => {},
+  });
+  const { group } = shared;
+  group.needs.follow(brain(false));
+  const asked = Promise.all([client.outbox(), client.cached('a'), client.flush()]);
+  await settle();
+  group.needs.follow(brain(true));
+  assert.deepEqual(await Promise.race([asked, settle().then(() => 'no answer')]), [[], [], undefined]);
+  const last = client.outbox();
+  client.close();
+  assert.deepEqual(await last, []);
+});
