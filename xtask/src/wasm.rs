@@ -25,8 +25,10 @@ pub fn build_package() -> Result<()> {
 /// The core and its bindings, into the npm package's `core/`.
 pub fn build_core() -> Result<()> {
     install_target()?;
-    let mut cargo = tool::cargo("build");
+    // As a cdylib alone: cargo quietly leaves out link-time optimisation, 5 KiB of gzip, where an rlib comes of the same run.
+    let mut cargo = tool::cargo("rustc");
     cargo.args(["--package", "anabranch-sdk-wasm", "--target", TARGET, "--profile", "wasm"]);
+    cargo.args(["--lib", "--crate-type", "cdylib"]);
     tool::run(&mut cargo)?;
     let linked = workspace::target().join(TARGET).join("wasm/anabranch_sdk_wasm.wasm");
 
