@@ -16,3 +16,5 @@ pub mod shadow;
 pub mod shard;
 pub mod socket;
 pub mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;

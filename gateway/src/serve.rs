@@ -111,7 +111,7 @@ fn options(config: &Config, tls: Option<Arc<ServerConfig>>) -> Options {
 
 /// Opens the log and starts on it. A broker that does not answer yet is waited for: whatever starts a whole platform
 /// starts its parts in any order. Meanwhile the lobby is open, on the port that the gateway gets then.
-async fn start(
+pub(crate) async fn start(
     config: &Config,
     tls: Option<Arc<ServerConfig>>,
     authenticator: Arc<Authenticator>,

@@ -82,6 +82,13 @@ impl fmt::Display for CursorError {
 
 impl std::error::Error for CursorError {}
 
+impl CursorError {
+    /// Always `false`: a text does not get better by itself. Begin without a cursor.
+    pub const fn is_retryable(self) -> bool {
+        false
+    }
+}
+
 impl FromStr for Position {
     type Err = CursorError;
 

@@ -13,14 +13,19 @@ use std::fmt;
 /// What kind of message an envelope holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum MessageType {
+    /// Something has happened.
     #[default]
     Event,
+    /// Somebody is asked to do something.
     Command,
+    /// The answer to a command, joined to it by the `correlationId`.
     Response,
+    /// Something for people to read.
     Notification,
 }
 
 impl MessageType {
+    /// Its name on the wire.
     pub const fn name(self) -> &'static str {
         match self {
             MessageType::Event => "event",
@@ -30,6 +35,7 @@ impl MessageType {
         }
     }
 
+    /// The type of this name; `None` if there is none.
     pub fn from_name(name: &str) -> Option<MessageType> {
         [MessageType::Event, MessageType::Command, MessageType::Response, MessageType::Notification]
             .into_iter()

@@ -45,9 +45,13 @@ pub struct About {
 /// Records that are gone: in `partition`, strictly after `after` and strictly before `before`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
+    /// Which of the log's sequences.
     pub partition: Partition,
+    /// The last record before the hole.
     pub after: Offset,
+    /// The first record behind it.
     pub before: Offset,
+    /// Why they are gone.
     pub reason: GapReason,
 }
 
@@ -78,6 +82,7 @@ impl GapReason {
         GapReason::Other,
     ];
 
+    /// Its name in lower case.
     pub const fn name(self) -> &'static str {
         match self {
             GapReason::Retention => "retention",

@@ -42,6 +42,11 @@ impl NameError {
             NameError::Shared => "shared subscriptions ($share/…) are not offered",
         }
     }
+
+    /// Always `false`: a name does not get better by itself.
+    pub const fn is_retryable(self) -> bool {
+        false
+    }
 }
 
 impl fmt::Display for NameError {

@@ -58,6 +58,7 @@ pub enum Effect {
 /// Where the connection stands, for the app.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
+    /// What most apps show.
     pub phase: Phase,
     /// How many attempts since the connection was last healthy. 0 before the first.
     pub attempt: u32,

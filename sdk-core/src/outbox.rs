@@ -52,6 +52,11 @@ impl PublishRefused {
         }
     }
 
+    /// Whether the same thing may work later: when some of what waits has its confirm.
+    pub const fn is_retryable(self) -> bool {
+        matches!(self, PublishRefused::QueueFull)
+    }
+
     /// What happened, for people.
     pub const fn message(self) -> &'static str {
         match self {

@@ -30,12 +30,15 @@ pub struct Shadow {
 /// A document as the gateway keeps it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Document {
+    /// Grows when a shadow is deleted and made anew: its versions begin again.
     pub incarnation: u64,
+    /// Grows by one with each update that counts, from 1.
     pub version: u64,
     /// When it was updated, in milliseconds since 1970, by the log's clock.
     pub timestamp: u64,
-    /// A JSON object; empty if there is no such section.
+    /// What is asked of the device: a JSON object, empty if there is no such section.
     pub desired: String,
+    /// What the device says of itself: a JSON object, empty if there is no such section.
     pub reported: String,
 }
 
@@ -70,13 +73,15 @@ pub enum Outcome {
 /// What has changed from one document to the next that came. Versions between them may have been left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delta {
+    /// Which shadow: one that is deleted and made anew has another.
     pub incarnation: u64,
     /// The version to which the patches are to be applied; 0 if there was no shadow, or another incarnation: then they are whole.
     pub base: u64,
     /// 0 if there is no shadow any more.
     pub version: u64,
-    /// Merge patches; `None` if nothing has changed there.
+    /// A merge patch of what is desired; `None` if nothing has changed there.
     pub desired: Option<String>,
+    /// A merge patch of what is reported; `None` if nothing has changed there.
     pub reported: Option<String>,
 }
 

@@ -94,6 +94,14 @@ impl fmt::Display for StoreError {
 
 impl std::error::Error for StoreError {}
 
+impl StoreError {
+    /// Always `false`: a store that fails is asked once more before this is said, and what helps (room, another file, the other process's
+    /// end) is for people to do.
+    pub const fn is_retryable(&self) -> bool {
+        false
+    }
+}
+
 impl Kept {
     /// Takes a change in. The definition of what each means; every store does the same.
     pub fn apply(&mut self, write: &Write) {

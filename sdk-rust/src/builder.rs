@@ -5,15 +5,19 @@ use crate::driver::{self, Dialer, Provider};
 use crate::error::BuildError;
 use crate::keeper::Keeper;
 use crate::shared::Shared;
+use crate::token::{self, TokenRequests};
 use anabranch_protocol::limits;
 use anabranch_sdk_core::store::{Kept, Store};
 use anabranch_sdk_core::{Machine, TokenWhy};
+#[cfg(feature = "tls")]
 use rustls::RootCertStore;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use tokio::runtime::Handle;
+#[cfg(not(feature = "tls"))]
+use tokio_tungstenite::Connector;
 use tokio_tungstenite::tungstenite::http::Uri;
 use uuid::Uuid;
 
@@ -40,8 +44,10 @@ pub struct ClientBuilder {
     provider: Provider,
     client_id: Option<String>,
     cache: CacheLimits,
+    #[cfg(feature = "tls")]
     roots: Option<RootCertStore>,
     store: Option<Box<dyn Store>>,
+    runtime: Option<Handle>,
 }
 
 impl ClientBuilder {
@@ -51,8 +57,10 @@ impl ClientBuilder {
             provider: driver::fixed(String::new()),
             client_id: None,
             cache: CacheLimits::default(),
+            #[cfg(feature = "tls")]
             roots: None,
             store: None,
+            runtime: None,
         }
     }
 
@@ -81,8 +89,30 @@ impl ClientBuilder {
         self
     }
 
-    /// Names the client across reconnects, in the gateway's logs and as the default `source` of what it publishes.
-    /// At most 128 bytes. Without it, a random one.
+    /// Tokens without a function: the app takes [requests](TokenRequests) and answers them. In the place of [`token`](ClientBuilder::token) and
+    /// [`token_provider`](ClientBuilder::token_provider).
+    ///
+    /// ```
+    /// # anabranch_gateway::testing::example(async |url, token| {
+    /// # use anabranch::Client;
+    /// let (builder, mut requests) = Client::builder(url).token_requests();
+    /// let client = builder.build()?;
+    /// tokio::spawn(async move {
+    ///     while let Some(request) = requests.next().await {
+    ///         request.answer(token.clone());               // or fetch one, told why by request.why()
+    ///     }
+    /// });
+    /// client.connect();
+    /// client.wait_live(std::time::Duration::from_secs(5)).await?;
+    /// # Ok(()) });
+    /// ```
+    pub fn token_requests(mut self) -> (ClientBuilder, TokenRequests) {
+        let (provider, requests) = token::requests();
+        self.provider = provider;
+        (self, requests)
+    }
+
+    /// Names the client across reconnects, and in the gateway's logs. At most 128 bytes. Without it, a random one.
     pub fn client_id(mut self, client_id: impl Into<String>) -> ClientBuilder {
         self.client_id = Some(client_id.into());
         self
@@ -95,6 +125,7 @@ impl ClientBuilder {
     }
 
     /// Trusts these certificate authorities instead of Mozilla's, for `wss://` URLs.
+    #[cfg(feature = "tls")]
     pub fn tls_roots(mut self, roots: RootCertStore) -> ClientBuilder {
         self.roots = Some(roots);
         self
@@ -107,7 +138,15 @@ impl ClientBuilder {
         self
     }
 
-    /// Makes the client, and the task that will drive it on the current runtime. Reads the whole store, if there is one, some megabytes at most.
+    /// Drives the client on this runtime, whose timers and I/O must be on. Without it, on the one in which [`build`](ClientBuilder::build) is called.
+    ///
+    /// The client's functions and futures may be called and awaited anywhere, on threads without a runtime and by other executors, too.
+    pub fn runtime(mut self, runtime: Handle) -> ClientBuilder {
+        self.runtime = Some(runtime);
+        self
+    }
+
+    /// Makes the client, and the task that will drive it. Reads the whole store, if there is one, some megabytes at most.
     ///
     /// # Errors
     /// See [`BuildError`].
@@ -118,9 +157,16 @@ impl ClientBuilder {
             Some(id) => id,
             None => Uuid::new_v4().to_string(),
         };
-        let runtime = Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
+        let runtime = match self.runtime {
+            Some(runtime) => runtime,
+            None => Handle::try_current().map_err(|_| BuildError::NoRuntime)?,
+        };
         let seed = getrandom::u64().map_err(BuildError::Random)?;
-        let dialer = Dialer::new(url, self.roots)?;
+        #[cfg(feature = "tls")]
+        let secure = driver::tls::connector(self.roots)?;
+        #[cfg(not(feature = "tls"))]
+        let secure = Connector::Plain;
+        let dialer = Dialer::new(url, secure);
         let mut machine = Machine::new(&client_id, SDK, seed);
         machine.limit_cache(self.cache.bytes);
         let (keeper, kept) = match self.store {
@@ -130,8 +176,8 @@ impl ClientBuilder {
                 (Keeper::start(store).map_err(BuildError::Thread)?, kept)
             }
         };
-        let shared = Arc::new(Shared::new(machine, client_id, keeper, kept));
-        runtime.spawn(driver::run(shared.clone(), dialer, self.provider));
+        let shared = Arc::new(Shared::new(machine, client_id, keeper, kept, runtime));
+        shared.spawn(driver::run(shared.clone(), dialer, self.provider));
         Ok(Client::new(shared))
     }
 }
@@ -153,6 +199,9 @@ fn parse_url(text: &str) -> Result<Uri, BuildError> {
     let url: Uri = text.parse().map_err(|e| error(&format!("{e}")))?;
     if !matches!(url.scheme_str(), Some("ws" | "wss")) {
         return Err(error("the scheme must be ws or wss"));
+    }
+    if url.scheme_str() == Some("wss") && !cfg!(feature = "tls") {
+        return Err(error("this program is built without the feature tls"));
     }
     let Some(authority) = url.authority().filter(|a| !a.host().is_empty()) else {
         return Err(error("there is no host"));
@@ -180,14 +229,15 @@ mod tests {
     fn urls_get_the_default_path_or_keep_theirs() {
         for (given, meant) in [
             ("ws://gw:8080", "ws://gw:8080/v1/ws"),
-            ("wss://gw/", "wss://gw/v1/ws"),
-            ("wss://gw/edge/v1/ws", "wss://gw/edge/v1/ws"),
+            ("ws://gw/", "ws://gw/v1/ws"),
+            ("ws://gw/edge/v1/ws", "ws://gw/edge/v1/ws"),
         ] {
             assert_eq!(parse_url(given).expect("a URL").to_string(), meant);
         }
         for wrong in ["", "gw", "http://gw", "ws://", "ws://u:p@gw/"] {
             assert!(parse_url(wrong).is_err(), "{wrong}");
         }
+        assert_eq!(parse_url("wss://gw").is_ok(), cfg!(feature = "tls"));
     }
 
     #[test]

@@ -22,6 +22,21 @@ use std::time::Duration;
 /// A client of one gateway. Cheap to clone; all clones are the same client.
 ///
 /// It ends with [`close`](Client::close), or when the last clone and the last subscription are dropped.
+///
+/// ```
+/// # anabranch_gateway::testing::example(async |url, token| {
+/// use anabranch::{Client, Phase};
+/// use std::time::Duration;
+///
+/// let client = Client::builder(url).token(token).client_id("hall-3").build()?;
+/// assert_eq!(client.state().phase, Phase::Idle);
+/// client.connect();
+/// client.wait_live(Duration::from_secs(5)).await?;
+/// client.pause("battery");
+/// assert_eq!(client.state().phase, Phase::Paused);
+/// client.close().await;
+/// # Ok(()) });
+/// ```
 #[derive(Clone, Debug)]
 pub struct Client {
     handle: Arc<Handle>,
@@ -149,6 +164,21 @@ impl Client {
     }
 
     /// The state now, and each later one. States that follow each other faster than they are taken may be left out.
+    ///
+    /// ```
+    /// # anabranch_gateway::testing::example(async |url, token| {
+    /// # use anabranch::{Client, Phase};
+    /// let client = Client::builder(url).token(token).build()?;
+    /// client.connect();
+    /// let mut states = client.states();
+    /// while let Some(state) = states.next().await {
+    ///     println!("{} since {}", state.phase.name(), state.since);
+    ///     if state.phase == Phase::Live {
+    ///         break;
+    ///     }
+    /// }
+    /// # Ok(()) });
+    /// ```
     pub fn states(&self) -> States {
         let receiver = self.shared().state.subscribe();
         let states = stream::unfold((receiver, true), |(mut receiver, first)| async move {
@@ -173,9 +203,9 @@ impl Client {
     pub async fn wait_live(&self, timeout: Duration) -> Result<(), WaitError> {
         let mut receiver = self.shared().state.subscribe();
         let settled = |state: &State| matches!(state.phase, Phase::Live | Phase::NeedsAuth | Phase::Closed);
-        let state = match tokio::time::timeout(timeout, receiver.wait_for(settled)).await {
-            Ok(Ok(state)) => state.clone(),
-            Ok(Err(_)) | Err(_) => self.state(),
+        let state = match self.shared().at_most(timeout, receiver.wait_for(settled)).await {
+            Some(Ok(state)) => state.clone(),
+            Some(Err(_)) | None => self.state(),
         };
         let last_failure = self.last_failure();
         match state.phase {
@@ -202,7 +232,23 @@ impl Client {
         OpenShadow::new(self.clone(), device)
     }
 
-    /// Begins to describe a read of the newest messages in memory. Never touches the network.
+    /// Begins to describe a read of the newest messages in memory: what subscriptions have brought, and what a store has kept of those that are
+    /// [kept](Subscribe::keep_as). Never touches the network.
+    ///
+    /// ```
+    /// # anabranch_gateway::testing::example(async |url, token| {
+    /// # use anabranch::{Client, Start};
+    /// # let client = Client::builder(url).token(token).build()?;
+    /// # client.connect();
+    /// client.publish("site/door").payload_text("\"open\"").send().await?;
+    /// let mut doors = client.subscribe("site/+").from(Start::Earliest).open()?;
+    /// doors.next_message().await;
+    /// for message in client.cached("site/#").limit(10).read()? {
+    ///     println!("last known: {} {}", message.topic(), message.payload_text());
+    /// }
+    /// # assert_eq!(client.cached("site/#").read()?.len(), 1);
+    /// # Ok(()) });
+    /// ```
     pub fn cached(&self, filter: &str) -> CachedRead {
         CachedRead { client: self.clone(), filter: filter.into(), limit: 100 }
     }

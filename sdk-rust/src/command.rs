@@ -9,7 +9,7 @@
 mod journal;
 mod serve;
 
-pub use serve::{Request, Serve};
+pub use serve::{Request, Serve, Serving};
 
 use crate::client::Client;
 use crate::error::{CommandError, PublishError, SubscribeError};
@@ -48,7 +48,7 @@ impl Client {
         let filter = format!("{root}/devices/+/commands/response/{subject}");
         let answers = self.subscribe(&filter).open()?;
         let jobs = Arc::default();
-        let listening = tokio::spawn(listen(answers, Arc::clone(&jobs)));
+        let listening = self.shared().spawn(listen(answers, Arc::clone(&jobs)));
         Ok(Commands {
             client: self.clone(),
             root: root.into(),
@@ -137,7 +137,7 @@ impl Commands {
             .insert(id.clone(), Open { answers, progress, deadline: Instant::now() + ttl + GRACE });
         let published = handle.shared().publish_and_tell(&id, &envelope, terms);
         let (confirmed, sent) = published.inspect_err(|_| _ = lock(&self.jobs).remove(&id))?;
-        tokio::spawn(follow(Arc::clone(&self.jobs), id.clone(), confirmed, sent));
+        handle.shared().spawn(follow(Arc::clone(&self.jobs), id.clone(), confirmed, sent));
         Ok(Job { id, commands: self.clone(), progress: watched })
     }
 }
@@ -203,6 +203,30 @@ fn take(jobs: &Jobs, message: &Message) {
 }
 
 /// One command. Dropping it changes nothing about the command.
+///
+/// ```
+/// # anabranch_gateway::testing::example(async |url, token| {
+/// # use anabranch::{Client, Progress};
+/// # use serde_json::json;
+/// # use std::time::Duration;
+/// # let client = Client::builder(url).token(token).build()?;
+/// # let serving = client.serve_commands("iotsphere", "d1");
+/// # tokio::spawn(async move { serving.run(|_| async { Ok(json!("done")) }).await });
+/// let commands = client.commands("iotsphere", "dev")?;         // answers come to `dev`, whom the token speaks for
+/// client.connect();
+/// # client.wait_live(Duration::from_secs(5)).await?;
+/// let mut job = commands.send("d1", "reboot", &json!({ "delay": 5 }), Duration::from_secs(20))?;
+/// while let Some(step) = job.next_progress().await {
+///     match step {
+///         Progress::Done(result) => println!("done: {result}"),
+///         Progress::Failed(why) => println!("not done, or not wholly: {why}"),
+///         Progress::Unanswered => println!("not known"),
+///         on_its_way => println!("{on_its_way:?}"),
+///     }
+/// }
+/// assert_eq!(job.reply::<String>().await?, "done");
+/// # Ok(()) });
+/// ```
 #[derive(Clone, Debug)]
 pub struct Job {
     id: String,

@@ -6,6 +6,8 @@ mod connection;
 mod delivery;
 mod dial;
 mod provider;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
 
 pub(crate) use dial::Dialer;
 pub(crate) use provider::{Provider, fixed};

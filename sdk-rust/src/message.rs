@@ -10,6 +10,24 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// A message as it came from the gateway. Cheap to clone; nothing but the topic is read until it is asked for.
+///
+/// ```
+/// # anabranch_gateway::testing::example(async |url, token| {
+/// # use anabranch::{Client, Start};
+/// # let client = Client::builder(url).token(token).build()?;
+/// # client.connect();
+/// #[derive(serde::Deserialize)]
+/// struct Reading { celsius: f64 }
+///
+/// client.publish("site/temp").payload_text(r#"{"celsius": 21.5}"#).send().await?;
+/// let mut temperatures = client.subscribe("site/temp").from(Start::Earliest).open()?;
+/// let message = temperatures.next_message().await.expect("a message");
+/// assert_eq!(message.json::<Reading>()?.celsius, 21.5);
+/// let source = message.metadata().source();            // whom the publisher's token speaks for
+/// println!("{} at {} by {source:?}", message.topic(), message.position());
+/// # assert_eq!(source.as_deref(), Some("dev"));
+/// # Ok(()) });
+/// ```
 #[derive(Clone)]
 pub struct Message {
     content: Content,
@@ -196,19 +214,22 @@ impl<'a> Metadata<'a> {
         self.json
     }
 
+    /// Under which the log keeps one copy.
     pub fn message_id(&self) -> Option<Cow<'a, str>> {
         self.get("messageId")
     }
 
-    /// ISO 8601.
+    /// When it was published, by the publisher's clock: ISO 8601.
     pub fn timestamp(&self) -> Option<Cow<'a, str>> {
         self.get("timestamp")
     }
 
+    /// Who published it: whom their token speaks for. Of what did not come through a gateway, whatever it says itself.
     pub fn source(&self) -> Option<Cow<'a, str>> {
         self.get("source")
     }
 
+    /// What joins a response to its command.
     pub fn correlation_id(&self) -> Option<Cow<'a, str>> {
         self.get("correlationId")
     }
@@ -218,6 +239,7 @@ impl<'a> Metadata<'a> {
         self.get("messageType")
     }
 
+    /// Of the envelope's format.
     pub fn version(&self) -> Option<Cow<'a, str>> {
         self.get("version")
     }

@@ -8,6 +8,20 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// A message in the outbox. Dropping it changes nothing: the message is published all the same.
+///
+/// ```
+/// # anabranch_gateway::testing::example(async |url, token| {
+/// # use anabranch::Client;
+/// # let client = Client::builder(url).token(token).build()?;
+/// let kept = client.publish("site/door").payload_text("\"open\"").queue().await?;
+/// let regretted = client.publish("site/door").payload_text("\"ajar\"").queue().await?;
+/// assert!(regretted.withdraw());                       // it was not sent
+/// assert_eq!(client.outbox().len(), 1);
+/// client.connect();
+/// let published = kept.confirmed().await?;
+/// # assert!(!published.duplicate && client.outbox().is_empty());
+/// # Ok(()) });
+/// ```
 #[derive(Debug)]
 pub struct Queued {
     pub(crate) handle: Arc<Handle>,
@@ -45,9 +59,11 @@ impl Queued {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Outboxed {
+    /// Under which the log will keep one copy.
     pub message_id: String,
+    /// Where it goes.
     pub topic: String,
-    /// JSON text.
+    /// The whole of it, as JSON text.
     pub envelope: String,
     /// Whether the gateway may have seen it.
     pub sent: bool,

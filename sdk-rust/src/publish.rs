@@ -17,6 +17,7 @@ use uuid::Uuid;
 /// A message that the log has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
+    /// Under which the log keeps one copy.
     pub message_id: String,
     /// Where the log has it.
     pub position: Position,
@@ -24,9 +25,24 @@ pub struct Published {
     pub duplicate: bool,
 }
 
-/// A message about to be published. Does nothing until [`send`](Publish::send).
+/// A message about to be published. Does nothing until [`send`](Publish::send) or [`queue`](Publish::queue).
+///
+/// ```
+/// # anabranch_gateway::testing::example(async |url, token| {
+/// # use anabranch::{Client, MessageType};
+/// # let client = Client::builder(url).token(token).build()?;
+/// # client.connect();
+/// let notice = || client.publish("iotsphere/users/u-17/notifications").message_type(MessageType::Notification);
+/// let first = notice().message_id("n-1").payload_text("\"hello\"").send().await?;
+/// let again = notice().message_id("n-1").payload_text("\"hello\"").send().await?;
+/// assert!(!first.duplicate && again.duplicate);        // stored once
+///
+/// let refused = client.publish("no/wildcards/+").payload_text("1").send().await.unwrap_err();
+/// assert!(!refused.is_retryable() && !refused.could_have_happened());
+/// # Ok(()) });
+/// ```
 #[derive(Debug)]
-#[must_use = "a message is published by send()"]
+#[must_use = "a message is published by send() or queue()"]
 pub struct Publish {
     handle: Arc<Handle>,
     topic: String,
@@ -79,7 +95,7 @@ impl Publish {
         self
     }
 
-    /// The component that speaks. Without it, the client id.
+    /// The component that speaks. Without it, the client id. A gateway puts whom the token speaks for in its place, so that readers can trust it.
     pub fn source(mut self, source: impl Into<String>) -> Publish {
         self.source = Some(source.into());
         self

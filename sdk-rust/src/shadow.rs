@@ -34,6 +34,26 @@ pub struct OpenShadow {
 }
 
 /// A device's shadow. Dropping it ends the watching; changes that were made are published all the same.
+///
+/// ```
+/// # anabranch_gateway::testing::example(async |url, token| {
+/// # use anabranch::{Client, shadow::Settled};
+/// # use serde_json::{Value, json};
+/// # use std::time::Duration;
+/// # let client = Client::builder(url).token(token).build()?;
+/// # client.connect();
+/// let shadow = client.shadow("d1").open()?;
+/// shadow.ready().await;                                // known: from memory, the store or the gateway
+/// let mut change = shadow.set_desired(&json!({ "fan": { "rpm": 1200 } })).await?;
+/// let view = shadow.view();                            // shows it already
+/// assert_eq!(view.desired::<Value>()?["fan"]["rpm"], 1200);
+/// println!("{:?}", view.pending("/fan/rpm"));          // queued, sent, accepted or rejected
+///
+/// shadow.report(&json!({ "fan": { "rpm": 1200 } })).await?;   // what the device says, elsewhere
+/// let settled = change.settled(Duration::from_secs(30)).await;
+/// assert!(matches!(settled, Settled::Applied { .. }));
+/// # Ok(()) });
+/// ```
 pub struct Shadow {
     shared: Arc<Inner>,
     client: Client,
@@ -115,9 +135,6 @@ impl OpenShadow {
     ///
     /// # Errors
     /// The device's name makes no topic, or the client is closed. A refusal by the gateway shows in [`View::closed`].
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime.
     pub fn open(self) -> Result<Shadow, SubscribeError> {
         let topics = Topics { prefix: format!("{}/devices/{}/shadow/", self.root, self.device) };
         // One device: a wildcard would mix many in one view.
@@ -129,7 +146,7 @@ impl OpenShadow {
         });
         let watch = watch::Watch::new(&self.client, &topics, &shared)?;
         watch.recall();
-        let watching = tokio::spawn(watch.run());
+        let watching = self.client.shared().spawn(watch.run());
         Ok(Shadow { shared, client: self.client, topics, watching })
     }
 }
@@ -153,6 +170,20 @@ impl Shadow {
     }
 
     /// The view now, and each later one. Views that follow each other faster than they are taken are left out.
+    ///
+    /// ```
+    /// # anabranch_gateway::testing::example(async |url, token| {
+    /// # let client = anabranch::Client::builder(url).token(token).build()?;
+    /// # client.connect();
+    /// # let shadow = client.shadow("d1").open()?;
+    /// # shadow.report(&serde_json::json!({ "on": true })).await?;
+    /// let mut views = shadow.views();
+    /// while let Some(view) = views.next().await {
+    ///     println!("{} (live: {})", view.reported_text(), view.is_live());
+    /// #   if view.version() > 0 { break }
+    /// }
+    /// # Ok(()) });
+    /// ```
     pub fn views(&self) -> Views {
         let shared = Arc::downgrade(&self.shared);
         let receiver = self.shared.changed.subscribe();
@@ -172,6 +203,19 @@ impl Shadow {
 
     /// What changes in the truth from now on, each as merge patches upon the version that this stream gave last: none is ever missing. Several versions
     /// may be one delta.
+    ///
+    /// ```
+    /// # anabranch_gateway::testing::example(async |url, token| {
+    /// # let client = anabranch::Client::builder(url).token(token).build()?;
+    /// # client.connect();
+    /// # let shadow = client.shadow("d1").open()?;
+    /// shadow.ready().await;
+    /// let mut deltas = shadow.deltas();
+    /// shadow.report(&serde_json::json!({ "on": true })).await?;
+    /// let delta = deltas.next().await.expect("a delta");
+    /// assert_eq!(delta.reported.as_deref(), Some(r#"{"on":true}"#));
+    /// # Ok(()) });
+    /// ```
     pub fn deltas(&self) -> Deltas {
         let shared = Arc::downgrade(&self.shared);
         let (document, receiver) = {
@@ -217,8 +261,9 @@ impl Shadow {
         let publish = self.client.publish(&self.topics.leaf("desired")).payload_text(patch).message_id(&id);
         match publish.queue().await {
             Ok(queued) => {
-                tokio::spawn(change::follow(queued, self.client.clone(), Arc::downgrade(&self.shared)));
-                Ok(Change { id, settled })
+                let following = change::follow(queued, self.client.clone(), Arc::downgrade(&self.shared));
+                self.client.shared().spawn(following);
+                Ok(Change::new(id, self.client.clone(), settled))
             }
             // It is published all the same.
             Err(error @ PublishError::NotKept { .. }) => Err(error),

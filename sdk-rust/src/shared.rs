@@ -15,11 +15,13 @@ use anabranch_sdk_core::cache::Cached;
 use anabranch_sdk_core::outbox::Terms;
 use anabranch_sdk_core::store::{Kept, Place, StoreError, Write};
 use anabranch_sdk_core::{Machine, Now, State, Wish};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
-use tokio::time::Instant;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
 
 /// The result of a publish, on its way to whoever waits for it.
 pub(crate) type Confirm = oneshot::Sender<Result<Published, PublishError>>;
@@ -35,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) keeper: Keeper,
     client_id: String,
     epoch: Instant,
+    /// Where the client's tasks and timers live, whoever calls from wherever.
+    runtime: Handle,
 }
 
 pub(crate) struct Locked {
@@ -48,14 +52,20 @@ pub(crate) struct Locked {
     /// How far the app has come, by the names under which that is kept.
     places: HashMap<Box<str>, Place>,
     /// Names of subscriptions that are open.
-    names: HashSet<Box<str>>,
+    names: HashMap<Box<str>, SubscriptionId>,
     pub(crate) last_failure: Option<String>,
     next_id: SubscriptionId,
     closed: bool,
 }
 
 impl Shared {
-    pub(crate) fn new(machine: Machine, client_id: String, keeper: Keeper, kept: Kept) -> Shared {
+    pub(crate) fn new(
+        machine: Machine,
+        client_id: String,
+        keeper: Keeper,
+        kept: Kept,
+        runtime: Handle,
+    ) -> Shared {
         let places = kept.places.iter().cloned().collect();
         let shared = Shared {
             locked: Mutex::new(Locked {
@@ -65,7 +75,7 @@ impl Shared {
                 enqueued: HashMap::new(),
                 sent: HashMap::new(),
                 places,
-                names: HashSet::new(),
+                names: HashMap::new(),
                 last_failure: None,
                 next_id: 1,
                 closed: false,
@@ -76,6 +86,7 @@ impl Shared {
             keeper,
             client_id,
             epoch: Instant::now(),
+            runtime,
         };
         {
             let mut locked = shared.lock();
@@ -99,11 +110,28 @@ impl Shared {
 
     /// The moment of the runtime's clock that a machine's moment means.
     pub(crate) fn instant(&self, mono: u64) -> Instant {
-        self.epoch + std::time::Duration::from_millis(mono)
+        self.epoch + Duration::from_millis(mono)
     }
 
     pub(crate) fn client_id(&self) -> &str {
         &self.client_id
+    }
+
+    /// Runs a task on the client's runtime.
+    pub(crate) fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        self.runtime.spawn(task)
+    }
+
+    /// Waits at most for so long, by the clock of the client's runtime: whoever waits may have none.
+    pub(crate) async fn at_most<T>(&self, patience: Duration, waiting: impl Future<Output = T>) -> Option<T> {
+        let waiting = {
+            let _here = self.runtime.enter();
+            timeout(patience, waiting)
+        };
+        waiting.await.ok()
     }
 
     pub(crate) fn wake_driver(&self) {
@@ -177,7 +205,7 @@ impl Shared {
         if locked.closed {
             return Err(SubscribeError::Closed);
         }
-        if let Some(name) = name.filter(|name| locked.names.contains(*name)) {
+        if let Some(name) = name.filter(|name| locked.names.contains_key(*name)) {
             return Err(SubscribeError::NameInUse(name.to_owned()));
         }
         let place =
@@ -192,7 +220,7 @@ impl Shared {
         locked.machine.subscribe(self.now(), id, filter, start.into(), wish)?;
         locked.next_id = locked.next_id.wrapping_add(1);
         if let Some(name) = name {
-            locked.names.insert(name.into());
+            locked.names.insert(name.into(), id);
             locked.machine.keep_messages(id);
         }
         let queue = Arc::new(Queue::starting_at(cursor));
@@ -202,9 +230,10 @@ impl Shared {
         Ok((id, queue))
     }
 
-    pub(crate) fn unsubscribe(&self, id: SubscriptionId, name: Option<&str>) {
+    /// Ends a subscription; nothing if it has ended.
+    pub(crate) fn unsubscribe(&self, id: SubscriptionId) {
         let mut locked = self.lock();
-        name.map(|name| locked.names.remove(name));
+        locked.names.retain(|_, whose| *whose != id);
         if let Some(queue) = locked.queues.remove(&id) {
             queue.abandon();
             locked.machine.unsubscribe(self.now(), id);

@@ -1,13 +1,16 @@
 //! A subscription: a stream of events, and a cursor from which it can be taken up again.
 
+mod handle;
 mod keeping;
 pub(crate) mod queue;
+
+pub use handle::SubscriptionHandle;
 
 use crate::client::Handle;
 use crate::error::SubscribeError;
 use crate::message::{Message, Transient};
 use anabranch_protocol::client_frame::{SnapshotMode, SubscriptionId};
-use anabranch_protocol::code::Code;
+use anabranch_protocol::code::{Code, Remedy};
 use anabranch_protocol::cursor::Cursor;
 use anabranch_protocol::filter::Filter;
 use anabranch_protocol::server_frame::{Gap, Outcome};
@@ -87,7 +90,10 @@ pub enum Event {
     SnapshotBegins,
     /// The snapshot is whole as of here. `complete` unless the gateway does not know every value: what did not come may
     /// have one all the same.
-    SnapshotEnds { complete: bool },
+    SnapshotEnds {
+        /// Whether the gateway knew every value.
+        complete: bool,
+    },
     /// Everything up to the newest message has been delivered; what follows comes as it happens.
     Live,
     /// The end: nothing follows.
@@ -99,14 +105,54 @@ pub enum Event {
 #[non_exhaustive]
 pub enum Closed {
     /// The gateway will not deliver it: not granted, or not possible.
-    Refused { code: Code, message: String },
+    Refused {
+        /// Why; its [remedy](Code::remedy) is what to do.
+        code: Code,
+        /// What happened, for people.
+        message: String,
+    },
     /// A narrower token ended it.
-    Revoked { code: Code },
+    Revoked {
+        /// Why.
+        code: Code,
+    },
     /// The client was closed.
     Client,
 }
 
+impl Closed {
+    /// Whether the same subscription may work later, as it is.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Closed::Refused { code, .. } | Closed::Revoked { code } => code.remedy() == Remedy::Retry,
+            Closed::Client => false,
+        }
+    }
+}
+
 /// A subscription about to be opened. Does nothing until [`open`](Subscribe::open).
+///
+/// ```
+/// # anabranch_gateway::testing::example(async |url, token| {
+/// # use anabranch::{Client, Event, Snapshot, Start};
+/// # let client = Client::builder(url).token(token).build()?;
+/// # client.connect();
+/// # client.publish("iotsphere/devices/d1/telemetry/status").payload_text("1").send().await?;
+/// let mut halls = client
+///     .subscribe("iotsphere/devices/+/telemetry/status")
+///     .from(Start::Now)
+///     .snapshot(Snapshot::Always)                      // the newest value of each comes first
+///     .max_hz(2.0)
+///     .open()?;
+/// while let Some(event) = halls.next_event().await {
+///     match event {
+///         Event::Message(message) => println!("{} {}", message.topic(), message.payload_text()),
+///         Event::SnapshotEnds { .. } => break,         // what did not come has no value
+///         _ => {}
+///     }
+/// }
+/// # Ok(()) });
+/// ```
 #[derive(Debug)]
 #[must_use = "a subscription is opened by open()"]
 pub struct Subscribe {
@@ -180,6 +226,8 @@ impl Subscribe {
 
 /// A stream of [`Event`]s. Dropping it unsubscribes.
 ///
+/// One at a time takes events; whoever else has to do with it (to ask for the cursor, to end it) uses its [handle](Subscription::handle).
+///
 /// # A slow app
 /// At most 1,024 messages or 4 MiB wait for the app. With more, the client stops reading from the network, and TCP stops the
 /// gateway; nothing is lost. Since that stops the client's other subscriptions too, after a second the full
@@ -218,8 +266,12 @@ impl Subscription {
     /// those that are slower, too. 0, an infinite or no number: each value as it comes. Slower than once a minute counts
     /// as that.
     pub fn set_max_hz(&self, hz: f64) {
-        let id = self.id;
-        self.handle.shared().command(|machine, now| machine.conflate(now, id, period_ms(hz)));
+        self.handle().set_max_hz(hz);
+    }
+
+    /// What others than the one who takes events may do with it, also while that one waits.
+    pub fn handle(&self) -> SubscriptionHandle {
+        SubscriptionHandle::new(&self.handle, self.id, &self.queue)
     }
 
     /// Where the app stands: covers every event after which the next one was asked for. Store it together with what
@@ -257,8 +309,7 @@ impl Stream for Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let name = self.keeping.as_ref().map(Keeping::name);
-        self.handle.shared().unsubscribe(self.id, name);
+        self.handle.shared().unsubscribe(self.id);
     }
 }
 

@@ -1,13 +1,10 @@
 //! Opens sockets.
 
-use crate::error::BuildError;
 use anabranch_protocol::{SUBPROTOCOL, limits};
 use futures_util::future::BoxFuture;
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::net::TcpStream;
@@ -31,7 +28,8 @@ pub(crate) type WebSocket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 #[derive(Clone)]
 pub(crate) struct Dialer {
     url: Uri,
-    tls: Arc<ClientConfig>,
+    /// For `wss://`.
+    secure: Connector,
 }
 
 /// A socket could not be opened.
@@ -48,14 +46,8 @@ pub(crate) enum DialError {
 }
 
 impl Dialer {
-    pub(crate) fn new(url: Uri, roots: Option<RootCertStore>) -> Result<Dialer, BuildError> {
-        let roots = roots.unwrap_or_else(|| webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect());
-        // The provider is named, because a program with two of them would make rustls panic when left to choose.
-        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Dialer { url, tls: Arc::new(tls) })
+    pub(crate) fn new(url: Uri, secure: Connector) -> Dialer {
+        Dialer { url, secure }
     }
 
     pub(crate) fn dial(&self) -> BoxFuture<'static, Result<WebSocket, DialError>> {
@@ -77,7 +69,7 @@ impl Dialer {
             .write_buffer_size(READ_BUFFER)
             .max_message_size(Some(FRAME))
             .max_frame_size(Some(FRAME));
-        let connector = if secure { Connector::Rustls(self.tls) } else { Connector::Plain };
+        let connector = if secure { self.secure } else { Connector::Plain };
         match client_async_tls_with_config(request, tcp, Some(config), Some(connector)).await {
             Ok((socket, _response)) => Ok(socket),
             Err(tungstenite::Error::Http(response)) => Err(refused(&response)),

@@ -13,8 +13,17 @@ use tokio::sync::oneshot;
 /// A change on its way. Dropping it changes nothing.
 #[derive(Debug)]
 pub struct Change {
-    pub(super) id: String,
-    pub(super) settled: oneshot::Receiver<Settled>,
+    id: String,
+    client: Client,
+    state: Awaited,
+}
+
+#[derive(Debug)]
+enum Awaited {
+    Waiting(oneshot::Receiver<Settled>),
+    Settled(Settled),
+    /// The shadow was dropped: nobody will tell.
+    Unknown,
 }
 
 /// How a change has ended.
@@ -22,11 +31,19 @@ pub struct Change {
 #[non_exhaustive]
 pub enum Settled {
     /// The device reports all that was asked for, as of this version.
-    Applied { version: u64 },
+    Applied {
+        /// The document's version.
+        version: u64,
+    },
     /// Somebody has asked for something else since, or the shadow was deleted.
     Superseded,
     /// It does not count: the gateway or the log refused it, or its time was over. The view shows what was before.
-    Rejected { code: Code, message: String },
+    Rejected {
+        /// Why; its [remedy](Code::remedy) is what to do.
+        code: Code,
+        /// What happened, for people.
+        message: String,
+    },
     /// It is on its way still, or the device has not done it yet. The view goes on to show it.
     StillPending,
 }
@@ -42,6 +59,10 @@ impl From<Outcome> for Settled {
 }
 
 impl Change {
+    pub(super) fn new(id: String, client: Client, settled: oneshot::Receiver<Settled>) -> Change {
+        Change { id, client, state: Awaited::Waiting(settled) }
+    }
+
     /// The message's id, by which the outbox knows it.
     pub fn message_id(&self) -> &str {
         &self.id
@@ -49,10 +70,16 @@ impl Change {
 
     /// Waits until it has settled, at most for so long. Cancel safe; it may be asked again.
     pub async fn settled(&mut self, patience: Duration) -> Settled {
-        match tokio::time::timeout(patience, &mut self.settled).await {
-            Ok(Ok(settled)) => settled,
-            // The shadow was dropped, or was asked before and has answered.
-            Ok(Err(_)) | Err(_) => Settled::StillPending,
+        if let Awaited::Waiting(settled) = &mut self.state {
+            match self.client.shared().at_most(patience, settled).await {
+                Some(Ok(settled)) => self.state = Awaited::Settled(settled),
+                Some(Err(_)) => self.state = Awaited::Unknown,
+                None => {}
+            }
+        }
+        match &self.state {
+            Awaited::Settled(settled) => settled.clone(),
+            Awaited::Waiting(_) | Awaited::Unknown => Settled::StillPending,
         }
     }
 }

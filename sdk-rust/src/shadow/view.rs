@@ -47,7 +47,7 @@ impl View {
     /// # Errors
     /// The state is not such a value.
     pub fn reported<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_str(self.document.as_ref().map_or("{}", |document| &document.reported))
+        serde_json::from_str(self.reported_text())
     }
 
     /// What is desired, this client's changes on their way included.
@@ -56,6 +56,16 @@ impl View {
     /// The state is not such a value.
     pub fn desired<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(&self.desired)
+    }
+
+    /// What the device says of itself, as JSON text: `{}` if there is no shadow.
+    pub fn reported_text(&self) -> &str {
+        self.document.as_ref().map_or("{}", |document| &document.reported)
+    }
+
+    /// What is desired, this client's changes on their way included, as JSON text.
+    pub fn desired_text(&self) -> &str {
+        &self.desired
     }
 
     /// The desired fields that differ from what is reported, as JSON text; `None` if there are none.

@@ -31,8 +31,8 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the file, or makes it. `user` is whoever the token speaks for, in the app's own words: each has a file of their own. May block for some
-    /// milliseconds.
+    /// Opens the file, or makes it. `user` is whoever the token speaks for, in the app's own words: each has a file of their own. Blocks for some
+    /// milliseconds; for five seconds, if another process keeps the file.
     ///
     /// # Errors
     /// The file cannot be opened or written, another process has it open, or it belongs to another user.

@@ -22,10 +22,6 @@ impl Keeping {
         Keeping { name, filter, written, writing: None }
     }
 
-    pub(super) fn name(&self) -> &str {
-        &self.name
-    }
-
     /// Ready when the store has the app's place, or has failed: that is no reason to stop the app, which is told by
     /// [`Client::storage`](crate::Client::storage).
     pub(super) fn poll(&mut self, shared: &Shared, queue: &Queue, context: &mut Context<'_>) -> Poll<()> {

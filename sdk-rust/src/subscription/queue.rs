@@ -95,9 +95,15 @@ impl Queue {
         }
     }
 
-    /// The app has dropped the subscription: nothing waits for it, and it holds up nobody.
+    /// The app has ended the subscription: nothing waits for it, and it holds up nobody. The cursor stays where the app was.
     pub(crate) fn abandon(&self) {
-        *self.lock() = Inner { ended: true, ..Inner::default() };
+        let mut inner = self.lock();
+        let (cursor, waker) = (inner.cursor.take(), inner.waker.take());
+        *inner = Inner { ended: true, cursor, ..Inner::default() };
+        drop(inner);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     pub(crate) fn is_full(&self) -> bool {
