@@ -5,7 +5,7 @@ pub const BASE_MS: u64 = 500;
 /// No retry waits longer, unless the gateway says so.
 pub const CAP_MS: u64 = 30_000;
 /// No retry comes sooner: a gateway that closes at once must not be hammered.
-const FLOOR_MS: u64 = 50;
+pub const FLOOR_MS: u64 = 50;
 /// Only a connection that has lived so long makes the next failure count as the first.
 pub const HEALTHY_MS: u64 = 60_000;
 

@@ -10,6 +10,8 @@
 //! | [`tokens`] | tokens for anybody, to read and write anything |
 //! | [`publisher`] | publishers that retry under the same message id until they have a confirm |
 //! | [`ledger`] | what was confirmed, against what each client saw: lost, doubled, out of order |
+//! | [`herd`] | thousands of bare cores in one process, each with a diary of what it decided and when |
+//! | [`spread`] | whether many moments are spread as they should be, as a statistical test |
 //! | [`wait`] | conditions with deadlines, in the place of sleeps |
 //!
 //! A test takes its own gateway with its own folder and port, and ends it by dropping it.
@@ -18,10 +20,12 @@
 
 pub mod brokers;
 pub mod gateway_process;
+pub mod herd;
 pub mod http_client;
 pub mod ledger;
 pub mod proxy;
 pub mod publisher;
 pub mod raw_client;
+pub mod spread;
 pub mod tokens;
 pub mod wait;

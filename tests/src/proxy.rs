@@ -60,6 +60,7 @@ struct State {
     holds: Option<u32>,
     cuts: u64,
     resets: u64,
+    strands: u64,
     half_closes: [u64; 2],
 }
 
@@ -104,8 +105,8 @@ impl ChaosProxy {
     ) -> io::Result<ChaosProxy> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let state =
-            State { weather: Weather::default(), upstream, holds, cuts: 0, resets: 0, half_closes: [0; 2] };
+        let weather = Weather::default();
+        let state = State { weather, upstream, holds, cuts: 0, resets: 0, strands: 0, half_closes: [0; 2] };
         let (state, seen) = watch::channel(state);
         let counters = Arc::new(Counters::default());
         let accepting = tokio::spawn(accept(listener, seen, counters.clone()));
@@ -148,6 +149,12 @@ impl ChaosProxy {
     /// Ends every connection at once with RST both ways.
     pub fn reset(&self) {
         self.state.send_modify(|state| state.resets += 1);
+    }
+
+    /// Every connection that is open now stays open and passes nothing ever again, while new ones do: what is left where a machine slept, or changed its
+    /// network, and whoever stood between has forgotten the connection.
+    pub fn strand(&self) {
+        self.state.send_modify(|state| state.strands += 1);
     }
 
     /// Sends FIN towards one side, and nothing more; what that side sends is still forwarded.

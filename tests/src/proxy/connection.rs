@@ -108,6 +108,7 @@ impl Pump<'_> {
                 return to.shutdown().await;
             }
             let flow = match self.towards {
+                _ if now.strands > self.began.strands => Flow::Stop,
                 Side::Upstream => now.weather.up,
                 Side::Client => now.weather.down,
             };

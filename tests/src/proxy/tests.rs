@@ -109,6 +109,20 @@ async fn a_reset_is_an_error() {
 }
 
 #[tokio::test]
+async fn stranded_connections_stay_open_and_silent_while_new_ones_pass() {
+    let (proxy, mut client) = echo().await;
+    round_trip(&mut client, b"before").await;
+    proxy.strand();
+    client.write_all(b"lost").await.unwrap();
+    let mut again = TcpStream::connect(proxy.address()).await.unwrap();
+    round_trip(&mut again, b"anew").await;
+    proxy.heal();
+    round_trip(&mut again, b"more").await;
+    assert_eq!(client.try_read(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    assert_eq!((proxy.connections(), proxy.forwarded()), (2, (14, 14)));
+}
+
+#[tokio::test]
 async fn after_a_half_close_the_other_half_works() {
     let (proxy, mut client) = echo().await;
     round_trip(&mut client, b"before").await;

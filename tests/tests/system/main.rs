@@ -11,6 +11,7 @@
 //! | [`doors`] | who gets in at all: half handshakes, deadlines, limits, origins |
 //! | [`drain`] | SIGTERM: a slot for each client, and nobody before it |
 //! | [`half_open`] | the way to the broker goes silent |
+//! | [`herd`] | 2,000 clients that come back at once, if they were let |
 //! | [`http`] | publishing by HTTP, health, metrics |
 //! | [`kill`] | SIGKILL, again and again, under load |
 //! | [`links`] | networks that cut, freeze, delay and refuse |
@@ -27,6 +28,7 @@
 //! | [`transient`] | messages that no log keeps |
 //! | [`token_life`] | tokens that end, are renewed, and grant less |
 //! | [`waiting`] | a gateway that is there before its broker |
+//! | [`wake`] | sockets that died while their machine slept |
 
 #![forbid(unsafe_code)]
 
@@ -41,6 +43,7 @@ mod doors;
 mod drain;
 mod fleet;
 mod half_open;
+mod herd;
 mod http;
 mod kill;
 mod links;
@@ -58,3 +61,4 @@ mod token_life;
 mod told;
 mod transient;
 mod waiting;
+mod wake;
