@@ -5,7 +5,6 @@
 //! of two whether there is one that stands for both.
 
 use crate::json::{JsonError, Scanner, members, write_string};
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// The document that `patch` makes of `target`; `None` is a document that does not exist.
@@ -63,41 +62,50 @@ fn merge(target: Option<&str>, patch: &str, out: &mut String) -> Result<(), Json
 /// The patch that does to every document what `first` and then `then` do to it. `None` if there is none: where `then` puts an object
 /// in the place of a value that `first` has put there or removed, since no patch of a field says that the old children of an object go.
 ///
-/// Both must be objects. Costs time in proportion to the product of their numbers of fields: it is meant for small ones.
+/// Both must be objects. Costs time in proportion to the product of their sizes: it is meant for small ones, and to be small itself.
 pub fn compose(first: &str, then: &str) -> Option<String> {
-    let mut all = fields(first)?;
-    for (key, value) in fields(then)? {
-        match all.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, old)) if value.starts_with('{') => *old = Cow::Owned(compose(old, &value)?),
-            Some((_, old)) => *old = value,
-            None => all.push((key, value)),
-        }
-    }
-    let mut out = String::from("{");
-    for (key, value) in &all {
-        if out.len() > 1 {
-            out.push(',');
-        }
-        write_string(&mut out, key);
-        out.push(':');
-        out.push_str(value);
-    }
-    out.push('}');
+    let mut out = String::new();
+    both(first, then, &mut out)?;
     Some(out)
 }
 
-/// As [`members`], without its table: that would be the only one in a browser.
-fn fields(object: &str) -> Option<Vec<(Cow<'_, str>, Cow<'_, str>)>> {
+fn both(first: &str, then: &str, out: &mut String) -> Option<()> {
+    let start = out.len();
+    for (object, ahead) in [(first, true), (then, false)] {
+        let mut scanner = Scanner::new(object);
+        scanner.enter_object().ok()?;
+        while let Some(key) = scanner.next_key().ok()? {
+            let value = scanner.raw().ok()?;
+            let (old, new) = (field(first, &key), field(then, &key));
+            // Of a key that stands twice the last counts, and what stands in both is written at its first place.
+            let its = if ahead { old } else { new.filter(|_| old.is_none()) };
+            if !its.is_some_and(|its| core::ptr::eq(its, value)) {
+                continue;
+            }
+            out.push(if out.len() == start { '{' } else { ',' });
+            write_string(out, &key);
+            out.push(':');
+            match (old, new) {
+                (Some(old), Some(new)) if new.starts_with('{') => both(old, new, out)?,
+                _ => out.push_str(new.unwrap_or(value)),
+            }
+        }
+        scanner.end().ok()?;
+    }
+    out.push_str(if out.len() == start { "{}" } else { "}" });
+    Some(())
+}
+
+/// The value of a member of an object; of a name that stands twice, the last.
+pub fn field<'t>(object: &'t str, name: &str) -> Option<&'t str> {
     let mut scanner = Scanner::new(object);
-    let mut list: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
     scanner.enter_object().ok()?;
+    let mut found = None;
     while let Some(key) = scanner.next_key().ok()? {
-        let value = Cow::Borrowed(scanner.raw().ok()?);
-        match list.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, old)) => *old = value,
-            None => list.push((key, value)),
+        let value = scanner.raw().ok()?;
+        if key == name {
+            found = Some(value);
         }
     }
-    scanner.end().ok()?;
-    Some(list)
+    found
 }

@@ -53,7 +53,7 @@ fn what_is_not_json_is_refused() {
 }
 
 /// First, then, and the one patch for both.
-const COMPOSED: [(&str, &str, Option<&str>); 12] = [
+const COMPOSED: [(&str, &str, Option<&str>); 14] = [
     (r#"{"a":1}"#, r#"{"b":2}"#, Some(r#"{"a":1,"b":2}"#)),
     (r#"{"a":1,"b":3}"#, r#"{"a":2}"#, Some(r#"{"a":2,"b":3}"#)),
     (r#"{"a":{"b":1,"c":1}}"#, r#"{"a":{"b":null}}"#, Some(r#"{"a":{"b":null,"c":1}}"#)),
@@ -66,6 +66,8 @@ const COMPOSED: [(&str, &str, Option<&str>); 12] = [
     (r#"{"a":{"b":[]}}"#, r#"{"a":{"b":{"c":null}}}"#, None),
     // Of a doubled key the last counts, on either side.
     (r#"{"a":null,"\u0061":{"b":1}}"#, r#"{"a":1,"a":{"c":2}}"#, Some(r#"{"a":{"b":1,"c":2}}"#)),
+    ("{}", "{}", Some("{}")),
+    (r#"{"a":{}}"#, r#"{"a":{}}"#, Some(r#"{"a":{}}"#)),
     ("null", r#"{"a":1}"#, None),
     (r#"{"a":1}"#, "{", None),
 ];
@@ -141,7 +143,9 @@ proptest! {
         match compose(&first.to_string(), &then.to_string()) {
             Some(one) => {
                 let one: Value = serde_json::from_str(&one).expect("JSON");
-                prop_assert_eq!(oracle(document.clone(), &one), both(document));
+                for document in [document, with_more(&first), with_more(&then)] {
+                    prop_assert_eq!(oracle(document.clone(), &one), both(document));
+                }
                 prop_assert_eq!(&one, &naive(&first, &then));
             }
             None => {

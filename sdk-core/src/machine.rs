@@ -12,7 +12,7 @@ use crate::cache::{Cache, Cached};
 use crate::effect::{Effect, Phase, State};
 use crate::link::{GREET_MS, Intent, Link, WAKE_MS, WAKES_APART_MS};
 use crate::liveness::SleepWatch;
-use crate::outbox::{Outbox, PublishRefused, Terms, Waiting};
+use crate::outbox::{Merged, Outbox, PublishRefused, Terms, Waiting};
 use crate::resume::{Start, Subscriptions, Wish};
 use crate::store::Write;
 use crate::token::Tokens;
@@ -345,14 +345,33 @@ impl Machine {
         envelope: &str,
         terms: Terms,
     ) -> Result<(), PublishRefused> {
+        self.publish_patch(now, message_id, envelope, terms, 0).map(drop)
+    }
+
+    /// The same, of a merge patch by this author, a number other than 0. One of theirs that waits and that nobody can have seen takes it up, if that
+    /// may be: see [`Outbox::push_patch`]. Then nothing more is heard of this id; what is told of the earlier one is told of both.
+    ///
+    /// A body that tells a new machine again what an earlier one knew does so without an author: that may have been sent.
+    pub fn publish_patch(
+        &mut self,
+        now: Now,
+        message_id: &str,
+        envelope: &str,
+        terms: Terms,
+        author: u32,
+    ) -> Result<Option<Merged>, PublishRefused> {
         if matches!(self.link, Link::Closed) {
             return Err(PublishRefused::Closed);
         }
-        self.outbox.push(now, message_id, envelope, terms)?;
-        self.keep_publish(now, message_id, envelope, terms);
+        let merged = self.outbox.push_patch(now, message_id, envelope, terms, author)?;
+        match &merged {
+            // One write, so that no store ever has half of it.
+            Some(one) => self.keep_publish(now, &one.message_id, &one.envelope, terms),
+            None => self.keep_publish(now, message_id, envelope, terms),
+        }
         self.begin(now);
         self.finish(now);
-        Ok(())
+        Ok(merged)
     }
 
     /// Takes a publish out that never left this client, or that is wedged; nothing more is told of it. `false` if there is none: it may have

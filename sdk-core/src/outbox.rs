@@ -12,6 +12,12 @@
 //!
 //! Order is kept for each topic. A refusal that may pass, and one for good of a kept entry, hold up what stands behind them on
 //! their own topic, and no other.
+//!
+//! A merge patch becomes part of the one that its author has pushed before it, if nobody can have seen that one yet. Nothing else is ever merged.
+
+mod merging;
+
+pub use merging::{MERGED_BYTES, Merged};
 
 use crate::Now;
 use crate::machine::topic_of;
@@ -116,6 +122,8 @@ struct Entry {
     message_id: Box<str>,
     topic: Box<str>,
     envelope: Box<str>,
+    /// Whose patch it is; 0 for all that is none.
+    author: u32,
     kept: bool,
     /// The end of its time to live, on the monotonic clock.
     deadline: Option<u64>,
@@ -130,6 +138,7 @@ impl Entry {
             message_id: message_id.into(),
             topic: topic_of(envelope).as_deref().unwrap_or_default().into(),
             envelope: envelope.into(),
+            author: 0,
             kept: false,
             deadline: None,
             in_flight: false,
@@ -161,6 +170,20 @@ impl Outbox {
         envelope: &str,
         terms: Terms,
     ) -> Result<(), PublishRefused> {
+        self.push_patch(now, message_id, envelope, terms, 0).map(drop)
+    }
+
+    /// Queues an envelope whose payload is a merge patch by this author, or puts it into an earlier one, see [`Merged`]. That must be by the same
+    /// author, of the same topic and on the same terms; it must never have been sent; nothing may stand behind it that concerns the same device;
+    /// and one patch must be able to do what the two do.
+    pub fn push_patch(
+        &mut self,
+        now: Now,
+        message_id: &str,
+        envelope: &str,
+        terms: Terms,
+        author: u32,
+    ) -> Result<Option<Merged>, PublishRefused> {
         if envelope.len() > limits::ENVELOPE_BYTES {
             return Err(PublishRefused::TooLarge);
         }
@@ -173,12 +196,16 @@ impl Outbox {
         if self.entries.iter().any(|e| *e.message_id == *message_id) {
             return Err(PublishRefused::InUse);
         }
+        let deadline = terms.ttl_ms.map(|ttl| now.mono.saturating_add(ttl));
+        let entry = Entry { author, deadline, kept: terms.kept, ..Entry::new(message_id, envelope) };
+        if let Some(merged) = self.merge(&entry) {
+            return Ok(Some(merged));
+        }
         if self.entries.len() >= QUEUE_ENTRIES || self.bytes + envelope.len() > QUEUE_BYTES {
             return Err(PublishRefused::QueueFull);
         }
-        let deadline = terms.ttl_ms.map(|ttl| now.mono.saturating_add(ttl));
-        self.add(Entry { deadline, kept: terms.kept, ..Entry::new(message_id, envelope) });
-        Ok(())
+        self.add(entry);
+        Ok(None)
     }
 
     /// Takes up one that an earlier process has kept, with so much left of its time to live. It may have been sent. The bounds held there.

@@ -87,7 +87,10 @@ pub struct Delta {
 
 #[derive(Clone, Debug)]
 struct Change {
+    /// Empty when its end was told.
     id: String,
+    /// The id of the message that carries it: its own, or that of an earlier change, which carries both.
+    message: String,
     patch: String,
     stage: Stage,
     incarnation: u64,
@@ -232,35 +235,46 @@ impl Shadow {
                 self.changes.iter().position(|change| matches!(change.stage, Stage::Rejected { .. }));
             oldest.into_iter().for_each(|at| _ = self.changes.remove(at));
         }
-        let (id, patch) = (id.to_owned(), patch.to_owned());
-        self.changes.push_back(Change { id, patch, stage: Stage::Queued, incarnation: 0, doubted: false });
+        let (id, message, patch) = (id.to_owned(), id.to_owned(), patch.to_owned());
+        self.changes.push_back(Change {
+            id,
+            message,
+            patch,
+            stage: Stage::Queued,
+            incarnation: 0,
+            doubted: false,
+        });
         Ok(())
     }
 
-    /// The log has it. Says whether its answer may be lost, as [`unsure`](Shadow::unsure) does: it may have been stored before that, and
-    /// nobody knew.
-    pub fn sent(&mut self, id: &str) -> bool {
-        match self.change(id) {
-            Some(change) if change.stage == Stage::Queued => {
-                change.stage = Stage::Sent;
-                change.doubted
-            }
-            _ => false,
-        }
+    /// The outbox has put this change into an earlier message, by whose id it is known from here on to those who tell what becomes of it.
+    pub fn merged(&mut self, id: &str, into: &str) {
+        self.of(id).for_each(|change| change.message = into.to_owned());
     }
 
-    /// The gateway's answer: it counts.
-    pub fn accepted(&mut self, id: &str, incarnation: u64, version: u64) {
-        if let Some(change) = self.change(id) {
+    /// The log has this message. Says whether its answer may be lost, as [`unsure`](Shadow::unsure) does: it may have been stored before that,
+    /// and nobody knew.
+    pub fn sent(&mut self, message: &str) -> bool {
+        let mut doubted = false;
+        for change in self.of(message).filter(|change| change.stage == Stage::Queued) {
+            change.stage = Stage::Sent;
+            doubted |= change.doubted;
+        }
+        doubted
+    }
+
+    /// The gateway's answer to this message: it counts.
+    pub fn accepted(&mut self, message: &str, incarnation: u64, version: u64) {
+        for change in self.of(message) {
             change.stage = Stage::Accepted { version };
             change.incarnation = incarnation;
         }
     }
 
-    /// The gateway's answer, or that of the log: it does not count.
-    pub fn rejected(&mut self, id: &str, code: Code, message: &str) {
-        if let Some(change) = self.change(id) {
-            change.stage = Stage::Rejected { code, message: message.to_owned() };
+    /// The gateway's answer to this message, or that of the log: it does not count.
+    pub fn rejected(&mut self, message: &str, code: Code, why: &str) {
+        for change in self.of(message) {
+            change.stage = Stage::Rejected { code, message: why.to_owned() };
         }
     }
 
@@ -290,6 +304,7 @@ impl Shadow {
             Stage::Queued | Stage::Sent => true,
             Stage::Rejected { code, message } => {
                 // Told once: then it has no name any more.
+                change.message.clear();
                 let id = std::mem::take(&mut change.id);
                 if !id.is_empty() {
                     ended.push((id, Outcome::Rejected { code: *code, message: message.clone() }));
@@ -319,8 +334,9 @@ impl Shadow {
         ended
     }
 
-    fn change(&mut self, id: &str) -> Option<&mut Change> {
-        self.changes.iter_mut().find(|change| change.id == id && !id.is_empty())
+    /// The changes that this message carries.
+    fn of(&mut self, message: &str) -> impl Iterator<Item = &mut Change> {
+        self.changes.iter_mut().filter(move |change| change.message == message && !message.is_empty())
     }
 
     /// Whether a change shows, and the truth does not have it.

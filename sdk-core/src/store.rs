@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
-    /// A publish, behind all others that wait. `expires`, in milliseconds since 1970, ends its time to live.
+    /// A publish, behind all others that wait; one of this id goes. `expires`, in milliseconds since 1970, ends its time to live.
     Enqueue { message_id: Box<str>, envelope: Box<str>, expires: Option<u64> },
     /// Why it is wedged, or that it no longer is. Nothing if it is not there.
     Wedge { message_id: Box<str>, why: Option<(Code, Box<str>)> },

@@ -28,6 +28,7 @@ fn run(shadow: &mut Shadow, step: &Map<String, Value>) {
         match what.as_str() {
             "document" => _ = shadow.take(&value.to_string()),
             "set" => shadow.set(&text(&value[0]), &value[1].to_string()).expect("a patch"),
+            "merged" => shadow.merged(&text(&value[0]), &text(&value[1])),
             "sent" => _ = shadow.sent(&text(value)),
             "accepted" => shadow.accepted(&text(&value[0]), number(&value[1]), number(&value[2])),
             "rejected" => {

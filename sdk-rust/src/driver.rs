@@ -146,7 +146,7 @@ impl Driver {
             match effect {
                 Effect::Keep(write) => {
                     if let Write::Enqueue { message_id, .. } = &write {
-                        done.extend(locked.enqueued.remove(&**message_id));
+                        done.extend(locked.enqueued.remove(&**message_id).unwrap_or_default());
                     }
                     writes.push(write);
                 }

@@ -3,6 +3,7 @@
 use crate::client::Handle;
 use crate::error::PublishError;
 use crate::outbox::Queued;
+use crate::shared::Stored;
 use anabranch_protocol::cursor::Position;
 use anabranch_protocol::envelope::{Envelope, MessageType, Stamp};
 use anabranch_protocol::json::Scanner;
@@ -23,6 +24,16 @@ pub struct Published {
     pub position: Position,
     /// An earlier try under the same message id had stored it.
     pub duplicate: bool,
+}
+
+/// Waits until the store has it.
+pub(crate) async fn stored(message_id: &str, stored: Stored) -> Result<(), PublishError> {
+    let message_id = || message_id.to_owned();
+    match stored.await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(why)) => Err(PublishError::NotKept { message_id: message_id(), why: why.to_string() }),
+        Err(_) => Err(PublishError::Unconfirmed { message_id: message_id() }),
+    }
 }
 
 /// A message about to be published. Does nothing until [`send`](Publish::send) or [`queue`](Publish::queue).
@@ -125,11 +136,8 @@ impl Publish {
     pub async fn queue(self) -> Result<Queued, PublishError> {
         let (handle, message_id, envelope, terms) = self.complete(true)?;
         let (confirm, kept) = handle.shared().enqueue(&message_id, &envelope, terms)?;
-        match kept.await {
-            Ok(Ok(())) => Ok(Queued { handle, message_id, confirm }),
-            Ok(Err(why)) => Err(PublishError::NotKept { message_id, why: why.to_string() }),
-            Err(_) => Err(PublishError::Unconfirmed { message_id }),
-        }
+        stored(&message_id, kept).await?;
+        Ok(Queued { handle, message_id, confirm })
     }
 
     /// Queues the message and waits until the log has it. Without a connection it waits for one; it is sent again after a

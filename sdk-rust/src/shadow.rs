@@ -11,13 +11,15 @@ pub use view::View;
 use crate::client::Client;
 use crate::error::{PublishError, SubscribeError};
 use crate::publish::Published;
+use crate::shared::Carrier;
 use anabranch_protocol::topic::Topic;
-use anabranch_sdk_core::shadow as core;
+use anabranch_sdk_core::{PublishRefused, shadow as core};
 use futures_util::Stream;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::SystemTime;
@@ -58,8 +60,13 @@ pub struct Shadow {
     shared: Arc<Inner>,
     client: Client,
     topics: Topics,
+    /// Whose changes become one message: those of this handle, and nobody else's.
+    author: u32,
     watching: JoinHandle<()>,
 }
+
+/// Of this process. 0 is nobody.
+static AUTHORS: AtomicU32 = AtomicU32::new(1);
 
 #[derive(Clone, Debug)]
 struct Topics {
@@ -147,7 +154,8 @@ impl OpenShadow {
         let watch = watch::Watch::new(&self.client, &topics, &shared)?;
         watch.recall();
         let watching = self.client.shared().spawn(watch.run());
-        Ok(Shadow { shared, client: self.client, topics, watching })
+        let author = AUTHORS.fetch_add(1, Ordering::Relaxed);
+        Ok(Shadow { shared, client: self.client, topics, author, watching })
     }
 }
 
@@ -242,37 +250,40 @@ impl Shadow {
     /// Changes what is desired by a merge patch: fields that are `null` are removed. It shows in the view at once. Returns when the client's store has it
     /// (without a store, at once): from then on it is sent whatever happens.
     ///
+    /// A change that was not sent yet takes the next one up, where one patch can do what both do: then one message carries both, and its id is that
+    /// of the first. Each is told its own end; a refusal is one of both.
+    ///
     /// # Errors
     /// See [`PublishError`]. The value must be a JSON object.
     pub async fn set_desired<T: Serialize + ?Sized>(&self, patch: &T) -> Result<Change, PublishError> {
         let patch = serde_json::to_string(patch)?;
         let id = uuid::Uuid::new_v4().to_string();
         let (settle, settled) = oneshot::channel();
-        let taken = self.shared.change(|state| {
-            let taken = state.core.set(&id, &patch);
-            if taken.is_ok() {
-                state.settling.insert(id.clone(), settle);
+        let publish = self.client.publish(&self.topics.leaf("desired")).payload_text(&*patch).message_id(&id);
+        // Under one lock: no answer comes before it is known which message carries the change.
+        let (carrier, stored) = self.shared.change(|state| {
+            state.core.set(&id, &patch).map_err(|_| PublishRefused::NotJson)?;
+            state.settling.insert(id.clone(), settle);
+            let queued = publish.complete(true).and_then(|(handle, id, envelope, terms)| {
+                handle.shared().enqueue_patch(&id, &envelope, terms, self.author)
+            });
+            match &queued {
+                Ok((Carrier::Earlier(earlier), _)) => state.core.merged(&id, earlier),
+                Ok((Carrier::Own(_), _)) => {}
+                Err(error) => state.core.rejected(&id, error.code(), &error.to_string()),
             }
-            taken
-        });
-        if taken.is_err() {
-            return Err(anabranch_sdk_core::PublishRefused::NotJson.into());
-        }
-        let publish = self.client.publish(&self.topics.leaf("desired")).payload_text(patch).message_id(&id);
-        match publish.queue().await {
-            Ok(queued) => {
-                let following = change::follow(queued, self.client.clone(), Arc::downgrade(&self.shared));
-                self.client.shared().spawn(following);
-                Ok(Change::new(id, self.client.clone(), settled))
+            queued
+        })?;
+        let id = match carrier {
+            Carrier::Own(confirmed) => {
+                let (client, shared) = (self.client.clone(), Arc::downgrade(&self.shared));
+                self.client.shared().spawn(change::follow(id.clone(), confirmed, client, shared));
+                id
             }
-            // It is published all the same.
-            Err(error @ PublishError::NotKept { .. }) => Err(error),
-            Err(error) => {
-                let (code, message) = (error.code(), error.to_string());
-                self.shared.change(|state| state.core.rejected(&id, code, &message));
-                Err(error)
-            }
-        }
+            Carrier::Earlier(earlier) => earlier,
+        };
+        crate::publish::stored(&id, stored).await?;
+        Ok(Change::new(id, self.client.clone(), settled))
     }
 
     /// For devices: says what is so, by a merge patch of the reported state. Waits for the log's confirm.

@@ -26,6 +26,15 @@ use tokio::time::{Instant, timeout};
 /// The result of a publish, on its way to whoever waits for it.
 pub(crate) type Confirm = oneshot::Sender<Result<Published, PublishError>>;
 pub(crate) type Confirmed = oneshot::Receiver<Result<Published, PublishError>>;
+/// Resolves when the store has it, or never will.
+pub(crate) type Stored = oneshot::Receiver<Result<(), StoreError>>;
+
+/// The message in which a patch travels.
+pub(crate) enum Carrier {
+    Own(Confirmed),
+    /// An earlier one by the same author, whose id this is. Its end is told there.
+    Earlier(String),
+}
 
 pub(crate) struct Shared {
     locked: Mutex<Locked>,
@@ -45,8 +54,8 @@ pub(crate) struct Locked {
     pub(crate) machine: Machine,
     pub(crate) queues: HashMap<SubscriptionId, Arc<Queue>>,
     pub(crate) confirms: HashMap<String, Confirm>,
-    /// Kept publishes of which the store has not said yet that it has them.
-    pub(crate) enqueued: HashMap<String, Done>,
+    /// Kept publishes of which the store has not said yet that it has them, and whom to tell: of a merged one, several.
+    pub(crate) enqueued: HashMap<String, Vec<Done>>,
     /// Whom to tell that a publish has left the client.
     pub(crate) sent: HashMap<String, oneshot::Sender<()>>,
     /// How far the app has come, by the names under which that is kept.
@@ -56,6 +65,14 @@ pub(crate) struct Locked {
     pub(crate) last_failure: Option<String>,
     next_id: SubscriptionId,
     closed: bool,
+}
+
+impl Locked {
+    fn confirmed(&mut self, message_id: &str) -> Confirmed {
+        let (confirm, confirmed) = oneshot::channel();
+        self.confirms.insert(message_id.into(), confirm);
+        confirmed
+    }
 }
 
 impl Shared {
@@ -263,9 +280,7 @@ impl Shared {
         terms: Terms,
     ) -> Result<Confirmed, PublishError> {
         locked.machine.publish_on(self.now(), message_id, envelope, terms)?;
-        let (confirm, confirmed) = oneshot::channel();
-        locked.confirms.insert(message_id.into(), confirm);
-        Ok(confirmed)
+        Ok(locked.confirmed(message_id))
     }
 
     /// As [`publish`](Shared::publish), and when the store has it.
@@ -274,17 +289,45 @@ impl Shared {
         message_id: &str,
         envelope: &str,
         terms: Terms,
-    ) -> Result<(Confirmed, oneshot::Receiver<Result<(), StoreError>>), PublishError> {
+    ) -> Result<(Confirmed, Stored), PublishError> {
         let mut locked = self.lock();
         let confirmed = self.push(&mut locked, message_id, envelope, terms)?;
-        let (done, kept) = oneshot::channel();
-        match self.keeper.storage() {
-            Storage::Memory => _ = done.send(Ok(())),
-            Storage::Durable | Storage::Failed(_) => _ = locked.enqueued.insert(message_id.into(), done),
-        }
+        let stored = self.stored(&mut locked, message_id);
         drop(locked);
         self.wake_driver();
-        Ok((confirmed, kept))
+        Ok((confirmed, stored))
+    }
+
+    /// The same, of a merge patch by this author, which may become part of their last one.
+    pub(crate) fn enqueue_patch(
+        &self,
+        message_id: &str,
+        envelope: &str,
+        terms: Terms,
+        author: u32,
+    ) -> Result<(Carrier, Stored), PublishError> {
+        let mut locked = self.lock();
+        let merged = locked.machine.publish_patch(self.now(), message_id, envelope, terms, author)?;
+        let carrier = match merged {
+            Some(earlier) => Carrier::Earlier(earlier.message_id.into()),
+            None => Carrier::Own(locked.confirmed(message_id)),
+        };
+        let stored =
+            self.stored(&mut locked, if let Carrier::Earlier(id) = &carrier { id } else { message_id });
+        drop(locked);
+        self.wake_driver();
+        Ok((carrier, stored))
+    }
+
+    fn stored(&self, locked: &mut Locked, message_id: &str) -> Stored {
+        let (done, stored) = oneshot::channel();
+        match self.keeper.storage() {
+            Storage::Memory => _ = done.send(Ok(())),
+            Storage::Durable | Storage::Failed(_) => {
+                locked.enqueued.entry(message_id.to_owned()).or_default().push(done);
+            }
+        }
+        stored
     }
 
     /// As [`publish`](Shared::publish), and tells when the message has left the client.

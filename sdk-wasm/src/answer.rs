@@ -4,6 +4,7 @@ use anabranch_protocol::client_frame::SubscriptionId;
 use anabranch_protocol::code::Code;
 use anabranch_protocol::json::{ObjectWriter, write_string};
 use anabranch_protocol::server_frame::{About, Outcome};
+use anabranch_sdk_core::outbox::Merged;
 use anabranch_sdk_core::store::Write as Keep;
 use anabranch_sdk_core::{Effect, State};
 use std::fmt::{Display, Write};
@@ -37,6 +38,14 @@ impl Answer {
         self.begin("timer");
         self.out.push(',');
         optional(&mut self.out, timer);
+        self.out.push(']');
+    }
+
+    pub(crate) fn push_merged(&mut self, message_id: &str, into: &Merged) {
+        self.begin("merged");
+        self.text(message_id);
+        self.text(&into.message_id);
+        self.text(&into.envelope);
         self.out.push(']');
     }
 

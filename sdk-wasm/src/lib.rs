@@ -27,6 +27,7 @@
 //! | `["cursor", id, cursor]` | where it stands after all that came before in this array; at most one for each subscription. Store both together |
 //! | `["published", messageId, position, duplicate]` | the log has it |
 //! | `["failed", messageId, code, message, retryable]` | it will not be published |
+//! | `["merged", messageId, into, envelope]` | a patch has become part of an earlier one by its author, `into`, whose envelope (as text) is now this. What is told of that one is told of both |
 //! | `["sent", messageId]` | a publish that is kept or has a time to live has left this page for the first time |
 //! | `["wedged", messageId, code, message]` | the gateway refused a kept publish for good: it waits for `retry` or `withdraw`, and others of its topic behind it |
 //! | `["keep", what, …]` | after `restore`: write this to the store, in this order, together with the rest of the array. `enqueue` messageId envelope expires-or-null, `wedge` messageId [code message], `settle` messageId, `message` topic position envelope [flags], `trim` topic keep; envelopes as text. `anabranch_sdk_core::store::Write` says what each means |
@@ -233,13 +234,15 @@ impl Core {
     }
 
     /// Queues an envelope. `messageId` is the one in its metadata; `kept`: it outlives the page, where there is a store, and a refusal for good;
-    /// `ttl`: for so many milliseconds it may be sent, for ever if below 0.
+    /// `ttl`: for so many milliseconds it may be sent, for ever if below 0. `author`: whose merge patch it is, if it may become part of their last one;
+    /// 0 for all else, and for what an earlier core may have sent.
     pub fn publish(
         &mut self,
         message_id: &str,
         envelope_json: &str,
         kept: bool,
         ttl: f64,
+        author: u32,
         now: f64,
         wall: f64,
     ) -> String {
@@ -254,12 +257,16 @@ impl Core {
             return self.complete(answer);
         }
         let terms = Terms { kept, ttl_ms: (ttl >= 0.0).then_some(ttl as u64) };
-        let refused = self.machine.publish_on(at(now, wall), message_id, envelope_json, terms).err();
+        let queued = self.machine.publish_patch(at(now, wall), message_id, envelope_json, terms, author);
         let mut answer = Answer::new();
-        if let Some(refused) = refused {
-            let (code, message) = (refused.code(), refused.message().into());
-            let retryable = code == Code::TOO_MANY_IN_FLIGHT;
-            answer.push(&Effect::Failed { message_id: message_id.into(), code, message, retryable });
+        match queued {
+            Ok(None) => {}
+            Ok(Some(earlier)) => answer.push_merged(message_id, &earlier),
+            Err(refused) => {
+                let (code, message) = (refused.code(), refused.message().into());
+                let retryable = code == Code::TOO_MANY_IN_FLIGHT;
+                answer.push(&Effect::Failed { message_id: message_id.into(), code, message, retryable });
+            }
         }
         self.complete(answer)
     }

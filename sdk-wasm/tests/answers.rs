@@ -33,6 +33,7 @@ fn effects(answer: &str) -> Vec<Value> {
             "published" => shape == "ssb",
             "failed" => shape == "snsb",
             "sent" => shape == "s",
+            "merged" => shape == "sss",
             "wedged" => shape == "sns",
             "keep" => match parts[1].as_str().expect("what") {
                 "enqueue" => shape == "sssn" || shape == "sss_",
@@ -99,11 +100,36 @@ fn a_refusal_by_the_core_looks_like_one_by_the_gateway() {
     let mut core = online();
     let answer = effects(&core.subscribe(2, "a/#/b", "", 1.0, WALL));
     assert_eq!((&answer[0][0], &answer[0][1], &answer[0][2]), (&"refused".into(), &2.into(), &4402.into()));
-    let answer = effects(&core.publish("m", "{\"metadata\":", false, -1.0, 1.0, WALL));
+    let answer = effects(&core.publish("m", "{\"metadata\":", false, -1.0, 0, 1.0, WALL));
     assert_eq!(
         (&answer[0][0], &answer[0][2], &answer[0][4]),
         (&"failed".into(), &4404.into(), &false.into())
     );
+}
+
+#[test]
+fn a_patch_that_becomes_part_of_another_is_said_before_anything_is_sent() {
+    let mut core = Core::new("client", "sdk", 1, 2);
+    core.restore(0.0, WALL);
+    let envelope = |id: &str, patch: &str| {
+        format!(
+            r#"{{"metadata":{{"messageId":"{id}","topic":"r/devices/d/shadow/desired"}},"payload":{patch}}}"#
+        )
+    };
+    let mut set = |id: &str, patch: &str, author| {
+        effects(&core.publish(id, &envelope(id, patch), true, -1.0, author, 1.0, WALL))
+    };
+    set("x", r#"{"a":1}"#, 7);
+    let answer = set("y", r#"{"b":2}"#, 7);
+    let both = Value::from(envelope("x", r#"{"a":1,"b":2}"#));
+    assert_eq!(answer[0], Value::from(vec!["merged".into(), "y".into(), "x".into(), both.clone()]));
+    assert_eq!(
+        answer[1],
+        Value::from(vec!["keep".into(), "enqueue".into(), "x".into(), both, Value::Null]),
+        "one write"
+    );
+    let apart = set("z", r#"{"c":3}"#, 0);
+    assert_eq!(apart[0][2], "z", "an earlier core may have sent it: {apart:?}");
 }
 
 #[test]
@@ -164,7 +190,7 @@ proptest! {
         }
         let (mono, wall) = now();
         effects(&core.subscribe(id, &texts[0], &texts[1], mono, wall));
-        effects(&core.publish(&texts[2], &texts[3], id & 1 > 0, mono, mono, wall));
+        effects(&core.publish(&texts[2], &texts[3], id & 1 > 0, mono, id, mono, wall));
         effects(&core.retry(&texts[2], mono, wall));
         effects(&core.withdraw(&texts[2], mono, wall));
         let _: Value = serde_json::from_str(&core.outbox()).expect("JSON");

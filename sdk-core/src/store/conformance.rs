@@ -59,7 +59,8 @@ fn write(random: &mut Random) -> Write {
     match random.up_to(9) {
         0 | 1 => {
             let expires = (flags > 3).then_some(1_700_000_000_000 + number);
-            Write::Enqueue { message_id: name(), envelope: format!("{{\"a\":\"{number}\"}}").into(), expires }
+            // One that comes again is another, as when it has taken a later one up.
+            Write::Enqueue { message_id: name(), envelope: format!("{{\"a\":\"{flags}\"}}").into(), expires }
         }
         2 => Write::Wedge { message_id: name(), why: (flags > 2).then(|| (Code::NOT_ALLOWED, "no".into())) },
         3 => Write::Settle { message_id: name() },

@@ -1,9 +1,13 @@
 //! What goes to the store and what the next process makes of it.
 
 use crate::body::{Body, cursor, position};
-use anabranch_protocol::client_frame::SnapshotMode;
+use anabranch_protocol::client_frame::{ClientFrame, SnapshotMode};
 use anabranch_protocol::code::Code;
+use anabranch_protocol::delta::same;
+use anabranch_protocol::envelope::Envelope;
 use anabranch_protocol::filter::Filter;
+use anabranch_protocol::json::Scanner;
+use anabranch_protocol::merge_patch::merge_patch;
 use anabranch_protocol::server_frame::{About, Outcome, Refused, ServerFrame};
 use anabranch_sdk_core::outbox::Terms;
 use anabranch_sdk_core::store::{Kept, Place, Write};
@@ -103,6 +107,74 @@ fn a_publish_outlives_the_process_until_it_is_confirmed() {
     assert_eq!(sent(&third.write()).len(), 1);
     let last = Process::start(third.kept, 60_000);
     assert!(last.waiting().is_empty() && last.kept == Kept::default(), "its time to live has ended");
+}
+
+const DESIRED: &str = "r/devices/d1/shadow/desired";
+
+fn change(id: &str, patch: &str) -> String {
+    format!(r#"{{"metadata":{{"messageId":"{id}","topic":"{DESIRED}"}},"payload":{patch}}}"#)
+}
+
+/// What a device's shadow is when the log has these, each id once, in their order.
+fn folded(log: &[String]) -> String {
+    let mut known: Vec<String> = Vec::new();
+    let mut state = "{}".to_owned();
+    for envelope in log {
+        let id =
+            Scanner::new(envelope).find_string(&["metadata", "messageId"]).expect("JSON").expect("an id");
+        if !known.iter().any(|known| *known == id) {
+            known.push(id.into());
+            let payload = Envelope::parse(envelope).expect("an envelope").payload;
+            state = merge_patch(Some(&state), payload).expect("JSON");
+        }
+    }
+    state
+}
+
+/// The process ends between any two writes of three changes that merge, before or after the log has what it sent. The next one sends what it
+/// finds, and the device gets the changes up to some point, in their order, none of them twice or half.
+#[test]
+fn a_crash_between_any_two_writes_keeps_merged_changes_whole() {
+    let patches = [r#"{"a":1,"b":1}"#, r#"{"a":2}"#, r#"{"a":3,"c":{"d":null}}"#, r#"{"c":null}"#];
+    let alone: Vec<String> = (0..).zip(patches).map(|(n, patch)| change(&format!("{n}"), patch)).collect();
+    let mut first = Process::start(Kept::default(), 0);
+    for (n, text) in alone.iter().enumerate() {
+        let (id, terms) = (n.to_string(), Terms { kept: true, ttl_ms: None });
+        first.body.command(|machine, now| {
+            let merged = machine.publish_patch(now, &id, text, terms, 7).expect("room");
+            assert_eq!(merged.is_some(), n > 0);
+        });
+    }
+    let writes: Vec<Write> = std::mem::take(&mut first.body.effects)
+        .into_iter()
+        .filter_map(|effect| if let Effect::Keep(write) = effect { Some(write) } else { None })
+        .collect();
+    assert_eq!(writes.len(), patches.len(), "each change is one write");
+    first.go_online();
+    let frames = |effects: &[Effect]| -> Vec<String> {
+        let frame = |text: &String| match ClientFrame::from_json(text).expect("a frame") {
+            ClientFrame::Publish { envelope } => envelope.to_owned(),
+            other => panic!("{other:?}"),
+        };
+        sent(effects).iter().map(frame).collect()
+    };
+    let said = frames(&first.write());
+    assert_eq!(said.len(), 1);
+    for stored in 0..=writes.len() {
+        for log_has_it in [false, true] {
+            let mut kept = Kept::default();
+            writes[..stored].iter().for_each(|write| kept.apply(write));
+            let mut second = Process::start(kept, 1_000);
+            second.go_online();
+            let mut log = if log_has_it { said.clone() } else { Vec::new() };
+            log.extend(frames(&second.write()));
+            let end = if log_has_it { patches.len() } else { stored };
+            assert!(
+                same(&folded(&log), &folded(&alone[..end])).expect("JSON"),
+                "{stored}, {log_has_it}: {log:?}"
+            );
+        }
+    }
 }
 
 #[test]

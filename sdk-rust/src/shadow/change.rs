@@ -3,7 +3,7 @@
 use super::Inner;
 use crate::client::Client;
 use crate::error::PublishError;
-use crate::outbox::Queued;
+use crate::shared::Confirmed;
 use anabranch_protocol::code::Code;
 use anabranch_sdk_core::shadow::Outcome;
 use std::sync::Weak;
@@ -37,7 +37,7 @@ pub enum Settled {
     },
     /// Somebody has asked for something else since, or the shadow was deleted.
     Superseded,
-    /// It does not count: the gateway or the log refused it, or its time was over. The view shows what was before.
+    /// It does not count: the gateway or the log refused it, its time was over, or the app took it back. The view shows what was before.
     Rejected {
         /// Why; its [remedy](Code::remedy) is what to do.
         code: Code,
@@ -63,7 +63,7 @@ impl Change {
         Change { id, client, state: Awaited::Waiting(settled) }
     }
 
-    /// The message's id, by which the outbox knows it.
+    /// The id of the message that carries it, by which the outbox knows it: that of an earlier change, if both have become one message.
     pub fn message_id(&self) -> &str {
         &self.id
     }
@@ -84,10 +84,10 @@ impl Change {
     }
 }
 
-/// Tells the shadow what becomes of the message.
-pub(super) async fn follow(queued: Queued, client: Client, shared: Weak<Inner>) {
-    let id = queued.message_id().to_owned();
-    let confirmed = queued.confirmed().await;
+/// Tells the shadow what becomes of the message, for all changes that it carries.
+pub(super) async fn follow(id: String, confirmed: Confirmed, client: Client, shared: Weak<Inner>) {
+    // The client was closed: nothing is known.
+    let Ok(confirmed) = confirmed.await else { return };
     if let Err(PublishError::Refused { .. }) = &confirmed {
         // It would stand in the way of the next change.
         client.withdraw(&id);
@@ -99,7 +99,11 @@ pub(super) async fn follow(queued: Queued, client: Client, shared: Weak<Inner>) 
             state.core.rejected(&id, code, &message);
             false
         }
-        // The client was closed: nothing is known.
+        Err(error @ PublishError::Withdrawn { .. }) => {
+            state.core.rejected(&id, error.code(), &error.to_string());
+            false
+        }
+        // The client was closed.
         Err(_) => false,
     });
     if in_doubt {

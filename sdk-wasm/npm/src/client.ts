@@ -68,7 +68,7 @@ export class Client implements Disposable {
         this.shadows.delete(prefix);
         held.shadow.end();
       };
-      const shadow = new Shadow<JsonObject>(this, device, prefix, () => this.environment.wall(), () => this.uuid(), release);
+      const shadow = new Shadow<JsonObject>(this, device, prefix, () => this.environment.wall(), () => this.uuid(), this.environment.random32(), release);
       held = { shadow, users: 0 };
       this.shadows.set(prefix, held);
     }
@@ -107,9 +107,9 @@ export class Client implements Disposable {
       version: '1.0',
     };
     // `undefined` has no JSON; a message without a payload carries null.
-    const { queue: kept = false, timeToLiveMs, sent } = options;
+    const { queue: kept = false, timeToLiveMs, sent, patch } = options;
     const expires = timeToLiveMs === undefined ? undefined : this.environment.wall() + timeToLiveMs;
-    const pending = this.session.publish(messageId, JSON.stringify({ metadata, payload: payload ?? null }), { kept, expires, sent });
+    const pending = this.session.publish(messageId, JSON.stringify({ metadata, payload: payload ?? null }), { kept, expires, sent, patch });
     if (!kept) return pending.published;
     await pending.stored;
     return { messageId, confirmed: () => pending.published, withdraw: () => this.withdraw(messageId) };

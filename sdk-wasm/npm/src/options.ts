@@ -2,6 +2,7 @@ import type { TokenReason } from './shell/core.ts';
 import type { CursorStore } from './cursors.ts';
 import type { Tabs } from './group.ts';
 import type { Keeping } from './keeping.ts';
+import type { Patching } from './publishes.ts';
 
 /** Where a subscription starts: from now, from the oldest record of the log, some time ago, or after a cursor. */
 export type Start = 'now' | 'earliest' | { readonly sinceMs: number } | { readonly cursor: string };
@@ -93,6 +94,8 @@ export interface PublishOptions {
   readonly source?: string;
   /** For so long it may be sent. Later it ends with code 4403; with `unconfirmed` if the log may have it. */
   readonly timeToLiveMs?: number;
+  /** @internal */
+  readonly patch?: Patching;
   /** @internal Called when it leaves this page for the first time, if it is queued or has a time to live. */
   readonly sent?: () => void;
 }

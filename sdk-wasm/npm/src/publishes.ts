@@ -9,13 +9,22 @@ export interface Terms {
   readonly expires: number | undefined;
   /** Called when it leaves this page for the first time. */
   readonly sent: (() => void) | undefined;
+  /** A patch of a shadow: whose it is, and what to call when it has become part of an earlier one by them. */
+  readonly patch?: Patching | undefined;
+}
+
+export interface Patching {
+  readonly author: number;
+  merged(into: string): void;
 }
 
 /** A publish that was not answered yet. */
 export interface Pending {
   readonly messageId: string;
-  readonly envelope: string;
+  envelope: string;
   readonly terms: Terms;
+  /** A core knows of it; the next one must take it for one that may have been sent. */
+  told: boolean;
   readonly published: Promise<Published>;
   /** Resolves when the store has it. */
   readonly stored: Promise<void>;
@@ -43,6 +52,7 @@ export class Publishes {
       messageId,
       envelope,
       terms,
+      told: false,
       published: published.promise,
       stored: stored.promise,
       settle: (how) => {
@@ -62,6 +72,19 @@ export class Publishes {
   published(messageId: string, published: Published): void {
     this.pending.get(messageId)?.settle(published);
     this.pending.delete(messageId);
+  }
+
+  /** One is part of an earlier one from here on, and ends with it. */
+  merged(messageId: string, into: string, envelope: string): void {
+    const [one, earlier] = [this.pending.get(messageId), this.pending.get(into)];
+    if (!one || !earlier) return;
+    earlier.envelope = envelope;
+    const drop = (): void => void this.pending.delete(messageId);
+    earlier.published.then(one.settle, one.fail).then(drop);
+    // The store may not have it yet: until then the next core is told of it too, since what that has of the earlier one may lack it.
+    if (one.terms.kept) one.stored.then(drop, () => {});
+    else drop();
+    one.terms.patch?.merged(into);
   }
 
   failed(messageId: string, error: AnabranchError): void {

@@ -167,7 +167,9 @@ export class Session implements Host {
   private send(pending: Pending): void {
     const { messageId, envelope, terms } = pending;
     const ttl = terms.expires === undefined ? -1 : Math.max(0, terms.expires - this.environment.wall());
-    this.call((core, ...at) => core.publish(messageId, envelope, terms.kept, ttl, ...at));
+    const author = pending.told ? 0 : (terms.patch?.author ?? 0);
+    pending.told ||= this.brain !== undefined;
+    this.call((core, ...at) => core.publish(messageId, envelope, terms.kept, ttl, author, ...at));
     if (terms.kept) this.brain?.ask(['flush'], (reason) => pending.store(reason));
   }
 
@@ -435,6 +437,8 @@ export class Session implements Host {
         return this.publishes.failed(effect[1], new AnabranchError(effect[2], effect[3], effect[4]));
       case 'wedged':
         return this.publishes.failed(effect[1], new AnabranchError(effect[2], effect[3], false));
+      case 'merged':
+        return this.publishes.merged(effect[1], effect[2], effect[3]);
       case 'sent':
         return this.publishes.find(effect[1])?.terms.sent?.();
       case 'keep': {

@@ -36,6 +36,7 @@ export interface ShadowView<T = JsonObject> {
 
 /** A change on its way. */
 export interface ShadowChange {
+  /** The id of the message that carries it, by which the outbox knows it: that of an earlier change, once both have become one message. */
   readonly messageId: string;
   /** Resolves when the client's store has it, if it is queued; else when the log has it. */
   stored(): Promise<void>;
@@ -66,6 +67,8 @@ export class Shadow<T = JsonObject> implements Disposable {
     private readonly prefix: string,
     private readonly wall: () => number,
     private readonly uuid: () => string,
+    /** Whose changes become one message: those of this page's, and nobody else's. */
+    private readonly author: number,
     private readonly released: () => void,
   ) {
     this.subscriptions = [
@@ -117,21 +120,26 @@ export class Shadow<T = JsonObject> implements Disposable {
     this.changed();
     const { queue = false, ...more } = options;
     const topic = `${this.prefix}desired`;
-    const queued = queue ? this.client.publish(topic, sent, { messageId, queue, ...more }) : undefined;
-    const published = queued ? queued.then((one) => one.confirmed()) : this.client.publish(topic, sent, { messageId });
+    let carrier = messageId;
+    const merged = (into: string): void => this.state.merged(messageId, (carrier = into));
+    const how = { messageId, patch: { author: this.author, merged }, ...more };
+    const queued = queue ? this.client.publish(topic, sent, { queue, ...how }) : undefined;
+    const published = queued ? queued.then((one) => one.confirmed()) : this.client.publish(topic, sent, how);
     const stored: Promise<void> = (queued ?? published).then(() => {});
     stored.catch(() => {});
     published.then(
-      () => this.change(() => this.state.sent(messageId) && this.ask()),
+      () => this.change(() => this.state.sent(carrier) && this.ask()),
       (error: unknown) => {
         // It is on its way all the same.
         if (error instanceof AnabranchError && error.code === 'not_kept') return;
         const { code, message } = error instanceof AnabranchError ? error : { code: 'internal', message: String(error) };
-        this.change(() => this.state.rejected(messageId, typeof code === 'number' ? code : 0, message));
+        this.change(() => this.state.rejected(carrier, typeof code === 'number' ? code : 0, message));
       },
     );
     return {
-      messageId,
+      get messageId() {
+        return carrier;
+      },
       stored: () => stored,
       settled: ({ timeoutMs } = {}) => {
         if (timeoutMs === undefined) return settled;

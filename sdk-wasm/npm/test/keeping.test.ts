@@ -244,6 +244,96 @@ test('a change of a shadow that waits shows in the next page, and is sent by it'
   assert.deepEqual(published(await after.live()), [change.messageId]);
 });
 
+const bodies = (socket: FakeSocket): unknown[] => socket.of('publish').map((frame) => (frame['envelope'] as { payload: unknown }).payload);
+
+test('changes of a shadow that wait become one message; commands never do', async () => {
+  const store = new MemoryStore();
+  const stage = new Stage();
+  const client = stage.client(kept(store));
+  client.pause('offline');
+  const shadow = client.shadow<Record<string, unknown>>('d1');
+  const change = (patch: Record<string, unknown>) => shadow.setDesired(patch, { queue: true });
+  const first = change({ rpm: 1, on: true });
+  await first.stored();
+  const rest = [change({ rpm: 2 }), change({ mode: null }), change({ rpm: 3 })];
+  const mode = change({ mode: { eco: true } });
+  await Promise.all([...rest, mode].map((one) => one.stored()));
+  assert.deepEqual(rest.map(({ messageId }) => messageId), rest.map(() => first.messageId));
+  assert.notEqual(mode.messageId, first.messageId, 'no patch empties an object and fills it');
+  assert.deepEqual(store.publishes.map(({ envelope }) => (JSON.parse(envelope) as { payload: unknown }).payload), [
+    { rpm: 3, on: true, mode: null },
+    { mode: { eco: true } },
+  ]);
+  assert.deepEqual(shadow.get().desired, { rpm: 3, on: true, mode: { eco: true } });
+  const commands = client.commands('alice');
+  await Promise.all([1, 2].map((n) => commands.send('d1', 'step', n, { queue: true }).stored()));
+  change({ rpm: 4 });
+
+  // Online, and told: each change by itself.
+  client.resume('offline');
+  const socket = await stage.live();
+  assert.equal(bodies(socket).length, 5, 'a change behind a command stays behind it');
+  const told = [first, ...rest].map((one) => one.settled());
+  confirm(socket, first.messageId);
+  await stage.pass(0);
+  assert.deepEqual(shadow.get().pending['/on'], { stage: 'sent' });
+  const answer = message(12, 'iotsphere/devices/d1/shadow/rejected', { code: 4413, message: 'too large', version: 0 });
+  ((answer['envelope'] as { metadata: Record<string, unknown> }).metadata)['correlationId'] = first.messageId;
+  socket.receive(answer);
+  assert.deepEqual((await Promise.all(told)).map(({ outcome }) => outcome), ['rejected', 'rejected', 'rejected', 'rejected']);
+  await stage.pass(300);
+  assert.ok(!store.publishes.some(({ messageId }) => messageId === first.messageId));
+});
+
+test('a merged change is sent whole by the next page, and taken back whole', async () => {
+  const store = new MemoryStore();
+  const before = new Stage();
+  const client = before.client(kept(store));
+  client.pause('offline');
+  const shadow = client.shadow<Record<string, number>>('d1');
+  const [, second] = [1, 2].map((n) => shadow.setDesired({ [`n${n}`]: n }, { queue: true }));
+  await second?.stored();
+
+  const after = new Stage();
+  const next = after.client(kept(store)).shadow<Record<string, number>>('d1');
+  await after.pass(0);
+  assert.deepEqual(next.get().desired, { n1: 1, n2: 2 });
+  next.setDesired({ n2: 3 }, { queue: true });
+  assert.deepEqual(bodies(await after.live()), [{ n1: 1, n2: 2 }, { n2: 3 }], 'the earlier page may have sent the first');
+
+  const told = second?.settled();
+  assert.equal(await client.withdraw(second?.messageId ?? ''), true);
+  assert.equal((await told)?.outcome, 'rejected');
+  assert.deepEqual(shadow.get().desired, {});
+});
+
+test('a core that traps is followed by one that is told of merged changes once', async () => {
+  for (const queue of [false, true]) {
+    const store = new MemoryStore();
+    const stage = new Stage(() => trapping());
+    const client = stage.client(queue ? kept(store) : {});
+    const socket = await (client.connect(), stage.live());
+    const shadow = client.shadow<Record<string, number>>('d1');
+    socket.drop();
+    const changes = [1, 2, 3].map((n) => shadow.setDesired({ rpm: n, [`n${n}`]: n }, { queue }));
+    await stage.pass(0);
+    assert.equal(new Set(changes.map(({ messageId }) => messageId)).size, 1);
+    const second = await stage.accept();
+    assert.deepEqual(bodies(second), [{ rpm: 3, n1: 1, n2: 2, n3: 3 }]);
+    second.receive({ type: 'trap' });
+    await stage.pass(0);
+    const late = shadow.setDesired({ rpm: 4 }, { queue });
+    await stage.pass(0);
+    const third = await stage.accept();
+    assert.deepEqual(bodies(third), [...bodies(second), { rpm: 4 }], 'the log may have the first, without what was said later');
+    const [first] = changes;
+    assert.notEqual(late.messageId, first?.messageId);
+    const stored = changes.map((one) => one.stored());
+    confirm(third, first?.messageId ?? '', { duplicate: true });
+    await Promise.all(stored);
+  }
+});
+
 test('a queued command is sent by the next page while there is time, and has expired after that', async () => {
   const store = new MemoryStore();
   const before = new Stage();

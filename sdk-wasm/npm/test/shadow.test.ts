@@ -9,6 +9,7 @@ import { cursor, type FakeSocket, type Frame, message, settle, Stage, subscribed
 interface Step {
   document?: unknown;
   set?: [string, JsonObject];
+  merged?: [string, string];
   sent?: string;
   accepted?: [string, number, number];
   rejected?: [string, number, string];
@@ -27,6 +28,7 @@ for (const { name, steps } of cases) {
     for (const step of steps) {
       if (step.document !== undefined) shadow.take(step.document);
       if (step.set) shadow.set(...step.set);
+      if (step.merged) shadow.merged(...step.merged);
       if (step.sent) shadow.sent(step.sent);
       if (step.accepted) shadow.accepted(...step.accepted);
       if (step.rejected) shadow.rejected(...step.rejected);

@@ -1,7 +1,8 @@
 //! Shadows of devices: what apps want, what devices say of themselves, and that both last.
 
 use anabranch::shadow::{Settled, Shadow, Stage, View};
-use anabranch::{Client, Event, PublishError, Subscription};
+use anabranch::store::SqliteStore;
+use anabranch::{Client, Event, MessageType, PublishError, Start, Subscription};
 use anabranch_tests::gateway_process::{Gateway, Settings};
 use anabranch_tests::http_client::request;
 use anabranch_tests::proxy::{ChaosProxy, Flow, Weather};
@@ -298,4 +299,89 @@ async fn an_answer_that_the_log_has_forgotten_is_asked_for() {
     assert_eq!(settled, Settled::Superseded, "the truth lacks it; why, nobody knows any more");
     let view = shadow.view();
     assert_eq!(view.desired::<Value>().expect("JSON"), json!({ "a": 1 }));
+}
+
+/// What is changed while offline is one message where one patch can be all of it, also for the next process; each change is told its own end. What
+/// may have been sent takes nothing up, and commands are as many as were given.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_that_wait_become_one_message_and_commands_never_do() {
+    let gateway = Gateway::with(settings()).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let app = || {
+        let store = SqliteStore::open(folder.path().join("store"), "app").expect("a store");
+        Client::builder(gateway.url()).token(tokens::all("app")).store(store).build().expect("a client")
+    };
+
+    let first = app();
+    let shadow = first.shadow("d1").open().expect("a shadow");
+    let mut changes = Vec::new();
+    for patch in
+        [json!({ "fan": { "rpm": 1, "on": true } }), json!({ "fan": { "rpm": 2 } }), json!({ "mode": null })]
+    {
+        changes.push(shadow.set_desired(&patch).await.expect("queued"));
+    }
+    let ids: Vec<&str> = changes.iter().map(|change| change.message_id()).collect();
+    assert_eq!(ids, [ids[0]; 3]);
+    let mode = shadow.set_desired(&json!({ "mode": { "eco": true } })).await.expect("queued");
+    assert_ne!(mode.message_id(), ids[0], "no patch empties an object and fills it");
+    for _ in 0..2 {
+        let command =
+            first.publish("iotsphere/devices/d1/commands/request").message_type(MessageType::Command);
+        command.payload_text("\"step\"").queue().await.expect("queued");
+    }
+    shadow.set_desired(&json!({ "fan": { "rpm": 3 } })).await.expect("queued");
+    assert_eq!(first.outbox().len(), 5, "a change behind commands stays there");
+    within("the end", first.close()).await;
+
+    let second = app();
+    assert_eq!(second.outbox().len(), 5);
+    let shadow = second.shadow("d1").open().expect("a shadow");
+    let desired = json!({ "fan": { "rpm": 3, "on": true }, "mode": { "eco": true } });
+    assert_eq!(shadow.view().desired::<Value>().expect("JSON"), desired);
+    let mut changes = Vec::new();
+    for rpm in 4..=6 {
+        changes.push(shadow.set_desired(&json!({ "fan": { "rpm": rpm } })).await.expect("queued"));
+    }
+    let ids: Vec<&str> = changes.iter().map(|change| change.message_id()).collect();
+    assert_eq!(ids, [ids[0]; 3]);
+    assert_eq!(second.outbox().len(), 6, "the process before may have sent the third");
+    second.connect();
+
+    let device = client(&gateway.url());
+    let device = device.shadow("d1").open().expect("a shadow");
+    let view = seen("what is desired", &device, |view| view.version() == 4).await;
+    let desired: Value = view.desired().expect("JSON");
+    assert_eq!(desired, json!({ "fan": { "rpm": 6, "on": true }, "mode": { "eco": true } }));
+    device.report(&desired).await.expect("a confirm");
+    let mut ends = Vec::new();
+    for change in &mut changes {
+        ends.push(change.settled(Duration::from_secs(30)).await);
+    }
+    assert_eq!(ends, [Settled::Superseded, Settled::Superseded, Settled::Applied { version: 5 }]);
+    assert!(second.outbox().is_empty());
+
+    let witness = client(&gateway.url());
+    let mut said =
+        witness.subscribe("iotsphere/devices/d1/#").from(Start::Earliest).open().expect("a subscription");
+    let mut payloads = Vec::new();
+    loop {
+        match within("a message", said.next()).await.expect("it goes on") {
+            Event::Message(message)
+                if message.topic().ends_with("/desired") || message.topic().ends_with("/request") =>
+            {
+                payloads.push(message.json::<Value>().expect("JSON"));
+            }
+            Event::Live => break,
+            _ => {}
+        }
+    }
+    let expected = [
+        json!({ "fan": { "rpm": 2, "on": true }, "mode": null }),
+        json!({ "mode": { "eco": true } }),
+        json!("step"),
+        json!("step"),
+        json!({ "fan": { "rpm": 3 } }),
+        json!({ "fan": { "rpm": 6 } }),
+    ];
+    assert_eq!(payloads, expected);
 }

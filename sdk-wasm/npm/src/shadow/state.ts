@@ -37,7 +37,10 @@ export interface ShadowDelta {
 }
 
 interface Change {
+  /** Empty when its end was told. */
   id: string;
+  /** The message that carries it: its own, or that of an earlier change, which carries both. */
+  message: string;
   readonly patch: JsonObject;
   pending: Pending;
   incarnation: number;
@@ -124,27 +127,27 @@ export class ShadowState {
     this.changes = this.changes.filter(stays);
     const rejected = this.changes.filter(({ pending }) => pending.stage === 'rejected');
     if (rejected.length > REJECTED) this.changes = this.changes.filter((change) => change !== rejected[0]);
-    this.changes.push({ id, patch, pending: { stage: 'queued' }, incarnation: 0, doubted: false });
+    this.changes.push({ id, message: id, patch, pending: { stage: 'queued' }, incarnation: 0, doubted: false });
   }
 
-  /** The log has it. Says whether its answer may be lost, as `unsure` does: it may have been stored before that. */
-  sent(id: string): boolean {
-    const change = this.find(id);
-    if (change?.pending.stage !== 'queued') return false;
-    change.pending = { stage: 'sent' };
-    return change.doubted;
+  /** The outbox has put this change into an earlier message, whose end is its end. */
+  merged(id: string, into: string): void {
+    for (const change of this.of(id)) change.message = into;
   }
 
-  accepted(id: string, incarnation: number, version: number): void {
-    const change = this.find(id);
-    if (!change) return;
-    change.pending = { stage: 'accepted', version };
-    change.incarnation = incarnation;
+  /** The log has this message. Says whether its answer may be lost, as `unsure` does: it may have been stored before that. */
+  sent(message: string): boolean {
+    const queued = this.of(message).filter(({ pending }) => pending.stage === 'queued');
+    for (const change of queued) change.pending = { stage: 'sent' };
+    return queued.some(({ doubted }) => doubted);
   }
 
-  rejected(id: string, code: number, message: string): void {
-    const change = this.find(id);
-    if (change) change.pending = { stage: 'rejected', code, message };
+  accepted(message: string, incarnation: number, version: number): void {
+    for (const change of this.of(message)) Object.assign(change, { pending: { stage: 'accepted', version }, incarnation });
+  }
+
+  rejected(message: string, code: number, why: string): void {
+    for (const change of this.of(message)) change.pending = { stage: 'rejected', code, message: why };
   }
 
   /** Answers may be lost. Says whether that concerns a change: then the gateway is to be asked, and its answer goes to `decided`. */
@@ -156,7 +159,9 @@ export class ShadowState {
 
   /** The gateway has said what the shadow is, behind all that was sent before it was asked: what was in doubt is decided as of this version. */
   decided(incarnation: number, version: number): void {
-    for (const { id } of this.changes.filter(({ doubted, pending }) => doubted && pending.stage === 'sent')) this.accepted(id, incarnation, version);
+    for (const change of this.changes) {
+      if (change.doubted && change.pending.stage === 'sent') Object.assign(change, { pending: { stage: 'accepted', version }, incarnation });
+    }
   }
 
   /** The changes that have ended by now, once each. Refused ones stay pending until their fields are set again. */
@@ -166,7 +171,7 @@ export class ShadowState {
       const { id, pending } = change;
       if (pending.stage === 'rejected' && id !== '') {
         ended.push([id, { outcome: 'rejected', code: pending.code, message: pending.message }]);
-        change.id = '';
+        change.id = change.message = '';
       }
       const settled = this.outcome(change);
       if (settled) ended.push([id, settled]);
@@ -184,8 +189,9 @@ export class ShadowState {
     return delta(wished, document.reported) ? undefined : { outcome: 'applied', version: document.version };
   }
 
-  private find(id: string): Change | undefined {
-    return id === '' ? undefined : this.changes.find((change) => change.id === id);
+  /** The changes that this message carries. */
+  private of(message: string): Change[] {
+    return this.changes.filter((change) => message !== '' && change.message === message);
   }
 
   /** Whether the truth has not come to this version. */

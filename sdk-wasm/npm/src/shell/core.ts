@@ -27,8 +27,8 @@ export interface Core {
   kept_place(name: string, filter: string, cursor: string): void;
   restore(now: number, wall: number): string;
   keep_messages(id: number): void;
-  /** `ttl` below 0: for ever. */
-  publish(messageId: string, envelopeJson: string, kept: boolean, ttl: number, now: number, wall: number): string;
+  /** `ttl` below 0: for ever. `author` 0: no patch that may become part of another. */
+  publish(messageId: string, envelopeJson: string, kept: boolean, ttl: number, author: number, now: number, wall: number): string;
   withdraw(messageId: string, now: number, wall: number): string;
   retry(messageId: string, now: number, wall: number): string;
   outbox(): string;
@@ -106,6 +106,7 @@ export type Effect =
   | ['published', string, string, boolean]
   | ['failed', string, number, string, boolean]
   | ['sent', string]
+  | ['merged', messageId: string, into: string, envelope: string]
   | ['wedged', string, number, string]
   | ['keep', ...Write]
   | ['state', ConnectionState];

@@ -146,6 +146,7 @@ export class Hub implements Brain {
       case 'published':
       case 'failed':
       case 'wedged':
+      case 'merged':
       case 'state':
         break;
       default:

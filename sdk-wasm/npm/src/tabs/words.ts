@@ -4,7 +4,7 @@ import type { ConnectionState, Effect } from '../shell/core.ts';
 import type { Question } from '../shell/local.ts';
 
 /** Tabs of another version do not understand each other, and have a channel of their own. */
-export const VERSION = 1;
+export const VERSION = 2;
 
 export type Words =
   /** I am new here: who leads? */
