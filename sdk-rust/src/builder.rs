@@ -16,8 +16,6 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use tokio::runtime::Handle;
-#[cfg(not(feature = "tls"))]
-use tokio_tungstenite::Connector;
 use tokio_tungstenite::tungstenite::http::Uri;
 use uuid::Uuid;
 
@@ -163,10 +161,9 @@ impl ClientBuilder {
         };
         let seed = getrandom::u64().map_err(BuildError::Random)?;
         #[cfg(feature = "tls")]
-        let secure = driver::tls::connector(self.roots)?;
+        let dialer = Dialer::new(url, driver::tls::connector(self.roots)?);
         #[cfg(not(feature = "tls"))]
-        let secure = Connector::Plain;
-        let dialer = Dialer::new(url, secure);
+        let dialer = Dialer::new(url);
         let mut machine = Machine::new(&client_id, SDK, seed);
         machine.limit_cache(self.cache.bytes);
         let (keeper, kept) = match self.store {

@@ -9,11 +9,15 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+#[cfg(not(feature = "tls"))]
+use tokio_tungstenite::client_async_with_config;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, Uri, header};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, http::Response};
-use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
+#[cfg(feature = "tls")]
+use tokio_tungstenite::{Connector, client_async_tls_with_config};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 /// Name resolution, TCP, TLS and the upgrade together.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -29,6 +33,7 @@ pub(crate) type WebSocket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 pub(crate) struct Dialer {
     url: Uri,
     /// For `wss://`.
+    #[cfg(feature = "tls")]
     secure: Connector,
 }
 
@@ -46,8 +51,14 @@ pub(crate) enum DialError {
 }
 
 impl Dialer {
+    #[cfg(feature = "tls")]
     pub(crate) fn new(url: Uri, secure: Connector) -> Dialer {
         Dialer { url, secure }
+    }
+
+    #[cfg(not(feature = "tls"))]
+    pub(crate) fn new(url: Uri) -> Dialer {
+        Dialer { url }
     }
 
     pub(crate) fn dial(&self) -> BoxFuture<'static, Result<WebSocket, DialError>> {
@@ -69,8 +80,14 @@ impl Dialer {
             .write_buffer_size(READ_BUFFER)
             .max_message_size(Some(FRAME))
             .max_frame_size(Some(FRAME));
-        let connector = if secure { self.secure } else { Connector::Plain };
-        match client_async_tls_with_config(request, tcp, Some(config), Some(connector)).await {
+        #[cfg(feature = "tls")]
+        let opened = {
+            let connector = if secure { self.secure } else { Connector::Plain };
+            client_async_tls_with_config(request, tcp, Some(config), Some(connector)).await
+        };
+        #[cfg(not(feature = "tls"))]
+        let opened = client_async_with_config(request, MaybeTlsStream::Plain(tcp), Some(config)).await;
+        match opened {
             Ok((socket, _response)) => Ok(socket),
             Err(tungstenite::Error::Http(response)) => Err(refused(&response)),
             Err(error) => Err(DialError::WebSocket(error)),
