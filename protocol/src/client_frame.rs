@@ -1,10 +1,13 @@
 //! What a client may say.
 
 use crate::code::Code;
-use crate::json::{JsonError, ObjectWriter, Scanner};
+use crate::json::{JsonError, ObjectWriter, Scanner, write_number};
 use crate::limits;
-use std::borrow::Cow;
-use std::fmt;
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
 
 /// A client's number for one of its subscriptions, unique on its connection.
 pub type SubscriptionId = u32;
@@ -149,7 +152,10 @@ impl FrameError {
 
 impl From<JsonError> for FrameError {
     fn from(error: JsonError) -> FrameError {
-        FrameError::new(error.to_string())
+        let mut message = String::from(error.what);
+        message.push_str(" at byte ");
+        write_number(&mut message, error.at as u64);
+        FrameError::new(message)
     }
 }
 
@@ -159,7 +165,7 @@ impl fmt::Display for FrameError {
     }
 }
 
-impl std::error::Error for FrameError {}
+impl core::error::Error for FrameError {}
 
 /// Every field that any client frame has. One flat record is smaller and plainer than a reader for each frame.
 #[derive(Default)]

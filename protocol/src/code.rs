@@ -10,7 +10,7 @@
 //!
 //! A client obeys the range of a code that it has never seen. The numbers are WebSocket close codes as they are.
 
-use std::fmt;
+use core::fmt;
 
 /// What a client does about a code. Derived from the code's range, see the [module](self).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -10,9 +10,12 @@
 //! A partition without a position has been seen from nothing: the cursor stands before its first record. A position
 //! without a fingerprint (`0:1234`) claims coverage up to an offset at which no record is known.
 
+use crate::json::{Plain, write_hexadecimal, write_number};
 use crate::limits;
-use std::fmt;
-use std::str::FromStr;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::str::FromStr;
 
 /// One of the ordered sequences that a log consists of.
 pub type Partition = u16;
@@ -22,6 +25,12 @@ pub type Partition = u16;
 /// Ordered, **not dense**: the next record may have any larger offset. Nothing may be concluded from `offset + 1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Offset(pub u64);
+
+impl Plain for Offset {
+    fn write_to(&self, out: &mut String) {
+        write_number(out, self.0);
+    }
+}
 
 impl fmt::Display for Offset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -45,9 +54,15 @@ pub struct Fingerprint(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LogId(pub u64);
 
+impl Plain for LogId {
+    fn write_to(&self, out: &mut String) {
+        write_hexadecimal(out, self.0, 16);
+    }
+}
+
 impl fmt::Display for LogId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
+        f.pad(&self.text())
     }
 }
 
@@ -60,13 +75,21 @@ pub struct Position {
     pub fingerprint: Option<Fingerprint>,
 }
 
+impl Plain for Position {
+    fn write_to(&self, out: &mut String) {
+        write_number(out, self.partition.into());
+        out.push(':');
+        write_number(out, self.offset.0);
+        if let Some(Fingerprint(fingerprint)) = self.fingerprint {
+            out.push(':');
+            write_hexadecimal(out, fingerprint.into(), 8);
+        }
+    }
+}
+
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.partition, self.offset)?;
-        match self.fingerprint {
-            Some(Fingerprint(fp)) => write!(f, ":{fp:08x}"),
-            None => Ok(()),
-        }
+        f.pad(&self.text())
     }
 }
 
@@ -80,7 +103,7 @@ impl fmt::Display for CursorError {
     }
 }
 
-impl std::error::Error for CursorError {}
+impl core::error::Error for CursorError {}
 
 impl CursorError {
     /// Always `false`: a text does not get better by itself. Begin without a cursor.
@@ -203,16 +226,22 @@ impl Cursor {
     }
 }
 
+impl Plain for Cursor {
+    fn write_to(&self, out: &mut String) {
+        self.log.write_to(out);
+        for (i, position) in self.positions.iter().enumerate() {
+            out.push(if i > 0 { ',' } else { '/' });
+            position.write_to(out);
+        }
+        if self.positions.is_empty() {
+            out.push('/');
+        }
+    }
+}
+
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/", self.log)?;
-        for (i, position) in self.positions.iter().enumerate() {
-            if i > 0 {
-                f.write_str(",")?;
-            }
-            position.fmt(f)?;
-        }
-        Ok(())
+        f.pad(&self.text())
     }
 }
 

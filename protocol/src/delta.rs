@@ -1,7 +1,10 @@
 //! The difference of two states. What is desired and not reported: nested objects differ field by field, arrays and all other values as a whole.
 
 use crate::json::{JsonError, Scanner, members, write_string};
-use std::collections::HashMap;
+use alloc::borrow::ToOwned;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 /// The desired fields that the reported state lacks or has otherwise; `None` if there are none.
 ///
@@ -13,7 +16,7 @@ pub fn delta(desired: Option<&str>, reported: Option<&str>) -> Result<Option<Str
     let Some(desired) = desired else { return Ok(None) };
     let Some(wanted) = members(desired)? else { return Ok(None) };
     let there = reported.map(members).transpose()?.flatten().unwrap_or_default();
-    let there: HashMap<&str, &str> = there.iter().map(|(key, have)| (&**key, *have)).collect();
+    let there: BTreeMap<&str, &str> = there.iter().map(|(key, have)| (&**key, *have)).collect();
     let mut out = String::new();
     for (key, want) in &wanted {
         let differs = match there.get(&**key).copied() {
@@ -50,7 +53,7 @@ pub fn same(a: &str, b: &str) -> Result<bool, JsonError> {
             if one.len() != other.len() {
                 return Ok(false);
             }
-            let other: HashMap<&str, &str> = other.iter().map(|(key, value)| (&**key, *value)).collect();
+            let other: BTreeMap<&str, &str> = other.iter().map(|(key, value)| (&**key, *value)).collect();
             for (key, value) in &one {
                 match other.get(&**key) {
                     Some(there) if same(value, there)? => {}
@@ -88,7 +91,7 @@ pub fn same(a: &str, b: &str) -> Result<bool, JsonError> {
 pub fn diff(old: &str, new: &str) -> Result<Option<String>, JsonError> {
     let before = members(old)?.unwrap_or_default();
     let after = members(new)?.unwrap_or_default();
-    let there: HashMap<&str, &str> = before.iter().map(|(key, value)| (&**key, *value)).collect();
+    let there: BTreeMap<&str, &str> = before.iter().map(|(key, value)| (&**key, *value)).collect();
     let mut out = String::new();
     let mut put = |key: &str, value: &str| {
         out.push(if out.is_empty() { '{' } else { ',' });

@@ -7,8 +7,12 @@ use crate::code::Code;
 use crate::json::{JsonError, ObjectWriter, Scanner};
 use crate::limits;
 use crate::topic::Topic;
-use std::borrow::Cow;
-use std::fmt;
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::String;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use core::fmt;
 
 /// What kind of message an envelope holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -90,7 +94,7 @@ impl fmt::Display for EnvelopeError {
     }
 }
 
-impl std::error::Error for EnvelopeError {}
+impl core::error::Error for EnvelopeError {}
 
 /// What ingest puts in where the publisher said nothing.
 #[derive(Clone, Copy, Debug)]

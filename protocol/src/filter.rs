@@ -1,7 +1,8 @@
 //! Topic filters: which topics a subscription or a grant means.
 
 use crate::topic::{NameError, check_common};
-use std::fmt;
+use alloc::boxed::Box;
+use core::fmt;
 
 /// A topic pattern with MQTT's wildcards: `+` is one level, `#` is the rest and stands last.
 ///
@@ -33,7 +34,7 @@ impl Filter {
     }
 
     /// The parts between the slashes.
-    pub fn levels(&self) -> std::str::Split<'_, char> {
+    pub fn levels(&self) -> core::str::Split<'_, char> {
         self.0.split('/')
     }
 

@@ -10,4 +10,5 @@ mod write;
 
 pub use members::{Members, members};
 pub use scan::{JsonError, Scanner, has_lone_surrogate};
-pub use write::{ObjectWriter, write_string};
+pub(crate) use write::write_hexadecimal;
+pub use write::{ObjectWriter, Plain, write_number, write_string};

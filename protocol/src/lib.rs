@@ -1,7 +1,7 @@
 //! The language that Anabranch's gateway and clients speak.
 //!
-//! No tokio, no clock, no socket, no serde: it builds for wasm32 and is what both sides agree on. A subscription's life
-//! in ten frames:
+//! No tokio, no clock, no socket, no serde, and nothing of the standard library that needs a system below it: it builds for
+//! wasm32, small, and is what both sides agree on. A subscription's life in ten frames:
 //!
 //! ```text
 //! client                                             gateway
@@ -19,7 +19,10 @@
 //!
 //! `docs/PROTOCOL.md` is the specification, `vectors/*.json` the examples that every implementation must pass.
 
+#![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
 
 pub mod client_frame;
 pub mod code;

@@ -5,7 +5,8 @@
 //! of two whether there is one that stands for both.
 
 use crate::json::{JsonError, Scanner, members, write_string};
-use std::collections::HashMap;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
 
 /// The document that `patch` makes of `target`; `None` is a document that does not exist.
 ///
@@ -26,11 +27,11 @@ fn merge(target: Option<&str>, patch: &str, out: &mut String) -> Result<(), Json
         return Ok(());
     };
     let old = target.map(members).transpose()?.flatten().unwrap_or_default();
-    let mut changed: HashMap<&str, &str> = changes.iter().map(|(key, value)| (&**key, *value)).collect();
+    let mut changed: BTreeMap<&str, &str> = changes.iter().map(|(key, value)| (&**key, *value)).collect();
     out.push('{');
     let mut first = true;
     let mut begin = |out: &mut String, key: &str| {
-        if !std::mem::take(&mut first) {
+        if !core::mem::take(&mut first) {
             out.push(',');
         }
         write_string(out, key);

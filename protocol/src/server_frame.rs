@@ -6,8 +6,9 @@ use crate::client_frame::{FrameError, SubscriptionId};
 use crate::code::Code;
 use crate::cursor::{Cursor, Offset, Partition, Position};
 use crate::json::{ObjectWriter, Scanner};
+use alloc::borrow::Cow;
+use alloc::string::String;
 use fields::Fields;
-use std::borrow::Cow;
 
 /// How the delivery of a subscription begins: the verdict on the cursor that was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -217,7 +218,7 @@ impl ServerFrame<'_> {
         match self {
             ServerFrame::Welcome(welcome) => {
                 object.string("type", "welcome").string("session", &welcome.session);
-                object.display("cursor", &welcome.cursor);
+                object.plain("cursor", &welcome.cursor);
                 object.number("pingIntervalMs", welcome.ping_interval_ms);
                 object.number("pingGraceMs", welcome.ping_grace_ms);
                 object.number("tokenTtlMs", welcome.token_ttl_ms);
@@ -233,7 +234,7 @@ impl ServerFrame<'_> {
             }
             ServerFrame::Subscribed { subscription, cursor, outcome, snapshot } => {
                 object.string("type", "subscribed").number("subscription", u64::from(*subscription));
-                object.display("cursor", cursor);
+                object.plain("cursor", cursor);
                 match outcome {
                     Outcome::Live => drop(object.string("outcome", "live")),
                     Outcome::Resumed => drop(object.string("outcome", "resumed")),
@@ -247,11 +248,11 @@ impl ServerFrame<'_> {
                 }
                 if let Some(Snapshot { whole, state }) = snapshot {
                     object.string("snapshot", if *whole { "whole" } else { "since" });
-                    object.display("state", state);
+                    object.plain("state", state);
                 }
             }
             ServerFrame::Message { position, about, envelope } => {
-                object.string("type", "message").display("position", position);
+                object.string("type", "message").plain("position", position);
                 about.write_fields(&mut object);
                 object.raw("envelope", envelope);
             }
@@ -259,7 +260,7 @@ impl ServerFrame<'_> {
                 object.string("type", "transient").raw("envelope", envelope);
             }
             ServerFrame::CaughtUp { cursor, complete } => {
-                object.string("type", "caught_up").display("cursor", cursor);
+                object.string("type", "caught_up").plain("cursor", cursor);
                 if !complete {
                     object.boolean("complete", false);
                 }
@@ -272,11 +273,11 @@ impl ServerFrame<'_> {
                 }
             }
             ServerFrame::Mark { cursor, delivered } => {
-                object.string("type", "mark").display("cursor", cursor).number("delivered", *delivered);
+                object.string("type", "mark").plain("cursor", cursor).number("delivered", *delivered);
             }
             ServerFrame::Published { message_id, position, duplicate } => {
                 object.string("type", "published").string("messageId", message_id);
-                object.display("position", position);
+                object.plain("position", position);
                 if *duplicate {
                     object.boolean("duplicate", true);
                 }
@@ -296,7 +297,7 @@ impl ServerFrame<'_> {
             }
             ServerFrame::Revoked { subscription, cursor, code } => {
                 object.string("type", "revoked").number("subscription", u64::from(*subscription));
-                object.display("cursor", cursor).number("code", u64::from(code.0));
+                object.plain("cursor", cursor).number("code", u64::from(code.0));
             }
             ServerFrame::Authenticated { token_ttl_ms } => {
                 object.string("type", "authenticated").number("tokenTtlMs", *token_ttl_ms);
@@ -336,10 +337,7 @@ impl Gap {
     fn write_fields(&self, object: &mut ObjectWriter<'_>) {
         object.number("partition", u64::from(self.partition));
         // Offsets are strings on the wire: JavaScript's numbers end at 2^53.
-        object
-            .display("after", self.after)
-            .display("before", self.before)
-            .string("reason", self.reason.name());
+        object.plain("after", self.after).plain("before", self.before).string("reason", self.reason.name());
     }
 }
 

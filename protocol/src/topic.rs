@@ -1,7 +1,8 @@
 //! A concrete, validated topic name.
 
 use crate::limits;
-use std::fmt;
+use alloc::boxed::Box;
+use core::fmt;
 
 /// A concrete topic: `iotsphere/devices/d1/shadow/delta`.
 ///
@@ -55,7 +56,7 @@ impl fmt::Display for NameError {
     }
 }
 
-impl std::error::Error for NameError {}
+impl core::error::Error for NameError {}
 
 impl Topic {
     /// Checks and takes a name.
@@ -79,7 +80,7 @@ impl Topic {
     }
 
     /// The parts between the slashes.
-    pub fn levels(&self) -> std::str::Split<'_, char> {
+    pub fn levels(&self) -> core::str::Split<'_, char> {
         self.0.split('/')
     }
 }

@@ -3,12 +3,14 @@
 //! Bounded in bytes. The newest message of a topic outlives the older ones of all others: a chatty topic does not push
 //! a quiet one out.
 
+use alloc::boxed::Box;
+use alloc::collections::{BinaryHeap, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use anabranch_protocol::cursor::Position;
 use anabranch_protocol::filter::Filter;
 use anabranch_protocol::server_frame::About;
-use std::cmp::{Ordering, Reverse};
-use std::collections::{BinaryHeap, VecDeque};
-use std::sync::Arc;
+use core::cmp::{Ordering, Reverse};
 
 /// Messages kept of one topic.
 pub const PER_TOPIC: usize = 128;
@@ -84,7 +86,7 @@ impl Cache {
 
     /// Topics of which messages were dropped since the last call, and how many of each are left.
     pub fn take_dropped(&mut self) -> impl Iterator<Item = (Box<str>, usize)> {
-        self.dropped.as_mut().map(std::mem::take).into_iter().flatten()
+        self.dropped.as_mut().map(core::mem::take).into_iter().flatten()
     }
 
     /// Keeps a message.
@@ -125,7 +127,7 @@ impl Cache {
                 }
             }
         }
-        std::iter::from_fn(|| newest.pop().map(|Reverse(message)| message.clone())).collect()
+        core::iter::from_fn(|| newest.pop().map(|Reverse(message)| message.clone())).collect()
     }
 
     /// Forgets the topics that `gone` means.

@@ -10,9 +10,11 @@
 //! does not begin what has expired or what it knows. So nothing is done twice, and nothing is called expired that was done.
 //! `docs/adr/0012-commands.md` has the reasons.
 
+use alloc::borrow::Cow;
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
 use anabranch_protocol::json::{JsonError, ObjectWriter, Scanner};
-use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
 
 /// The longest time to live, in milliseconds. A device need not remember an id for longer than that.
 pub const TTL_MS: u64 = 10 * 60 * 1000;
@@ -187,7 +189,7 @@ pub enum Verdict {
 /// The requests that a device knows, until they have long expired.
 #[derive(Debug, Default)]
 pub struct Handled {
-    known: HashMap<Box<str>, Known>,
+    known: BTreeMap<Box<str>, Known>,
     /// By when each need not be known any more.
     order: BTreeSet<(u64, Box<str>)>,
 }

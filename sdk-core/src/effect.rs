@@ -2,11 +2,13 @@
 
 use crate::store::Write;
 use crate::token::TokenWhy;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use anabranch_protocol::client_frame::SubscriptionId;
 use anabranch_protocol::code::Code;
 use anabranch_protocol::cursor::{Cursor, Position};
 use anabranch_protocol::server_frame::{About, Gap, Outcome};
-use std::sync::Arc;
 
 /// One thing to do. Effects are carried out in the order in which they come.
 #[derive(Clone, Debug, PartialEq, Eq)]

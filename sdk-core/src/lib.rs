@@ -1,6 +1,6 @@
 //! The Anabranch client as a pure state machine.
 //!
-//! No socket, no clock, no timer, no randomness of its own: a body (`sdk-rust` on tokio, `sdk-wasm` in a browser) feeds
+//! No socket, no clock, no timer, no randomness of its own, and no standard library to take them from: a body (`sdk-rust` on tokio, `sdk-wasm` in a browser) feeds
 //! a [`Machine`] with what happened and when, and carries out the [`Effect`]s that it asks for.
 //!
 //! ```text
@@ -24,7 +24,10 @@
 //! | [`command`] | requests to devices, their answers, and what a device has handled |
 //! | [`store`] | what outlives the process |
 
+#![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
 
 pub mod backoff;
 pub mod cache;

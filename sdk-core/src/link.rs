@@ -13,6 +13,8 @@
 //! ```
 
 use crate::liveness::Liveness;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
 use anabranch_protocol::code::Code;
 
 /// How long dialing may take, in milliseconds.

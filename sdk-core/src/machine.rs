@@ -16,14 +16,16 @@ use crate::outbox::{Merged, Outbox, PublishRefused, Terms, Waiting};
 use crate::resume::{Start, Subscriptions, Wish};
 use crate::store::Write;
 use crate::token::Tokens;
+use alloc::borrow::Cow;
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use anabranch_protocol::client_frame::{ClientFrame, Hello, SubscriptionId, Token};
 use anabranch_protocol::code::Code;
 use anabranch_protocol::cursor::Cursor;
 use anabranch_protocol::filter::Filter;
 use anabranch_protocol::limits;
 use anabranch_protocol::topic::NameError;
-use std::borrow::Cow;
-use std::collections::VecDeque;
 
 /// The client's state and all its decisions.
 ///

@@ -21,11 +21,14 @@ pub use merging::{MERGED_BYTES, Merged};
 
 use crate::Now;
 use crate::machine::topic_of;
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use alloc::vec::Vec;
 use anabranch_protocol::code::Code;
 use anabranch_protocol::json::Scanner;
 use anabranch_protocol::limits;
-use std::collections::VecDeque;
-use std::fmt;
+use core::fmt;
 
 /// Unconfirmed publishes that a client holds.
 pub const QUEUE_ENTRIES: usize = 1_024;
@@ -83,7 +86,7 @@ impl fmt::Display for PublishRefused {
     }
 }
 
-impl std::error::Error for PublishRefused {}
+impl core::error::Error for PublishRefused {}
 
 /// How a publish is treated while it waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -257,7 +260,7 @@ impl Outbox {
         let at = self.entries.iter().position(|e| !e.in_flight && free(e))?;
         self.in_flight += 1;
         let entry = &mut self.entries[at];
-        let first = !std::mem::replace(&mut entry.sent, true);
+        let first = !core::mem::replace(&mut entry.sent, true);
         entry.in_flight = true;
         let told = first && (entry.kept || entry.deadline.is_some());
         Some((&entry.envelope, told.then_some(&*entry.message_id)))
@@ -289,7 +292,7 @@ impl Outbox {
         }
         let entry = &mut self.entries[at];
         entry.wedged = Some((code, message.into()));
-        self.in_flight -= usize::from(std::mem::take(&mut entry.in_flight));
+        self.in_flight -= usize::from(core::mem::take(&mut entry.in_flight));
         Some(true)
     }
 

@@ -5,11 +5,13 @@
 mod subscription;
 
 use crate::effect::Effect;
+use alloc::collections::VecDeque;
+use alloc::vec;
+use alloc::vec::Vec;
 use anabranch_protocol::client_frame::{SnapshotMode, Subscribe, SubscriptionId};
 use anabranch_protocol::cursor::{Cursor, Offset, Position};
 use anabranch_protocol::filter::Filter;
 use anabranch_protocol::server_frame::{Gap, GapReason, Outcome, Snapshot};
-use std::collections::VecDeque;
 use subscription::{Began, Stage, Subscription, UnderWay};
 
 pub use subscription::OWN_IDS;
@@ -127,7 +129,7 @@ impl Subscriptions {
     /// Those of which the gateway knows another time than is wanted now, and the time. They count as told.
     pub fn take_conflations(&mut self) -> Vec<(SubscriptionId, u64)> {
         let due = |s: &mut Subscription| {
-            let told = std::mem::replace(&mut s.told_conflate_ms, s.conflate_ms);
+            let told = core::mem::replace(&mut s.told_conflate_ms, s.conflate_ms);
             (told != s.conflate_ms).then_some((s.wire, s.conflate_ms))
         };
         self.list.iter_mut().filter(|s| s.is_known()).filter_map(due).collect()
@@ -226,7 +228,7 @@ impl Subscriptions {
 
     /// Everything up to `cursor` was sent, as so many messages. A wrong count is told as a gap.
     pub fn mark(&mut self, cursor: &Cursor, delivered: u64, effects: &mut VecDeque<Effect>) {
-        let agreed = std::mem::replace(&mut self.received, delivered) == delivered;
+        let agreed = core::mem::replace(&mut self.received, delivered) == delivered;
         for s in &mut self.list {
             if !agreed {
                 for gap in s.miscounts(cursor) {
@@ -248,7 +250,7 @@ impl Subscriptions {
         for s in self.list.iter_mut().filter(|s| s.is_active()) {
             s.follow(cursor);
             s.have_come_to(cursor);
-            if std::mem::take(&mut s.whole) {
+            if core::mem::take(&mut s.whole) {
                 effects.push_back(Effect::SnapshotEnds { subscription: s.id, complete });
             }
             if !s.live {

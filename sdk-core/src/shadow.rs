@@ -9,11 +9,15 @@
 //! A change shows in [`desired`](Shadow::desired) at once, and is laid anew over each truth that comes, until the truth has it or the
 //! gateway refuses it. Pure: no I/O, no clock.
 
+use alloc::borrow::ToOwned;
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
 use anabranch_protocol::code::Code;
 use anabranch_protocol::delta::{delta, diff, same};
 use anabranch_protocol::json::{JsonError, Scanner, members};
 use anabranch_protocol::merge_patch::merge_patch;
-use std::collections::VecDeque;
 
 /// Rejected changes that are remembered for the fields that show them, at most.
 const REJECTED: usize = 64;
@@ -203,7 +207,7 @@ impl Shadow {
             // Whatever comes of this incarnation comes late.
             self.newest.1 = u64::MAX;
         }
-        let old = std::mem::replace(&mut self.document, new);
+        let old = core::mem::replace(&mut self.document, new);
         Delta::between(old.as_ref(), self.document.as_ref())
     }
 
@@ -305,7 +309,7 @@ impl Shadow {
             Stage::Rejected { code, message } => {
                 // Told once: then it has no name any more.
                 change.message.clear();
-                let id = std::mem::take(&mut change.id);
+                let id = core::mem::take(&mut change.id);
                 if !id.is_empty() {
                     ended.push((id, Outcome::Rejected { code: *code, message: message.clone() }));
                 }

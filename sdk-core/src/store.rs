@@ -9,12 +9,15 @@
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use anabranch_protocol::code::Code;
 use anabranch_protocol::cursor::{Cursor, Position};
 use anabranch_protocol::filter::Filter;
 use anabranch_protocol::server_frame::About;
-use std::fmt;
-use std::sync::Arc;
+use core::fmt;
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +95,7 @@ impl fmt::Display for StoreError {
     }
 }
 
-impl std::error::Error for StoreError {}
+impl core::error::Error for StoreError {}
 
 impl StoreError {
     /// Always `false`: a store that fails is asked once more before this is said, and what helps (room, another file, the other process's

@@ -4,6 +4,7 @@
 
 use crate::Now;
 use crate::backoff::{Random, delay};
+use alloc::boxed::Box;
 
 /// Why the app is asked for a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

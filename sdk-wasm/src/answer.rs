@@ -1,13 +1,13 @@
 //! Writes effects as JSON.
 
+use alloc::string::String;
 use anabranch_protocol::client_frame::SubscriptionId;
 use anabranch_protocol::code::Code;
-use anabranch_protocol::json::{ObjectWriter, write_string};
+use anabranch_protocol::json::{ObjectWriter, Plain, write_number, write_string};
 use anabranch_protocol::server_frame::{About, Outcome};
 use anabranch_sdk_core::outbox::Merged;
 use anabranch_sdk_core::store::Write as Keep;
 use anabranch_sdk_core::{Effect, State};
-use std::fmt::{Display, Write};
 
 /// What a message's payload is: `,1` for a whole newest value, plus 2 if a newer one may have been lost; `,4` for a merge patch;
 /// nothing for anything else.
@@ -90,7 +90,7 @@ impl Answer {
                 self.out.push(',');
                 let mut object = ObjectWriter::begin(&mut self.out);
                 object.number("partition", u64::from(gap.partition));
-                object.display("after", gap.after).display("before", gap.before);
+                object.plain("after", gap.after).plain("before", gap.before);
                 object.string("reason", gap.reason.name()).end();
             }
             Effect::Live { subscriptions } => {
@@ -229,9 +229,9 @@ impl Answer {
     }
 
     /// A text that needs no escapes: a position, a cursor.
-    fn plain(&mut self, value: &dyn Display) {
+    fn plain(&mut self, value: &impl Plain) {
         self.out.push_str(",\"");
-        let _ = write!(self.out, "{value}");
+        value.write_to(&mut self.out);
         self.out.push('"');
     }
 
@@ -265,8 +265,4 @@ fn optional(out: &mut String, number: Option<u64>) {
         Some(number) => write_number(out, number),
         None => out.push_str("null"),
     }
-}
-
-pub(crate) fn write_number(out: &mut String, number: u64) {
-    let _ = write!(out, "{number}");
 }

@@ -37,19 +37,26 @@
 //! `earliest`) and `sinceMs`, and `snapshot`. Empty, `{}` or `null` means from now, and no snapshot. A cursor that cannot be read begins from now and is
 //! told as a reset. Use a fresh id for each subscription.
 
+#![cfg_attr(target_arch = "wasm32", no_std)]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
+
 mod answer;
+#[cfg(target_arch = "wasm32")]
+mod bare;
 mod start;
 
+use alloc::borrow::ToOwned;
+use alloc::string::String;
 use anabranch_protocol::code::Code;
 use anabranch_protocol::filter::Filter;
-use anabranch_protocol::json::write_string;
+use anabranch_protocol::json::{Plain, write_number, write_string};
 use anabranch_protocol::server_frame::About;
 use anabranch_sdk_core::outbox::Terms;
 use anabranch_sdk_core::store::{Kept, KeptMessage, KeptPublish, Place};
 use anabranch_sdk_core::{Effect, Machine, Now};
-use answer::{Answer, write_flags, write_number};
+use answer::{Answer, write_flags};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 /// One client. See the [crate](self) for the contract.
@@ -223,7 +230,7 @@ impl Core {
 
     /// Goes on from what the store held, and asks for every change to be kept. Once, before anything else.
     pub fn restore(&mut self, now: f64, wall: f64) -> String {
-        let kept = std::mem::take(&mut self.kept);
+        let kept = core::mem::take(&mut self.kept);
         self.machine.restore(at(now, wall), kept);
         self.answer()
     }
@@ -308,7 +315,7 @@ impl Core {
 
     /// Where a subscription stands; empty while it is not known.
     pub fn cursor(&self, id: u32) -> String {
-        self.machine.cursor(id).map(ToString::to_string).unwrap_or_default()
+        self.machine.cursor(id).map(Plain::text).unwrap_or_default()
     }
 
     /// The newest messages in memory for a filter, as a JSON array of `[position, envelope, flags]`, oldest first; flags as in a `message`
@@ -318,7 +325,7 @@ impl Core {
         if let Ok(filter) = Filter::new(filter) {
             for (i, message) in self.machine.cached(&filter, limit as usize).iter().enumerate() {
                 out.push_str(if i > 0 { ",[" } else { "[" });
-                write_string(&mut out, &message.position.to_string());
+                write_string(&mut out, &message.position.text());
                 out.push(',');
                 out.push_str(&message.envelope);
                 write_flags(&mut out, message.about);

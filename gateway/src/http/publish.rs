@@ -140,7 +140,7 @@ fn answer(results: &[Answer]) -> Response {
         }
         match &answer.result {
             Ok((position, duplicate)) => {
-                item.display("position", position);
+                item.plain("position", position);
                 if *duplicate {
                     item.boolean("duplicate", true);
                 }

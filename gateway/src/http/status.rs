@@ -22,7 +22,7 @@ pub(super) async fn ready(State(service): State<Service>) -> Response {
     let mut text = String::new();
     let mut object = ObjectWriter::begin(&mut text);
     object.boolean("ready", node.is_ready()).boolean("draining", node.is_draining());
-    object.string("log", &node.log.capabilities().description).display("logId", node.log.id());
+    object.string("log", &node.log.capabilities().description).plain("logId", node.log.id());
     let passed_over = node.log.passed_over();
     object.raw("partitions", &node.upstream.describe());
     object.number("poisoned", passed_over.poisoned).number("quarantined", passed_over.quarantined);

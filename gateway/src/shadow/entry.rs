@@ -52,7 +52,7 @@ impl Applied {
     fn write(&self, out: &mut String) {
         let mut object = ObjectWriter::begin(out);
         for (partition, offset) in &self.0 {
-            object.display(&partition.to_string(), offset);
+            object.plain(&partition.to_string(), offset);
         }
         object.end();
     }

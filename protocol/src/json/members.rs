@@ -1,8 +1,9 @@
 //! The members of an object, for those who look into state: patches, deltas, timestamps.
 
 use super::{JsonError, Scanner};
-use std::borrow::Cow;
-use std::collections::HashMap;
+use alloc::borrow::Cow;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 
 /// The members of an object in their order, each value as its text.
 pub type Members<'a> = Vec<(Cow<'a, str>, &'a str)>;
@@ -21,7 +22,7 @@ pub fn members(text: &str) -> Result<Option<Members<'_>>, JsonError> {
     }
     let mut scanner = Scanner::new(text);
     let mut list: Members<'_> = Vec::new();
-    let mut places: HashMap<Cow<'_, str>, usize> = HashMap::new();
+    let mut places: BTreeMap<Cow<'_, str>, usize> = BTreeMap::new();
     scanner.enter_object()?;
     while let Some(key) = scanner.next_key()? {
         let value = scanner.raw()?;

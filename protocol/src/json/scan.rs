@@ -2,9 +2,10 @@
 
 use super::plain;
 use crate::limits::JSON_DEPTH;
-use std::borrow::Cow;
-use std::fmt;
-use std::ops::Range;
+use alloc::borrow::Cow;
+use alloc::string::String;
+use core::fmt;
+use core::ops::Range;
 
 /// What is wrong with a text, and at which byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +20,7 @@ impl fmt::Display for JsonError {
     }
 }
 
-impl std::error::Error for JsonError {}
+impl core::error::Error for JsonError {}
 
 type Scan<T> = Result<T, JsonError>;
 
@@ -102,7 +103,7 @@ impl<'a> Scanner<'a> {
     }
 
     fn next_element(&mut self, close: u8) -> Scan<bool> {
-        let fresh = std::mem::replace(&mut self.fresh, false);
+        let fresh = core::mem::replace(&mut self.fresh, false);
         match self.peek() {
             Some(b) if b == close => {
                 self.at += 1;
@@ -340,7 +341,7 @@ pub fn has_lone_surrogate(text: &str) -> bool {
     let bytes = text.as_bytes();
     let unit = |at: usize| {
         let escape = bytes.get(at..at + 6).filter(|escape| escape.starts_with(b"\\u"))?;
-        u16::from_str_radix(std::str::from_utf8(&escape[2..]).ok()?, 16).ok()
+        u16::from_str_radix(core::str::from_utf8(&escape[2..]).ok()?, 16).ok()
     };
     let mut at = first;
     while at < bytes.len() {

@@ -1,7 +1,7 @@
 //! Writes JSON text piece by piece.
 
 use super::plain;
-use std::fmt::{Display, Write};
+use alloc::string::String;
 
 /// Appends a JSON string, escaped: the shortest JSON text that there is for it.
 pub fn write_string(out: &mut String, text: &str) {
@@ -17,8 +17,9 @@ pub fn write_string(out: &mut String, text: &str) {
     out.push('"');
 }
 
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
 fn write_escape(out: &mut String, byte: u8) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
     match byte {
         b'"' => out.push_str("\\\""),
         b'\\' => out.push_str("\\\\"),
@@ -32,6 +33,48 @@ fn write_escape(out: &mut String, byte: u8) {
             out.push(HEX[usize::from(byte >> 4)] as char);
             out.push(HEX[usize::from(byte & 15)] as char);
         }
+    }
+}
+
+/// Appends a whole number. What `write!` brings along for it weighs more in a browser than all frames together.
+pub fn write_number(out: &mut String, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut count = 0;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        count += 1;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    digits.iter().skip(digits.len() - count).for_each(|digit| out.push(char::from(*digit)));
+}
+
+/// Appends a number as so many hexadecimal digits.
+pub(crate) fn write_hexadecimal(out: &mut String, number: u64, digits: u32) {
+    for place in (0..digits).rev() {
+        let digit = (number >> (4 * place)) as usize & 15;
+        out.push(char::from(HEX[digit]));
+    }
+}
+
+/// What has a text that needs no escapes: a cursor, a position, an offset.
+pub trait Plain {
+    /// Appends it.
+    fn write_to(&self, out: &mut String);
+
+    /// Its text alone.
+    fn text(&self) -> String {
+        let mut out = String::new();
+        self.write_to(&mut out);
+        out
+    }
+}
+
+impl<P: Plain> Plain for &P {
+    fn write_to(&self, out: &mut String) {
+        (*self).write_to(out);
     }
 }
 
@@ -66,16 +109,17 @@ impl<'o> ObjectWriter<'o> {
     }
 
     /// A string field whose text needs no escapes: a cursor, a position, an offset.
-    pub fn display(&mut self, key: &str, value: impl Display) -> &mut Self {
+    pub fn plain(&mut self, key: &str, value: impl Plain) -> &mut Self {
         let out = self.key(key);
-        let _ = write!(out, "\"{value}\"");
+        out.push('"');
+        value.write_to(out);
+        out.push('"');
         self
     }
 
     /// A number field.
     pub fn number(&mut self, key: &str, value: u64) -> &mut Self {
-        let out = self.key(key);
-        let _ = write!(out, "{value}");
+        write_number(self.key(key), value);
         self
     }
 

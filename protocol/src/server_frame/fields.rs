@@ -6,7 +6,7 @@ use crate::code::Code;
 use crate::cursor::{Cursor, Partition};
 use crate::json::Scanner;
 use crate::limits;
-use std::borrow::Cow;
+use alloc::borrow::Cow;
 
 /// Every field that any server frame has.
 #[derive(Default)]
@@ -126,7 +126,7 @@ impl<'a> Fields<'a> {
         u16::try_from(self.number("code")?).map(Code).map_err(|_| FrameError::new("code is too large"))
     }
 
-    pub(super) fn parsed<T: std::str::FromStr>(
+    pub(super) fn parsed<T: core::str::FromStr>(
         text: &Option<Cow<'a, str>>,
         name: &'static str,
     ) -> Result<T, FrameError> {

@@ -8,13 +8,14 @@ use crate::link::{Link, Online};
 use crate::liveness::Liveness;
 use crate::resume::AfterRefusal;
 use crate::store::Write;
+use alloc::borrow::Cow;
+use alloc::borrow::ToOwned;
+use alloc::sync::Arc;
 use anabranch_protocol::client_frame::ClientFrame;
 use anabranch_protocol::code::{Code, Remedy};
 use anabranch_protocol::cursor::Position;
 use anabranch_protocol::json::Scanner;
 use anabranch_protocol::server_frame::{About, Refused, ServerFrame, Welcome};
-use std::borrow::Cow;
-use std::sync::Arc;
 
 impl Machine {
     pub(super) fn take_frame(&mut self, now: Now, attempt: u32, text: &str) {

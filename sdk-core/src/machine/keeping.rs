@@ -5,10 +5,12 @@ use crate::Now;
 use crate::effect::Effect;
 use crate::outbox::Terms;
 use crate::store::{Kept, KeptMessage, KeptPublish, Place, Write};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use anabranch_protocol::client_frame::SubscriptionId;
 use anabranch_protocol::cursor::Position;
 use anabranch_protocol::server_frame::About;
-use std::sync::Arc;
 
 impl Machine {
     /// Goes on from what a store holds, and asks for every further change to be written there. To be called once, before anything else.

@@ -157,7 +157,7 @@ impl Machine {
             return;
         }
         let hidden = self.hidden;
-        let news = std::mem::replace(&mut online.told_hidden, hidden) != hidden;
+        let news = core::mem::replace(&mut online.told_hidden, hidden) != hidden;
         if news {
             self.send(attempt, &ClientFrame::Hidden(hidden));
         }

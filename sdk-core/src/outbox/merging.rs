@@ -4,6 +4,7 @@
 //! has after a crash, the log knows the id, and takes one copy.
 
 use super::{Entry, Outbox};
+use alloc::boxed::Box;
 use anabranch_protocol::merge_patch::{compose, field};
 
 /// Messages larger than this together, in bytes, stay two. A gateway's shadows are no larger, unless it is told otherwise.

@@ -1,11 +1,13 @@
 //! One subscription: what was asked of the gateway for it, and where it stands.
 
 use super::{Start, Wish};
+use alloc::borrow::Cow;
+use alloc::vec::Vec;
 use anabranch_protocol::client_frame::{SnapshotMode, StartAt, Subscribe, SubscriptionId};
 use anabranch_protocol::cursor::{Cursor, Offset, Position};
 use anabranch_protocol::filter::Filter;
+use anabranch_protocol::json::Plain;
 use anabranch_protocol::server_frame::{Gap, GapReason, Outcome, Snapshot};
-use std::borrow::Cow;
 
 /// Ids from here on are made up by us; the app's lie below.
 pub const OWN_IDS: SubscriptionId = 1 << 31;
@@ -158,9 +160,7 @@ impl Subscription {
         self.stage = Stage::Asked;
         self.told_conflate_ms = self.conflate_ms;
         let start = match (&self.cursor, &self.start) {
-            (Some(cursor), _) | (None, Start::After(cursor)) => {
-                StartAt::Cursor(Cow::Owned(cursor.to_string()))
-            }
+            (Some(cursor), _) | (None, Start::After(cursor)) => StartAt::Cursor(Cow::Owned(cursor.text())),
             (None, Start::Now | Start::Anew) => StartAt::Now,
             (None, Start::Earliest) => StartAt::Earliest,
             (None, Start::Since(ms)) => StartAt::Since(*ms),
@@ -171,7 +171,7 @@ impl Subscription {
             start,
             snapshot: self.wish,
             conflate_ms: self.conflate_ms,
-            state: self.snapshot.as_ref().map(|snapshot| Cow::Owned(snapshot.place.to_string())),
+            state: self.snapshot.as_ref().map(|snapshot| Cow::Owned(snapshot.place.text())),
         }
     }
 
@@ -186,7 +186,7 @@ impl Subscription {
             _ => None,
         });
         let asked = had.clone();
-        let anew = std::mem::replace(&mut self.start, Start::Now) == Start::Anew;
+        let anew = core::mem::replace(&mut self.start, Start::Now) == Start::Anew;
         let reset = match (outcome, &had) {
             (Outcome::Reset(_), _) => true,
             // `live` answers a start without a cursor. If there was one, it was not accepted.

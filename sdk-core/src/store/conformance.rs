@@ -2,6 +2,8 @@
 
 use super::{Kept, Place, Store, Write};
 use crate::backoff::Random;
+use alloc::format;
+use alloc::vec::Vec;
 use anabranch_protocol::code::Code;
 use anabranch_protocol::cursor::{Cursor, LogId, Offset, Position};
 use anabranch_protocol::filter::Filter;

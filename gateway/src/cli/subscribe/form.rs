@@ -25,7 +25,7 @@ impl Form {
             (Form::Json, Item::Message(message)) => {
                 let envelope = compact(message.envelope_text(), false);
                 object(out, "message", |object| {
-                    object.display("position", message.position()).raw("envelope", &envelope);
+                    object.plain("position", message.position()).raw("envelope", &envelope);
                 });
             }
             (Form::Json, Item::Transient(message)) => {
@@ -37,13 +37,13 @@ impl Form {
             (Form::Json, Item::Gap(gap)) => object(out, "gap", |object| {
                 object
                     .number("partition", gap.partition.into())
-                    .display("after", gap.after)
-                    .display("before", gap.before)
+                    .plain("after", gap.after)
+                    .plain("before", gap.before)
                     .string("reason", gap.reason.name());
             }),
             (Form::Json, Item::Live) => object(out, "live", |object| {
                 if let Some(cursor) = cursor {
-                    object.display("cursor", cursor);
+                    object.plain("cursor", cursor);
                 }
             }),
             (Form::Text { colour }, Item::Message(message)) => {
