@@ -1,6 +1,6 @@
 /** A page that is not there: its clock, timers, sockets and store in the test's hands, around the real wasm core. */
 import { readFileSync } from 'node:fs';
-import { instantiate } from '#glue';
+import { instantiate } from '../src/shell/instantiate.ts';
 import { Client } from '../src/client.ts';
 import type { AnabranchError } from '../src/errors.ts';
 import type { ClientOptions } from '../src/options.ts';

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { instantiate } from '#glue';
+import { instantiate } from '../src/shell/instantiate.ts';
 import type { CoreClass } from '../src/shell/core.ts';
 
 const module = new WebAssembly.Module(readFileSync(new URL('../core/core_bg.wasm', import.meta.url)));

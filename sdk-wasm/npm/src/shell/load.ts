@@ -1,4 +1,4 @@
-import { instantiate } from '#glue';
+import { instantiate } from './instantiate.ts';
 import type { WasmSource } from '../options.ts';
 import type { CoreClassFactory } from './environment.ts';
 
