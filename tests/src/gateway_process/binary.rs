@@ -15,6 +15,15 @@ pub fn path(program: &str) -> PathBuf {
     folder().join(program)
 }
 
+/// The examples of the Rust client.
+const EXAMPLES: [&str; 5] = ["subscribe", "offline", "shadow", "commands", "device"];
+
+/// The path of one of the examples of the Rust client.
+pub fn example(name: &str) -> PathBuf {
+    assert!(EXAMPLES.contains(&name), "{name} is not built");
+    folder().join("examples").join(name)
+}
+
 fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| match std::env::var_os("ANABRANCH_BIN") {
@@ -30,6 +39,7 @@ fn build() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(["build", "--quiet", "--workspace", "--bin", GATEWAY, "--bin", AGENT]);
+    EXAMPLES.iter().for_each(|example| _ = command.args(["--example", example]));
     if folder.ends_with("release") {
         command.arg("--release");
     }

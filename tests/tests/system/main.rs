@@ -10,6 +10,8 @@
 //! | [`commands`] | each done once, or said not to be, whatever is killed |
 //! | [`doors`] | who gets in at all: half handshakes, deadlines, limits, origins |
 //! | [`drain`] | SIGTERM: a slot for each client, and nobody before it |
+//! | [`examples`] | the examples of the Rust client, as they say to run them |
+//! | [`guide`] | what `docs/SDK.md` shows, line by line |
 //! | [`half_open`] | the way to the broker goes silent |
 //! | [`herd`] | 2,000 clients that come back at once, if they were let |
 //! | [`http`] | publishing by HTTP, health, metrics |
@@ -41,7 +43,9 @@ mod client_killed;
 mod commands;
 mod doors;
 mod drain;
+mod examples;
 mod fleet;
+mod guide;
 mod half_open;
 mod herd;
 mod http;
