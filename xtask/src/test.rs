@@ -2,9 +2,11 @@
 
 mod browser;
 mod count;
+mod crates;
 mod install;
 mod instructions;
 mod lengths;
+mod program;
 mod rooms;
 mod steps;
 mod websocket;

@@ -1,7 +1,7 @@
 //! The steps of `cargo xtask test`, in their order: what fails fast comes first.
 
 use super::count::Count;
-use super::{browser, install, instructions, lengths, rooms, websocket};
+use super::{browser, crates, install, instructions, lengths, rooms, websocket};
 use crate::progress::Log;
 use crate::{npm, tool, wasm, workspace};
 use anyhow::{Context, Result};
@@ -76,6 +76,12 @@ pub const ALL: &[Step] = &[
         about: "the packed npm package in five fresh projects",
         fast: false,
         run: |log, _| browser::packages(log),
+    },
+    Step {
+        name: "crate",
+        about: "the packed crate in fresh projects, and each feature by itself",
+        fast: false,
+        run: |log, _| crates::check(log),
     },
     Step {
         name: "supply chain",

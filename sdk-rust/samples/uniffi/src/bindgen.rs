@@ -1,0 +1,5 @@
+//! Writes the bindings.
+
+fn main() {
+    uniffi::uniffi_bindgen_main();
+}
