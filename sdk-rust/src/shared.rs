@@ -21,7 +21,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep};
 
 /// The result of a publish, on its way to whoever waits for it.
 pub(crate) type Confirm = oneshot::Sender<Result<Published, PublishError>>;
@@ -142,13 +142,20 @@ impl Shared {
         self.runtime.spawn(task)
     }
 
-    /// Waits at most for so long, by the clock of the client's runtime: whoever waits may have none.
+    /// Waits at most for so long, by the clock of the client's runtime: whoever waits may have none. `None` too if that runtime has
+    /// ended, as its clock then may not be asked any more.
     pub(crate) async fn at_most<T>(&self, patience: Duration, waiting: impl Future<Output = T>) -> Option<T> {
-        let waiting = {
+        let timer = {
             let _here = self.runtime.enter();
-            timeout(patience, waiting)
+            sleep(patience)
         };
-        waiting.await.ok()
+        let mut ended = self.ended.subscribe();
+        tokio::select! {
+            biased;
+            result = waiting => Some(result),
+            _ = ended.wait_for(|ended| *ended) => None,
+            () = timer => None,
+        }
     }
 
     pub(crate) fn wake_driver(&self) {

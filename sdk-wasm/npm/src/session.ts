@@ -167,7 +167,9 @@ export class Session implements Host {
   private send(pending: Pending): void {
     const { messageId, envelope, terms } = pending;
     const ttl = terms.expires === undefined ? -1 : Math.max(0, terms.expires - this.environment.wall());
-    const author = pending.told ? 0 : (terms.patch?.author ?? 0);
+    // Nothing becomes part of what was told before. Nor of what the store of other tabs keeps: should the leader end before it says what it has stored,
+    // the next one could not know that this is in it, and would put an old change behind newer ones.
+    const author = pending.told || (terms.kept && this.group) ? 0 : (terms.patch?.author ?? 0);
     pending.told ||= this.brain !== undefined;
     this.call((core, ...at) => core.publish(messageId, envelope, terms.kept, ttl, author, ...at));
     if (terms.kept) this.brain?.ask(['flush'], (reason) => pending.store(reason));

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Group, GroupNeeds, Role, Tabs } from '../src/group.ts';
 import type { Keeping } from '../src/keeping.ts';
-import type { Effect } from '../src/shell/core.ts';
+import type { Core, Effect } from '../src/shell/core.ts';
 import type { Brain, Local, Question } from '../src/shell/local.ts';
 import { Batches } from '../src/store/keeper.ts';
 import { Hub } from '../src/tabs/hub.ts';
@@ -109,4 +109,34 @@ test('what was asked of a leader that ended is asked of the next', async () => {
   const last = client.outbox();
   client.close();
   assert.deepEqual(await last, []);
+});
+
+test('a change that the tabs\' store keeps becomes part of no other, as the next leader could not know of it', async () => {
+  const stage = new Stage();
+  const shared = tabs(false);
+  const client = stage.client({ user: 'u', tabs: shared.make });
+  client.connect();
+  await settle();
+  const authors: unknown[] = [];
+  const core = new Proxy({} as Core, {
+    get: (_, method) => (...args: unknown[]) => {
+      if (method === 'publish') authors.push(args[4]);
+      return '';
+    },
+  });
+  shared.group.needs.follow({
+    call: (step) => void step(core, 0, 0),
+    ask: () => {},
+    want: () => {},
+    hide: () => {},
+    place: () => {},
+    whenIdle: (run) => run(),
+    stop: () => {},
+  });
+  const shadow = client.shadow('d1');
+  shadow.setDesired({ x: 1 }, { queue: true });
+  shadow.setDesired({ x: 2 });
+  await settle();
+  assert.deepEqual(authors.map((author) => author !== 0), [false, true], 'what ends with the page merges as ever');
+  client.close();
 });
