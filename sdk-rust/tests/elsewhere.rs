@@ -27,11 +27,12 @@ fn wait<T>(what: &str, future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     let deadline = Instant::now() + PATIENCE;
     loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        // Before it is asked again: what comes without a wake has not come.
+        assert!(!left.is_zero(), "waited in vain for {what}");
         if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
             return value;
         }
-        let left = deadline.saturating_duration_since(Instant::now());
-        assert!(!left.is_zero(), "waited in vain for {what}");
         thread::park_timeout(left);
     }
 }
@@ -148,8 +149,9 @@ fn requests_for_tokens_that_are_not_answered_are_failures() {
     client.connect();
     wait("a request", requests.next()).expect("one").fail("signed out");
     // Asked again, with backoff.
-    drop(wait("another request", requests.next()).expect("one"));
+    let again = wait("another request", requests.next()).expect("one");
     assert!(client.last_failure().is_some_and(|why| why.contains("signed out")));
+    drop(again);
     drop(requests);
     let mut states = client.states();
     while !client.last_failure().is_some_and(|why| why.contains("nobody answers")) {
