@@ -3,7 +3,7 @@ import type { Keeper, KeeperNeeds, Kept, Store, Write } from '../keeping.ts';
 
 /** What need not be written at once waits so long, in milliseconds: few transactions cost less than many. */
 const TOGETHER_MS = 250;
-/** So many changes are not waited with. */
+/** So many messages are not waited with. All else that comes in great numbers, each later one replaces. */
 const TOGETHER = 500;
 /** With so many changes to be written, the store is given up: it hangs, and memory is finite. */
 const BEHIND = 20_000;
@@ -15,6 +15,9 @@ export class Batches implements Keeper {
   private store: Store | undefined;
   private failure: string | undefined;
   private writes: Write[] = [];
+  /** Messages among them, and whether there is something that is not waited with. */
+  private messages = 0;
+  private urgent = false;
   private asked: ((outcome: string | null) => void)[] = [];
   private working: Promise<void> | undefined;
   private stopTimer: (() => void) | undefined;
@@ -29,7 +32,7 @@ export class Batches implements Keeper {
     await this.flush();
     // What failed is tried anew: who asks has nothing in memory that could be ahead of it.
     this.failure = undefined;
-    this.writes = [];
+    this.takeAll();
     try {
       this.store ??= await this.open();
       const kept = await this.store.load();
@@ -44,10 +47,11 @@ export class Batches implements Keeper {
   write(write: Write): void {
     if (this.failure !== undefined) return;
     this.writes.push(write);
+    this.messages += Number(write[0] === 'message');
+    // What the user said.
+    this.urgent ||= write[0] === 'enqueue';
     if (this.writes.length > BEHIND) this.fail(new Error('it does not keep up'));
-    // What the user said is not waited with.
-    else if (write[0] === 'enqueue' || this.writes.length >= TOGETHER) this.work();
-    else this.stopTimer ??= this.needs.setTimer(() => this.work(), Math.max(0, this.wroteAt + TOGETHER_MS - this.needs.wall()));
+    else this.goOn();
   }
 
   flush(): Promise<string | null> {
@@ -59,8 +63,7 @@ export class Batches implements Keeper {
   }
 
   hurry(): void {
-    const writes = this.writes;
-    this.writes = [];
+    const writes = this.takeAll();
     this.stopTimer?.();
     this.stopTimer = undefined;
     if (this.failure !== undefined || !this.store || writes.length === 0) return;
@@ -78,13 +81,21 @@ export class Batches implements Keeper {
     void this.flush().then(() => this.store?.close());
   }
 
+  /** Now, or together with what comes within a while. */
+  private goOn(): void {
+    if (this.urgent || this.asked.length > 0 || this.messages >= TOGETHER) this.work();
+    else if (this.writes.length > 0) {
+      this.stopTimer ??= this.needs.setTimer(() => this.work(), Math.max(0, this.wroteAt + TOGETHER_MS - this.needs.wall()));
+    }
+  }
+
   /** One batch after the other, each of them whole. */
   private work(): void {
     this.stopTimer?.();
     this.stopTimer = undefined;
     this.working ??= this.empty().finally(() => {
       this.working = undefined;
-      if (this.writes.length > 0 || this.asked.length > 0) this.work();
+      this.goOn();
     });
   }
 
@@ -92,9 +103,8 @@ export class Batches implements Keeper {
     // What comes of one call of the core belongs together.
     await Promise.resolve();
     this.wroteAt = this.needs.wall();
-    const writes = this.writes;
+    const writes = this.takeAll();
     const asked = this.asked;
-    this.writes = [];
     this.asked = [];
     if (this.failure === undefined && writes.length > 0) {
       try {
@@ -107,11 +117,19 @@ export class Batches implements Keeper {
     for (const tell of asked) tell(this.failure ?? null);
   }
 
+  private takeAll(): Write[] {
+    const writes = this.writes;
+    this.writes = [];
+    this.messages = 0;
+    this.urgent = false;
+    return writes;
+  }
+
   /** Nothing is written any more: a later cursor could cover what is missing. */
   private fail(cause: unknown): void {
     if (this.failure !== undefined) return;
     this.failure = cause instanceof Error ? cause.message || cause.name : String(cause);
-    this.writes = [];
+    this.takeAll();
     this.store?.close();
     this.needs.changed({ kind: 'memory', reason: this.failure });
   }
