@@ -15,7 +15,7 @@ const CRATES: [&str; 3] = ["anabranch-protocol", "anabranch-sdk-core", "anabranc
 /// Features that must do by themselves. The default ones are the fresh project's, and all together are in every other step.
 const FEATURES: [&str; 2] = ["", "sqlite"];
 /// Set, also the bindings of the UniFFI sample are written and used from Python: writing them takes a minute to compile.
-const BINDINGS: &str = "ANABRANCH_UNIFFI";
+const BINDINGS: &str = "UNIFFI_BINDINGS";
 
 pub fn check(log: &Log) -> Result<Told> {
     steps::build(log)?;
