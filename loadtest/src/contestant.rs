@@ -1,7 +1,7 @@
 //! Servers that carry the same messages, each started for one run, bound to one core.
 
 mod peers;
-mod tls;
+pub mod tls;
 
 use crate::cpu;
 use crate::floor::Mode;
@@ -137,9 +137,7 @@ impl Contestant {
                 if self == Contestant::GatewayTls {
                     let certificates = tempfile::tempdir()?;
                     tls = Some(tls::certify(certificates.path())?);
-                    let here = certificates.path().display();
-                    settings.push(format!("tls.certificate={here}/certificate.pem"));
-                    settings.push(format!("tls.key={here}/key.pem"));
+                    settings.extend(tls::settings(certificates.path()));
                     folder = Some(certificates);
                 }
                 settings.extend(

@@ -59,6 +59,8 @@ enum Scenario {
     Alarm(scenario::alarm::Args),
     /// Whether memory stays where it is while clients come, publish and leave
     Churn(scenario::churn::Args),
+    /// What an idle client of the Rust SDK, and each of its subscriptions, cost the app in memory; fails over a gate
+    Client(scenario::client::Args),
     /// What an idle connection with one subscription costs in memory
     Idle(scenario::idle::Args),
     /// Throughput and latency through a real broker
@@ -94,6 +96,7 @@ async fn main() -> anyhow::Result<()> {
     let report = match args.scenario {
         Scenario::Alarm(alarm) => scenario::alarm::run(alarm, &program).await?,
         Scenario::Churn(churn) => scenario::churn::run(churn, &program).await?,
+        Scenario::Client(client) => return scenario::client::run(client, &program, json).await,
         Scenario::Idle(idle) => scenario::idle::run(idle, &program).await?,
         Scenario::Through(through) => scenario::through::run(through, &program).await?,
         Scenario::FanOut(args) => return compare::alone(Shape::FanOut, args, program, json).await,

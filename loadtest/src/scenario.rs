@@ -2,6 +2,7 @@
 
 pub mod alarm;
 pub mod churn;
+pub mod client;
 pub mod fan_out;
 pub mod idle;
 pub mod slow;

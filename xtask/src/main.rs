@@ -3,6 +3,7 @@
 mod brokers;
 mod demo;
 mod instructions;
+mod native;
 mod npm;
 mod progress;
 mod sizes;
@@ -33,6 +34,8 @@ enum Command {
     Wasm,
     /// Show and gate the browser client's size: the core and the whole first load
     Sizes,
+    /// Show and gate what the Rust client weighs: a stripped library with TLS and SQLite, and an idle client's memory
+    Native,
     /// Start and stop private RabbitMQ and Redis servers, for tests and for trying things out
     Brokers {
         #[command(subcommand)]
@@ -92,6 +95,7 @@ fn main() -> ExitCode {
         Command::Test(args) => return test::run(&args),
         Command::Wasm => wasm::build_all(),
         Command::Sizes => wasm::build_package().and_then(|()| sizes::check()),
+        Command::Native => native::check(),
         Command::Brokers { action } => brokers::run(&action),
         Command::Instructions { renew } => instructions::run(renew),
         Command::Lint => return test::lint(),

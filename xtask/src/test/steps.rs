@@ -84,6 +84,12 @@ pub const ALL: &[Step] = &[
         run: |log, _| crates::check(log),
     },
     Step {
+        name: "native",
+        about: "gates the Rust client's library and memory",
+        fast: false,
+        run: native,
+    },
+    Step {
         name: "supply chain",
         about: "cargo deny: bans, licenses, sources",
         fast: true,
@@ -126,6 +132,12 @@ fn compile(log: &Log, _: bool) -> Result<Told> {
 
 fn sizes(log: &Log, _: bool) -> Result<Told> {
     log.run(Command::new(std::env::current_exe()?).arg("sizes"))?;
+    Ok(Told::Check)
+}
+
+fn native(log: &Log, _: bool) -> Result<Told> {
+    build(log)?;
+    log.run(Command::new(std::env::current_exe()?).arg("native"))?;
     Ok(Told::Check)
 }
 
