@@ -57,6 +57,19 @@ export class Chromium {
     return page;
   }
 
+  /** The same in a window of its own: it is seen, whatever is in front of the others. One at a time. */
+  async window(url: string): Promise<Page> {
+    const [context] = this.browser.contexts();
+    if (!context) throw new Error('Chromium has no context');
+    const session = await this.browser.newBrowserCDPSession();
+    const opened = context.waitForEvent('page');
+    await session.send('Target.createTarget', { url: 'about:blank', newWindow: true });
+    const page = await opened;
+    await session.detach();
+    await page.goto(url);
+    return page;
+  }
+
   async stop(): Promise<void> {
     const ended = once(this.child, 'exit');
     this.child.kill('SIGKILL');

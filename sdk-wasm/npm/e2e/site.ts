@@ -19,12 +19,27 @@ import * as tabs from './dist/tabs.js';
 globalThis.lib = { ...index, ...store, ...tabs };
 </script>`;
 
+/** Who answers when a page of some user asks for a token. What it throws, the page is told as 503; `signal` aborts when the page waits no longer. */
+export type Desk = (why: string, signal: AbortSignal) => string | Promise<string>;
+
 export class Site {
-  private constructor(private readonly server: Server) {}
+  private constructor(
+    private readonly server: Server,
+    /** By user. */
+    readonly desks: Map<string, Desk>,
+  ) {}
 
   static async start(): Promise<Site> {
+    const desks = new Map<string, Desk>();
     const server = createServer((request, response) => {
-      const path = new URL(request.url ?? '/', 'http://x').pathname;
+      const { pathname: path, searchParams } = new URL(request.url ?? '/', 'http://x');
+      if (path === '/token') {
+        const left = new AbortController();
+        response.on('close', () => left.abort());
+        const desk = desks.get(searchParams.get('user') ?? '');
+        const asked = Promise.resolve(searchParams.get('why') ?? '').then((why) => desk?.(why, left.signal) ?? Promise.reject(new Error('no desk')));
+        return void asked.then((token) => response.end(token), (error) => response.writeHead(503).end(String(error)));
+      }
       // A strict policy, without what wasm needs.
       if (path === '/strict') response.setHeader('content-security-policy', "script-src 'self' 'unsafe-inline'");
       if (path === '/' || path === '/strict') return void response.setHeader('content-type', 'text/html').end(PAGE);
@@ -36,7 +51,7 @@ export class Site {
     });
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
-    return new Site(server);
+    return new Site(server, desks);
   }
 
   get url(): string {

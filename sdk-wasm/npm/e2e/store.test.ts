@@ -18,7 +18,7 @@ before(async () => (world = await World.start()));
 after(() => world.stop());
 beforeEach(() => {
   user = `user-${(users += 1)}`;
-  world.gateway.heal();
+  world.link.heal();
 });
 
 const { rounds } = JSON.parse(readFileSync(new URL('../../../sdk-core/tests/store.json', import.meta.url), 'utf8')) as {
@@ -138,14 +138,14 @@ test('a reload paints from the store, and goes on without a gap or a double', as
   await world.live(page);
   await world.count(1, 30);
   await has(page, 30);
-  world.gateway.cut();
+  world.link.cut();
   await world.reload(page, { user });
   await until('painted', 10_000, async () => (await numbers(page, 'cached')).length > 0);
   assert.notEqual(await phase(page), 'live', 'without a connection');
   const painted = await numbers(page, 'cached', 'message');
   assert.deepEqual(painted, range(1, painted.at(-1) ?? 0));
   await world.count(31, 60);
-  world.gateway.heal();
+  world.link.heal();
   await has(page, 60);
   assert.deepEqual(await numbers(page, 'cached', 'message'), range(1, 60));
   assert.deepEqual(await numbers(page, 'gap'), []);
@@ -167,7 +167,7 @@ test('a reload paints soon, from a full store', async (t) => {
 });
 
 test('what was queued is published once by the next page, whatever ended this one', async () => {
-  world.gateway.cut();
+  world.link.cut();
   const topic = `queue/${user}`;
   let page = await world.app({ user, silent: true });
   await queue(page, topic, 1);
@@ -179,7 +179,7 @@ test('what was queued is published once by the next page, whatever ended this on
   await page.close();
   page = await world.app({ user, silent: true });
   assert.deepEqual(await outbox(page), [{ n: 1 }, { n: 2 }]);
-  world.gateway.heal();
+  world.link.heal();
   await page.evaluate(() => (globalThis as unknown as Scope).client.connect());
   await until('an empty outbox', 20_000, async () => (await outbox(page)).length === 0);
   assert.deepEqual(await published(topic), [1, 2]);
@@ -187,7 +187,7 @@ test('what was queued is published once by the next page, whatever ended this on
 });
 
 test('a thousand are queued, and then there is a connection', async () => {
-  world.gateway.cut();
+  world.link.cut();
   const topic = `queue/${user}`;
   const page = await world.app({ user, silent: true });
   await page.evaluate(async (topic) => {
@@ -196,7 +196,7 @@ test('a thousand are queued, and then there is a connection', async () => {
   }, topic);
   await page.reload();
   await world.loaded(page);
-  world.gateway.heal();
+  world.link.heal();
   await world.begin(page, { user, silent: true });
   await until('an empty outbox', 30_000, async () => (await outbox(page)).length === 0);
   assert.deepEqual(await published(topic), range(1, 1_000));
@@ -204,7 +204,7 @@ test('a thousand are queued, and then there is a connection', async () => {
 });
 
 test('the database is deleted under us: what matters is written again', async () => {
-  world.gateway.cut();
+  world.link.cut();
   const topic = `queue/${user}`;
   const page = await world.app({ user });
   await queue(page, topic, 1);
@@ -294,7 +294,7 @@ test('another page does not let go of the database: this one says so, and works'
 });
 
 test('of a newer version the outbox is taken over, and the cache dropped', async () => {
-  world.gateway.cut();
+  world.link.cut();
   const page = await world.app({ user });
   await queue(page, 'queue/x', 1);
   await page.evaluate(() => (globalThis as unknown as Scope).client.close());

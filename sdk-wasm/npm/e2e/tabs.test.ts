@@ -16,13 +16,13 @@ after(() => world.stop());
 beforeEach(() => {
   user = `user-${(users += 1)}`;
   topic = `log/${user}`;
-  world.gateway.total = 0;
-  world.gateway.heal();
+  world.link.total = 0;
+  world.link.heal();
 });
 afterEach(async () => {
   await Promise.all(pages.map((page) => page.close().catch(() => {})));
   pages = [];
-  await until('no connection is left', 20_000, () => world.gateway.connections.size === 0);
+  await until('no connection is left', 20_000, () => world.link.connections.size === 0);
 });
 
 async function open(): Promise<Page> {
@@ -44,7 +44,7 @@ async function group(many: number): Promise<Page[]> {
     await until('it follows', 10_000, async () => (await role(page)) === 'follower');
   }
   assert.equal(await role(first), 'leader');
-  assert.equal(world.gateway.connections.size, 1);
+  assert.equal(world.link.connections.size, 1);
   return [first, ...others];
 }
 
@@ -87,7 +87,7 @@ test('ten tabs at once have one connection, and all of them everything', async (
   await world.count(1, 20, topic);
   for (const page of all) await has(page, 20);
   for (const page of all) assert.deepEqual(await numbers(page, 'message'), range(1, 20));
-  assert.deepEqual([world.gateway.connections.size, world.gateway.total], [1, 1]);
+  assert.deepEqual([world.link.connections.size, world.link.total], [1, 1]);
   const roles = await Promise.all(all.map(role));
   assert.equal(roles.filter((role) => role === 'leader').length, 1);
   assert.equal(roles.filter((role) => role === 'follower').length, 9);
@@ -104,20 +104,20 @@ test('a tab that comes later begins with what the leader has, and goes on from t
   const all = await numbers(late, 'cached', 'message');
   assert.deepEqual(all, range(all[0] ?? 0, 15));
   assert.ok((await numbers(late, 'cached')).length > 0);
-  assert.equal(world.gateway.total, 1);
+  assert.equal(world.link.total, 1);
 });
 
 test('the leader is closed', async (t) => {
   const [leader, ...rest] = (await group(3)) as [Page, ...Page[]];
   await handOver(t, rest, () => leader.close());
-  await until('one connection', 10_000, () => world.gateway.connections.size === 1);
+  await until('one connection', 10_000, () => world.link.connections.size === 1);
 });
 
 test('the leader crashes', async (t) => {
   const [leader, ...rest] = (await group(3)) as [Page, ...Page[]];
   const session = await leader.context().newCDPSession(leader);
   await handOver(t, rest, async () => void session.send('Page.crash').catch(() => {}));
-  await until('one connection', 10_000, () => world.gateway.connections.size === 1);
+  await until('one connection', 10_000, () => world.link.connections.size === 1);
 });
 
 test('the leader is frozen', async (t) => {
@@ -144,7 +144,7 @@ test('the leader hangs, and comes back', async (t) => {
   await has(leader, last);
   assert.deepEqual(await numbers(leader, 'message'), range(1, last));
   await until('it follows', 10_000, async () => (await role(leader)) === 'follower');
-  await until('one connection', 10_000, () => world.gateway.connections.size === 1);
+  await until('one connection', 10_000, () => world.link.connections.size === 1);
 });
 
 test('the leader goes to another page', async (t) => {
@@ -154,7 +154,7 @@ test('the leader goes to another page', async (t) => {
 
 test('what a follower queues is kept by the leader, and outlives it', async () => {
   const [leader, follower] = (await group(2)) as [Page, Page];
-  world.gateway.cut();
+  world.link.cut();
   await follower.evaluate(async (topic) => {
     const { client } = globalThis as unknown as Scope;
     for (let n = 1; n <= 5; n += 1) void (await client.publish(topic, { n }, { queue: true })).confirmed().then(() => document.title += n);
@@ -166,7 +166,7 @@ test('what a follower queues is kept by the leader, and outlives it', async () =
   await leader.close();
   await until('it leads', 10_000, async () => (await role(follower)) === 'leader');
   await until('it has all', 10_000, async () => (await waiting()).length === 6);
-  world.gateway.heal();
+  world.link.heal();
   await has(follower, 6);
   assert.deepEqual(await numbers(follower, 'message'), range(1, 6));
   await until('it is told of each', 10_000, async () => (await follower.title()).endsWith('123456'));
@@ -206,7 +206,7 @@ test('without locks each tab has a connection of its own', async () => {
     both.push(page);
   }
   assert.deepEqual(await Promise.all(both.map(role)), ['alone', 'alone']);
-  assert.equal(world.gateway.connections.size, 2);
+  assert.equal(world.link.connections.size, 2);
   await world.count(1, 5, topic);
   for (const page of both) await has(page, 5);
 });

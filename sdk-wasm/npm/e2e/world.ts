@@ -4,7 +4,8 @@ import type * as index from '../src/index.ts';
 import type * as store from '../src/store/index.ts';
 import type * as tabs from '../src/tabs/index.ts';
 import { Chromium } from './browser.ts';
-import { Gateway, token } from './gateway.ts';
+import { Gateway, type Settings, token } from './gateway.ts';
+import type { Link } from './link.ts';
 import { Site } from './site.ts';
 import { until } from './until.ts';
 
@@ -12,9 +13,18 @@ import { until } from './until.ts';
 export interface Scope {
   lib: typeof index & typeof store & typeof tabs;
   client: index.Client;
+  /** The subscription to `filter`. */
+  watched: index.Subscription;
   /** What the app was given: the type of each event, and the number in it. */
   seen: [type: string, n: number][];
+  /** The newest number of each state topic. */
+  newest: Record<string, number>;
   errors: string[];
+  /** What the connection was, and from when, in Unix milliseconds. */
+  phases: [phase: string, at: number][];
+  /** Calls of the token function that are open, and the most that were at once. */
+  asking: number;
+  askingMost: number;
   /** When the client was made, and when the first cached value came. */
   begun: number;
   painted: number;
@@ -29,6 +39,12 @@ export interface AppOptions {
   readonly silent?: boolean;
   /** Shares one connection with the user's other tabs. */
   readonly shared?: boolean;
+  /** Also watches these state topics. */
+  readonly state?: string;
+  /** Another way to the gateway, or another gateway. */
+  readonly url?: string;
+  /** Asks the site for its tokens, at a desk of the user's. */
+  readonly asks?: boolean;
 }
 
 export class World {
@@ -38,8 +54,12 @@ export class World {
     readonly chromium: Chromium,
   ) {}
 
-  static async start(): Promise<World> {
-    return new World(await Gateway.start(), await Site.start(), await Chromium.start());
+  static async start(settings: Settings = {}): Promise<World> {
+    return new World(await Gateway.start(settings), await Site.start(), await Chromium.start());
+  }
+
+  get link(): Link {
+    return this.gateway.link;
   }
 
   async stop(): Promise<void> {
@@ -51,6 +71,13 @@ export class World {
   /** A tab without a client. */
   async tab(): Promise<Page> {
     const page = await this.chromium.tab(this.site.url);
+    await this.loaded(page);
+    return page;
+  }
+
+  /** A tab without a client, in a window of its own. */
+  async window(): Promise<Page> {
+    const page = await this.chromium.window(this.site.url);
     await this.loaded(page);
     return page;
   }
@@ -74,28 +101,51 @@ export class World {
   }
 
   /** Starts the app in a page. */
-  async begin(page: Page, { user = 'alice', filter = 'log/#', silent = false, shared = false }: AppOptions = {}): Promise<void> {
+  async begin(page: Page, options: AppOptions = {}): Promise<void> {
+    const { user = 'alice', filter = 'log/#', silent = false, shared = false, state = null, url = this.gateway.url, asks = false } = options;
     await page.evaluate(
-      ({ url, jwt, user, filter, silent, shared }) => {
+      ({ url, jwt, user, filter, silent, shared, state, asks }) => {
         const scope = globalThis as unknown as Scope;
         const { createClient, indexedDb, sharedTabs } = scope.lib;
         scope.seen = [];
         scope.errors = [];
+        scope.newest = {};
+        scope.phases = [];
         scope.begun = performance.now();
-        scope.client = createClient({ url, token: () => jwt, user, store: indexedDb(), ...(shared ? { tabs: sharedTabs() } : {}) });
+        scope.asking = scope.askingMost = 0;
+        const ask = async (why: string, { signal }: { signal: AbortSignal }): Promise<string> => {
+          scope.asking += 1;
+          scope.askingMost = Math.max(scope.asking, scope.askingMost);
+          try {
+            const answer = await fetch(`/token?user=${user}&why=${why}`, { signal });
+            if (!answer.ok) throw new Error(`the desk answered ${answer.status}`);
+            return await answer.text();
+          } finally {
+            scope.asking -= 1;
+          }
+        };
+        const token = asks ? ask : () => jwt;
+        scope.client = createClient({ url, token, user, store: indexedDb(), ...(shared ? { tabs: sharedTabs() } : {}) });
         scope.client.onError((error) => scope.errors.push(`${error.code}: ${error.message}`));
+        scope.client.state.subscribe(({ phase }) => phase !== scope.phases.at(-1)?.[0] && scope.phases.push([phase, Date.now()]));
         if (silent) return;
-        scope.client.on<{ n?: number } | null>(filter, (event) => {
+        scope.watched = scope.client.on<{ n?: number } | null>(filter, (event) => {
           if (event.type === 'cached' && !scope.seen.some(([type]) => type === 'cached')) scope.painted = performance.now();
           scope.seen.push([event.type, 'payload' in event ? (event.payload?.n ?? -1) : -1]);
         });
+        if (state === null) return;
+        scope.client.on<{ n: number } | null>(state, (event) => {
+          if ('payload' in event) scope.newest[event.topic] = event.payload?.n ?? -1;
+        });
       },
-      { url: this.gateway.url, jwt: token(user), user, filter, silent, shared },
+      { url, jwt: token(user), user, filter, silent, shared, state, asks },
     );
   }
 
   async live(page: Page): Promise<void> {
-    await until('live', 20_000, async () => (await phase(page)) === 'live');
+    await until('live', 20_000, async () => (await phase(page)) === 'live').catch(async (error: Error) => {
+      throw new Error(`${error.message}: ${JSON.stringify([await phases(page), await errors(page)])}`);
+    });
   }
 
   /** Publishes numbers on `log/a`, in this order. */
@@ -112,8 +162,25 @@ export async function numbers(page: Page, ...types: string[]): Promise<number[]>
   return seen.filter(([type]) => types.includes(type)).map(([, n]) => n);
 }
 
+/** Waits until somebody sees the page, or nobody does. */
+export const is = (page: Page, state: DocumentVisibilityState): Promise<unknown> =>
+  until(`the page is ${state}`, 10_000, async () => (await visibility(page)) === state);
+
+/** What the connection has been, and from when. */
+export const phases = (page: Page): Promise<Scope['phases']> => page.evaluate(() => (globalThis as unknown as Scope).phases);
+
+export const errors = (page: Page): Promise<string[]> => page.evaluate(() => (globalThis as unknown as Scope).errors);
+
+export const visibility = (page: Page): Promise<string> => page.evaluate(() => document.visibilityState);
+
 export const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i);
 
 /** Waits until the app has been given this number. */
-export const has = (page: Page, n: number): Promise<unknown> =>
-  until(`the app has ${n}`, 20_000, async () => (await numbers(page, 'cached', 'message')).includes(n));
+export const has = (page: Page, n: number): Promise<unknown> => {
+  const given = (): Promise<boolean> =>
+    page.evaluate((n) => (globalThis as unknown as Scope).seen.some(([type, one]) => one === n && (type === 'message' || type === 'cached')), n);
+  return until(`the app has ${n}`, 20_000, given);
+};
+
+/** How much the app has been given, of whatever type. */
+export const amount = (page: Page): Promise<number> => page.evaluate(() => (globalThis as unknown as Scope).seen.length);

@@ -30,6 +30,7 @@ pub fn story(log: &Log) -> Result<Told> {
     let chromium = chromium()?;
     steps::build(log)?;
     let mut package = npm::script(&workspace::npm_package(), "test:browser");
+    package.env("ANABRANCH_DEVICE", workspace::built("served-device"));
     log.run(package.env("CHROMIUM", &chromium).env("ANABRANCH_BIN", workspace::built("anabranch")))?;
     let mut story = npm::script(&workspace::web_demo(), "test");
     log.run(story.env("CHROMIUM", &chromium).env("ANABRANCH_DEMO", workspace::built("demo")))?;
