@@ -1,12 +1,12 @@
 //! `cargo xtask`: the only developer tool. The list of commands below is its documentation.
 
 mod brokers;
+mod budgets;
 mod demo;
 mod instructions;
 mod native;
 mod npm;
 mod progress;
-mod sizes;
 mod stamp;
 mod test;
 mod tool;
@@ -34,6 +34,8 @@ enum Command {
     Wasm,
     /// Show and gate the browser client's size: the core and the whole first load
     Sizes,
+    /// Show and gate all that the browser client costs: the size, and in Chromium time, memory, calls and transactions
+    Budgets,
     /// Show and gate what the Rust client weighs: a stripped library with TLS and SQLite, and an idle client's memory
     Native,
     /// Start and stop private RabbitMQ and Redis servers, for tests and for trying things out
@@ -94,7 +96,8 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => return test::run(&args),
         Command::Wasm => wasm::build_all(),
-        Command::Sizes => wasm::build_package().and_then(|()| sizes::check()),
+        Command::Sizes => budgets::sizes(),
+        Command::Budgets => budgets::run(),
         Command::Native => native::check(),
         Command::Brokers { action } => brokers::run(&action),
         Command::Instructions { renew } => instructions::run(renew),

@@ -11,6 +11,8 @@ mod rooms;
 mod steps;
 mod websocket;
 
+pub use browser::chromium;
+
 use crate::progress::{self, Log};
 use crate::{TestArgs, brokers, workspace};
 use count::Count;

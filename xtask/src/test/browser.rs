@@ -17,7 +17,8 @@ pub fn packages(log: &Log) -> Result<Told> {
     Ok(Told::Runner)
 }
 
-fn chromium() -> Result<PathBuf> {
+/// The Chromium that tests run, or what to install.
+pub fn chromium() -> Result<PathBuf> {
     let Some(chromium) = install::find_chromium() else {
         bail!(
             "no Chromium: sudo apt-get install chromium (Ubuntu: sudo snap install chromium), or name one in CHROMIUM"
