@@ -15,7 +15,7 @@
 //! | `["send", attempt, text]` | send a text frame on it (may hold a token: never log it) |
 //! | `["close", attempt, code]` | close it and forget it; nothing needs to be reported |
 //! | `["token", request, why]` | ask the app for a token; answer `token` or `token_failed`. `why`: `first`, `expiring`, `rejected` |
-//! | `["timer", at]` | call `timer` at this monotonic time, instead of any earlier wish; `null`: no timer |
+//! | `["timer", at]` | call `timer` at this monotonic time, instead of any earlier wish; `null`: no timer. It may come before anything is due |
 //! | `["message", [id…], position, envelope, flags]` | one message for these subscriptions. `flags` is 1 for the whole newest value of a state topic, 3 if a newer one may have been lost, 4 for a merge patch, and absent for anything else |
 //! | `["gap", [id…], {partition, after, before, reason}]` | records that they have not seen are gone; `after` and `before` are strings |
 //! | `["live", [id…]]` | they have everything up to the newest record |
@@ -243,6 +243,7 @@ impl Core {
     /// Queues an envelope. `messageId` is the one in its metadata; `kept`: it outlives the page, where there is a store, and a refusal for good;
     /// `ttl`: for so many milliseconds it may be sent, for ever if below 0. `author`: whose merge patch it is, if it may become part of their last one;
     /// 0 for all else, and for what an earlier core may have sent.
+    #[expect(clippy::too_many_arguments, reason = "over the border go plain values, each by itself")]
     pub fn publish(
         &mut self,
         message_id: &str,
@@ -348,7 +349,13 @@ impl Core {
             answer.push(&effect);
         }
         let timer = self.machine.next_timer();
-        if timer != self.timer {
+        // Each frame puts the connection's deadline off. The timer that is set then comes early, and is followed by another: that is cheaper
+        // than another for each frame.
+        let sooner = match (timer, self.timer) {
+            (Some(wanted), Some(set)) => wanted < set,
+            (wanted, set) => wanted != set,
+        };
+        if sooner {
             self.timer = timer;
             answer.push_timer(timer);
         }
