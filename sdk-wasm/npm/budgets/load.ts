@@ -107,8 +107,8 @@ export async function load(world: World): Promise<Row[]> {
     { what: 'JavaScript heap added by the client, same load', figure: (heap - empty) / MIB, unit: 'MiB', target: 4, gate: 8 },
     { what: 'calls of the core for each frame, at 1,000 messages a second', figure: (after.calls - full.calls) / frames, unit: '', target: 1, gate: 2 },
     { what: 'characters of a frame then', figure: (after.characters - full.characters) / frames, unit: '' },
-    { what: 'main thread then', figure: busy, unit: '%', target: 8, gate: 15, bySpeed: true },
-    { what: 'main thread of a page that parses the same frames, and no more', figure: floor, unit: '%' },
+    { what: 'CPU of the main thread then', figure: busy, unit: '%', target: 8, gate: 15, bySpeed: true },
+    { what: 'the same of a page that parses the same frames, and no more', figure: floor, unit: '%' },
     { what: 'transactions of the store then, a second', figure: (after.transactions - full.transactions) / seconds, unit: '', target: 4, gate: 10 },
   ];
 }

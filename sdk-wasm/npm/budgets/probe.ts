@@ -122,10 +122,10 @@ export class Probe {
     return bytes;
   }
 
-  /** Seconds for which the page's main thread has been busy since it began. */
+  /** Seconds of CPU that the page's main thread has used. What other programs take from it meanwhile does not count. */
   async busy(): Promise<number> {
     const { metrics } = await this.session.send('Performance.getMetrics');
-    return metrics.find(({ name }) => name === 'TaskDuration')?.value ?? Number.NaN;
+    return metrics.find(({ name }) => name === 'ThreadTime')?.value ?? Number.NaN;
   }
 
   async throttle(rate: number): Promise<void> {
