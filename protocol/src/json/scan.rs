@@ -323,8 +323,8 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// A part of a text whose ends stand where the scanner has seen ASCII, so it always exists. Indexing would say the same, but
-/// the panic that it can end in brings 5 KiB of Unicode tables into the browser's core.
+/// A part of a text whose ends stand where the scanner has seen ASCII, so it always exists. Indexing would say the same, with
+/// a panic at each place that the browser's core would have to carry.
 fn part(text: &str, range: Range<usize>) -> &str {
     text.get(range).unwrap_or_default()
 }

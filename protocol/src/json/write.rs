@@ -36,7 +36,7 @@ fn write_escape(out: &mut String, byte: u8) {
     }
 }
 
-/// Appends a whole number. What `write!` brings along for it weighs more in a browser than all frames together.
+/// Appends a whole number. What `write!` brings along for it weighs 2 KiB of gzip in a browser.
 pub fn write_number(out: &mut String, mut number: u64) {
     let mut digits = [0; 20];
     let mut count = 0;
