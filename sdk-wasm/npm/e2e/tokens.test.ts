@@ -9,7 +9,7 @@ import { token } from './gateway.ts';
 import type { Link } from './link.ts';
 import { stream, type Stream } from './stream.ts';
 import { until } from './until.ts';
-import { errors, has, is, numbers, phase, phases, range, type Scope, visibility, World } from './world.ts';
+import { errors, has, is, numbers, phase, phases, type Scope, sequence, visibility, World } from './world.ts';
 
 /** For so long after its end the gateway takes a token: clocks differ. */
 const LEEWAY_MS = 5_000;
@@ -84,7 +84,7 @@ async function whole({ page, messages }: Scene): Promise<void> {
   const last = await messages.stop();
   await has(page, last);
   const all = await numbers(page, 'message');
-  assert.deepEqual(all, range(all[0] ?? 0, last));
+  sequence(all, all[0] ?? 0, last);
   assert.deepEqual(await numbers(page, 'gap'), []);
   assert.equal(await page.evaluate(() => (globalThis as unknown as Scope).askingMost), 1, 'never asked twice at once');
 }

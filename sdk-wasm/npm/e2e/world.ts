@@ -1,4 +1,5 @@
 /** A gateway, a site and a browser, for one file of tests; and what a page of an app looks like from here. */
+import assert from 'node:assert/strict';
 import type { Page } from 'playwright-core';
 import type * as index from '../src/index.ts';
 import type * as store from '../src/store/index.ts';
@@ -174,6 +175,13 @@ export const errors = (page: Page): Promise<string[]> => page.evaluate(() => (gl
 export const visibility = (page: Page): Promise<string> => page.evaluate(() => document.visibilityState);
 
 export const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i);
+
+/** These are all numbers between, once and in order. Says the first that is not, since there may be thousands. */
+export function sequence(all: readonly number[], from: number, to: number): void {
+  const wrong = all.findIndex((n, at) => n !== from + at);
+  if (wrong >= 0) assert.fail(`at ${wrong}, after ${all[wrong - 1]}, there is ${all[wrong]}, not ${from + wrong}`);
+  assert.equal(all.length, to - from + 1, `${all[0]} to ${all.at(-1)}, and not ${from} to ${to}`);
+}
 
 /** Waits until the app has been given this number. */
 export const has = (page: Page, n: number): Promise<unknown> => {
