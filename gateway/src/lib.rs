@@ -11,6 +11,7 @@ pub mod hub;
 pub mod log;
 pub mod metrics;
 pub mod node;
+mod outside;
 pub mod serve;
 pub mod shadow;
 pub mod shard;

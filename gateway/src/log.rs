@@ -352,8 +352,7 @@ pub enum ReadError {
 
 /// The wall clock, in milliseconds since 1970.
 pub(crate) fn now() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as u64)
+    crate::outside::unix_ms()
 }
 
 /// A time as people write it: `2026-01-31T12:00:00Z`. Beyond the year 9999, that.

@@ -9,6 +9,8 @@
 //! A connection never leaves its shard, so nothing here is locked except the two mailboxes.
 
 mod actions;
+#[cfg(test)]
+mod by_hand;
 pub mod lines;
 mod pacing;
 #[cfg(test)]
@@ -44,8 +46,9 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use timers::Timers;
+use tokio::time::Instant;
 use waker::Ready;
 
 /// How long the loop writes before it looks at its inputs again. A sweep over 10,000 sockets takes about 45 ms, one over 1,000 takes 5.

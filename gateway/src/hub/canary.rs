@@ -59,7 +59,7 @@ impl Canary {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let id = uuid::Uuid::new_v4().to_string();
+            let id = crate::outside::fresh_id();
             let key = MessageKey::new(self.topic.as_str(), &id);
             let envelope =
                 format!(r#"{{"metadata":{{"messageId":"{id}","topic":"{}"}},"payload":null}}"#, self.topic);

@@ -12,10 +12,9 @@ mod client;
 mod log;
 mod state;
 
+use super::by_hand::{self, Woken, authenticator};
 use super::lines::Line;
 use super::{Arrival, RETRY_MS, Shard, ShardEvent, ShardHandle};
-use crate::auth::{Algorithm, Authenticator, NewToken};
-use crate::config::{AuthConfig, KeyConfig, Secret};
 use crate::connection::session::Rules;
 use crate::hub::block::Block;
 use crate::hub::classes::{Class, Classes, Value};
@@ -33,9 +32,8 @@ use client::Client;
 use log::ListLog;
 use proptest::prelude::*;
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
@@ -288,48 +286,9 @@ impl World {
     }
 }
 
-/// Whether the shard was woken since it was asked last.
-#[derive(Default)]
-struct Woken(AtomicBool);
-
-impl Woken {
-    fn take(&self) -> bool {
-        self.0.swap(false, Ordering::Relaxed)
-    }
-}
-
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-fn secret() -> Secret {
-    Secret::new(*b"a secret of at least 32 bytes, for tests only")
-}
-
-fn authenticator() -> Arc<Authenticator> {
-    static ONE: OnceLock<Arc<Authenticator>> = OnceLock::new();
-    let make = || {
-        let key = KeyConfig { algorithm: Algorithm::Hs256, kid: None, issuer: None, material: secret() };
-        let config = AuthConfig { keys: vec![key], ..AuthConfig::default() };
-        Arc::new(Authenticator::new(&config).expect("one good key"))
-    };
-    Arc::clone(ONE.get_or_init(make))
-}
-
 fn token() -> String {
-    let token = NewToken {
-        subject: "racer".into(),
-        issuer: AuthConfig::DEFAULT_NAME.into(),
-        audience: AuthConfig::DEFAULT_NAME.into(),
-        not_before: 1,
-        expires: 250_000_000_000,
-        read: vec!["#".into()],
-        ..NewToken::default()
-    };
     static ONE: OnceLock<String> = OnceLock::new();
-    ONE.get_or_init(|| token.sign(&secret())).clone()
+    ONE.get_or_init(|| by_hand::token("racer", &["#"], &[], 250_000_000_000)).clone()
 }
 
 /// How many cases: 100,000, in slices that run side by side. `PROPTEST_CASES` changes the size of a slice.

@@ -7,7 +7,7 @@ use crate::hub::interest::ConnectionId;
 use crate::socket::inbound::Message;
 use anabranch_protocol::code::Code;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use tokio::time::Instant;
 
 /// Bytes read from one connection in a turn, at most: what is a millisecond's work if they are small messages.
 const TURN_BYTES: usize = 64 * 1024;

@@ -59,7 +59,10 @@ impl Socket {
             Socket::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Socket::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
             #[cfg(test)]
-            Socket::Pipe(_) => Poll::Ready(Ok(())),
+            Socket::Pipe(pipe) => {
+                pipe.shut_down();
+                Poll::Ready(Ok(()))
+            }
         }
     }
 }

@@ -223,7 +223,7 @@ impl Shelf {
 
 /// A name that no other history has.
 fn random_id() -> LogId {
-    LogId(getrandom::u64().expect("the operating system gives random numbers"))
+    LogId(crate::outside::random().expect("the operating system gives random numbers"))
 }
 
 impl Source for Broker {

@@ -2,7 +2,7 @@
 
 use super::state::Held;
 use super::{Start, log::ListLog};
-use crate::socket::pipe::Pipe;
+use crate::socket::pipe::{Pipe, client_frame, take_server_frame};
 use anabranch_protocol::client_frame::{ClientFrame, Hello, SnapshotMode, StartAt, Subscribe};
 use anabranch_protocol::cursor::{Cursor, Offset, Position};
 use anabranch_protocol::envelope::Envelope;
@@ -77,12 +77,7 @@ impl Client {
     }
 
     fn send(&mut self, frame: &ClientFrame<'_>) {
-        let text = frame.to_json();
-        let mut bytes = vec![0x81, 0x80 | 126];
-        bytes.extend((text.len() as u16).to_be_bytes());
-        bytes.extend([0; 4]);
-        bytes.extend(text.as_bytes());
-        self.pipe.send(&bytes);
+        self.pipe.send(&client_frame(&frame.to_json()));
     }
 
     pub fn subscribe(&mut self, filter: &str, start: &Start, snapshot: SnapshotMode, conflate_ms: u64) {
@@ -147,11 +142,8 @@ impl Client {
 
     pub fn read(&mut self, max: usize) {
         self.inbound.extend(self.pipe.receive(max));
-        while let Some((start, len)) = frame_at(&self.inbound) {
-            let rest = self.inbound.split_off(start + len);
-            let frame = std::mem::replace(&mut self.inbound, rest);
-            let text = std::str::from_utf8(&frame[start..]).expect("text frames only");
-            self.handle(text);
+        while let Some((_, payload)) = take_server_frame(&mut self.inbound) {
+            self.handle(std::str::from_utf8(&payload).expect("text frames only"));
         }
     }
 
@@ -277,14 +269,4 @@ impl Subscription {
         let (snapshot, state) = self.held.ask(self.cursor.is_some());
         Subscribe { id: self.id, filter, start, snapshot, state, conflate_ms: self.conflate_ms }
     }
-}
-
-/// Where the first frame's payload begins, and its length, if it is all there.
-fn frame_at(bytes: &[u8]) -> Option<(usize, usize)> {
-    let (start, len) = match *bytes.get(1)? {
-        126 => (4, usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?]))),
-        127 => (10, usize::try_from(u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?)).ok()?),
-        short => (2, usize::from(short)),
-    };
-    (bytes.len() >= start + len).then_some((start, len))
 }
