@@ -263,6 +263,21 @@ impl Continuity {
         }
     }
 
+    /// Nothing is there, and what comes next will stand at `earliest` or behind it: what lies before and did not come is forgotten.
+    pub fn forget(&mut self, earliest: Offset) -> Option<TailEvent> {
+        let last = Offset(earliest.0.saturating_sub(1));
+        let covered = self.covered;
+        if covered.unwrap_or_default() >= last {
+            return None;
+        }
+        self.covered = Some(last);
+        Some(match covered {
+            Some(after) => TailEvent::Gap(Gap { after, before: earliest, why: GapReason::Forgotten }),
+            // Of one that began with the oldest there is, nothing is missed.
+            None => TailEvent::Progress(last),
+        })
+    }
+
     /// Gives up the record after `covered`, which kills every consumer that reaches it.
     pub fn step_over(&mut self) -> Gap {
         let after = self.covered.unwrap_or(Offset(0));

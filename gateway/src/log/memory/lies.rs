@@ -1,7 +1,7 @@
 //! What real brokers do and do not say, on demand.
 
 use super::broker::{Broker, Publishing};
-use crate::log::{Health, NewRecord};
+use crate::log::{Health, NewRecord, Record};
 use anabranch_protocol::cursor::{LogId, Offset, Partition, Position};
 use std::sync::Arc;
 
@@ -178,6 +178,24 @@ impl Lies {
     /// Whether the broker answers everything but the question for the name.
     pub fn withhold_the_name(&self, withheld: bool) {
         self.broker.change(|state| state.name_withheld = withheld);
+    }
+
+    /// What the broker holds behind an offset.
+    pub fn records(&self, partition: Partition, after: Offset) -> Vec<Record> {
+        let state = self.broker.lock();
+        let shelf = &state.partitions[usize::from(partition)];
+        let from = shelf.index_of(Offset(after.0 + 1));
+        shelf.records.range(from..).map(|stored| stored.record.clone()).collect()
+    }
+
+    /// Where the next record of a partition will stand.
+    pub fn next(&self, partition: Partition) -> Offset {
+        self.broker.lock().partitions[usize::from(partition)].next
+    }
+
+    /// What the broker calls the history.
+    pub fn history(&self) -> Option<LogId> {
+        self.broker.lock().name
     }
 
     /// How often anybody has read.

@@ -186,7 +186,11 @@ impl<S: Source> Tail<S> {
         self.origin = None;
         self.continuity = match history.head.position(self.partition) {
             Some(place) => Continuity::after(place),
-            None => Continuity::from_earliest(self.partition),
+            // All is news there: what is forgotten of it before it comes is told.
+            None => {
+                let beginning = Position { partition: self.partition, offset: Offset(0), fingerprint: None };
+                Continuity::after(beginning)
+            }
         };
         self.out.push_back(TailEvent::Reset { head: history.head, why: history.why });
         self.consumption = None;
@@ -274,7 +278,7 @@ impl<S: Source> Tail<S> {
     fn pause(&self) -> Duration {
         let patience = self.shared.patience;
         let doubled = patience.backoff.saturating_mul(1 << (self.failures - 1).min(16));
-        let jitter = getrandom::u32().map_or(0.5, |r| f64::from(r) / f64::from(u32::MAX));
+        let jitter = crate::outside::random().map_or(0.5, |r| r as f64 / u64::MAX as f64);
         doubled.min(patience.backoff_max).mul_f64(0.5 + jitter / 2.0)
     }
 
@@ -338,6 +342,10 @@ impl<S: Source> Tail<S> {
                 self.retry("the broker has records and does not deliver them".into());
             }
             Then::Continue | Then::Probe => {
+                // Not only before the next record, which may be long in coming: who resumes behind all that is gone waits for this
+                // node to come there.
+                let gone = latest.is_none().then(|| self.continuity.forget(earliest)).flatten();
+                self.out.extend(gone);
                 self.quiet_since = Instant::now();
                 self.stalled_since = None;
                 self.failures = 0;

@@ -60,6 +60,18 @@ async fn silent_truncation_under_a_reader_is_a_gap() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_forgotten_unread_is_told_though_nothing_follows() {
+    let (log, lies, _, mut follower) = seen(10).await;
+    append(&*log, 10..20).await;
+    lies.truncate(0, Offset(21));
+    follower.until_covered(Offset(20)).await;
+    append(&*log, 20..21).await;
+    follower.until_records(11).await;
+    assert_eq!(follower.gaps, [Gap { after: Offset(10), before: Offset(21), why: GapReason::Forgotten }]);
+    assert!(follower.resets.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_idle_tail_misses_nothing_when_everything_it_saw_is_forgotten() {
     let (log, lies, positions, mut follower) = seen(10).await;
     lies.truncate(0, Offset(11));
