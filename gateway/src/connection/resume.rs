@@ -133,16 +133,45 @@ async fn at_position(position: Position, log: &dyn Log) -> Result<Finding, ReadE
     }
 }
 
-/// Where to begin for everything that the log has, or for what it took since a time.
-pub async fn from_start(since: Option<u64>, mut cursor: Cursor, log: &dyn Log) -> Result<Verdict, ReadError> {
+/// Where to begin for everything that the log has, or for what it took since a time. `head` is what this node has read.
+pub async fn from_start(since: Option<u64>, head: &Cursor, log: &dyn Log) -> Result<Verdict, ReadError> {
+    let mut cursor = Cursor::beginning(head.log());
     for partition in 0..log.capabilities().partitions {
-        let offset = match since {
-            Some(since) => log.locate(partition, since).await?,
-            None => Offset(log.bounds(partition).await?.oldest.0.saturating_sub(1)),
+        let position = |offset| Position { partition, offset, fingerprint: None };
+        let begin = match since {
+            // Never behind what this node has read: it cannot vouch for that place, and may never come to it. Behind the last record
+            // lies a hole, perhaps, or a time in which nothing came.
+            Some(since) => {
+                let offset = log.locate(partition, since).await?;
+                head.position(partition)
+                    .map(|head| if head.offset <= offset { head } else { position(offset) })
+            }
+            None => Some(position(Offset(log.bounds(partition).await?.oldest.0.saturating_sub(1)))),
         };
-        if offset > Offset(0) {
-            cursor.set(Position { partition, offset, fingerprint: None });
-        }
+        begin.into_iter().filter(|begin| begin.offset > Offset(0)).for_each(|begin| cursor.set(begin));
     }
     Ok(Verdict::new(cursor, Outcome::Resumed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::conformance::record;
+    use crate::log::memory::{self, MemoryLog};
+
+    /// A snapshot waits until the node has come to where its subscription begins; and a failover may take back what it has not read.
+    #[tokio::test]
+    async fn a_time_since_what_this_node_has_read_last_begins_there() {
+        let log = MemoryLog::new(memory::Options::default());
+        let mut head = Cursor::beginning(log.id());
+        head.set(log.append(record(1)).await.expect("appended"));
+        for _ in 0..2 {
+            let verdict = from_start(Some(u64::MAX), &head, &*log).await.expect("known");
+            assert_eq!(verdict.cursor, head);
+            log.append(record(2)).await.expect("appended");
+            log.lies().skip_offsets(0, 5);
+        }
+        let all = from_start(Some(0), &head, &*log).await.expect("known");
+        assert_eq!(all.cursor, Cursor::beginning(log.id()));
+    }
 }

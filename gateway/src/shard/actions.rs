@@ -127,8 +127,7 @@ impl Shard {
             StartAt::Earliest => None,
             StartAt::Since(ms) => Some(self.node.clock.unix_ms().saturating_sub(ms)),
         };
-        let beginning = Cursor::beginning(head.log());
-        self.look_up(id, subscriptions, async move { resume::from_start(since, beginning, &*log).await });
+        self.look_up(id, subscriptions, async move { resume::from_start(since, &head, &*log).await });
     }
 
     fn look_up(
