@@ -15,7 +15,7 @@ mod window;
 mod witness;
 
 use crate::log::{AppendError, Log, MessageKey, NewRecord};
-use anabranch_protocol::cursor::{Cursor, Position};
+use anabranch_protocol::cursor::{Cursor, Offset, Partition, Position};
 use appending::Appending;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -133,6 +133,16 @@ impl Publisher {
         self.lock().stored(key).is_some_and(|first| is_before(first, position))
     }
 
+    /// A partition has been read up to here, in order: every record up to there was noted.
+    pub fn pass(&self, partition: Partition, offset: Offset) {
+        self.lock().pass(partition, offset);
+    }
+
+    /// Up to where it is known of each record whether it is a duplicate.
+    pub fn read_to(&self, partition: Partition) -> Offset {
+        self.lock().read_to(partition)
+    }
+
     /// Another history begins, which agrees with the one before up to `head`: forgets what stands no more.
     pub fn part(&self, head: &Cursor) {
         self.lock().part(head);
@@ -155,10 +165,23 @@ mod tests {
     use crate::log::conformance::record;
     use crate::log::memory::Publishing;
     use crate::log::memory::{self, MemoryLog};
-    use anabranch_protocol::cursor::{LogId, Offset};
+    use anabranch_protocol::cursor::LogId;
 
     fn at(offset: u64) -> Position {
         Position { partition: 0, offset: Offset(offset), fingerprint: None }
+    }
+
+    /// A failover takes a record back that this node has not read, and another node stores the retry further on: that is the first
+    /// copy, whatever this node's publisher was confirmed.
+    #[tokio::test]
+    async fn a_copy_behind_one_that_was_confirmed_and_never_read_is_the_first() {
+        let (log, publisher) = stored().await;
+        log.lies().fail_over(0, 1);
+        log.append(record(1)).await.expect("in its place");
+        let position = log.append(record(0)).await.expect("by another node");
+        assert!(!publisher.note(record(1).key, at(1)));
+        assert!(!publisher.note(record(0).key, position), "nobody has had it");
+        assert!(publisher.note(record(0).key, at(3)), "and this is the second");
     }
 
     #[test]

@@ -62,6 +62,7 @@ impl Pump {
             let start = match bounds.newest {
                 Some(newest) => {
                     upstream.read(partition, newest.offset, None);
+                    publisher.pass(partition, newest.offset);
                     reread(&*log, &publisher, newest, bounds.oldest, &mut fold, shadows.as_deref()).await?;
                     head.set(newest);
                     Start::After(newest)
@@ -69,11 +70,13 @@ impl Pump {
                 None if bounds.last > Offset(0) => {
                     let last = Position { partition, offset: bounds.last, fingerprint: None };
                     head.set(last);
+                    publisher.pass(partition, bounds.last);
                     fold.lose(partition, bounds.last);
                     shadows.iter().for_each(|shadows| shadows.begin_behind(partition, bounds.last));
                     Start::After(last)
                 }
-                None => Start::Earliest,
+                // Nothing has ever been there: what is forgotten before it is read is told, from the first record on.
+                None => Start::After(Position { partition, offset: Offset(0), fingerprint: None }),
             };
             tails.push(log.tail(partition, start).map(move |event| (partition, event)).boxed());
         }
@@ -147,6 +150,7 @@ impl Pump {
                     Position { partition, offset: Offset(gap.before.0.saturating_sub(1)), fingerprint: None };
                 let told = Gap { partition, after: gap.after, before: gap.before, reason: reason(gap.why) };
                 let block = Arc::new(Block::gap(self.head.clone(), told, last));
+                self.publisher.pass(partition, last.offset);
                 self.shadows.iter().for_each(|shadows| shadows.lose(partition, last.offset));
                 let stale = self.fold.lose(partition, last.offset);
                 send(with_values(block, stale));
@@ -209,6 +213,7 @@ impl Pump {
     }
 
     fn progress(&mut self, position: Position, send: &mut impl FnMut(ShardEvent)) {
+        self.publisher.pass(position.partition, position.offset);
         if self.head.advance(position) {
             send(ShardEvent::Progress(position));
         }

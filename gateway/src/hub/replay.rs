@@ -125,6 +125,12 @@ impl Replay {
         metrics::counter!("anabranch_replay_reads_total").increment(1);
         let budget = Budget { records: ALIGN as usize, bytes: PAGE_BYTES };
         let mut batch = self.log.read(partition, after, budget).await?;
+        // Of what this node's tail has not come to, nobody knows which copy is the first: it is not there yet.
+        let read_to = self.publisher.read_to(partition);
+        if batch.covered_to > read_to {
+            batch.records.retain(|record| record.position.offset <= read_to);
+            (batch.covered_to, batch.at_end) = (read_to, true);
+        }
         let last = batch.records.last().map(|record| record.position);
         // As on the tail: of a message that was stored twice, the first copy is the one that is delivered.
         batch.records.retain(|record| !self.publisher.is_duplicate(record.key, record.position));
@@ -180,6 +186,20 @@ mod tests {
         let page = replay.page(at(0)).await.expect("a page");
         assert_eq!(offsets(&page), [1, 2, 4]);
         assert_eq!(page.covered.offset, Offset(5), "what is left out is covered all the same");
+    }
+
+    /// The tail is behind the log's end, where the same message stands twice.
+    #[tokio::test]
+    async fn no_page_goes_beyond_what_the_tail_has_read() {
+        let (replay, publisher) = replay_of([1, 2]).await;
+        for number in [3, 3] {
+            replay.log.append(record(number)).await.expect("appended");
+        }
+        let page = replay.clone().page(at(0)).await.expect("a page");
+        assert_eq!((offsets(&page), page.covered.offset), (vec![1, 2], Offset(2)));
+        assert!(!publisher.note(record(3).key, at(3)) && publisher.note(record(3).key, at(4)));
+        let page = replay.page(at(0)).await.expect("a page");
+        assert_eq!((offsets(&page), page.covered.offset), (vec![1, 2, 3], Offset(4)));
     }
 
     #[tokio::test]

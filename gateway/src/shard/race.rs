@@ -215,6 +215,7 @@ impl World {
         let records = self.log.all(self.pumped, count);
         if let Some(last) = records.last() {
             self.pumped += records.len();
+            self.node.publisher.pass(0, last.position.offset);
             let classes = classes();
             let block = Block::encode_with(self.head.clone(), &records, |topic| classes.is_patch(topic));
             self.head.advance(last.position);

@@ -8,7 +8,7 @@
 
 use super::{Appended, WINDOW, is_before};
 use crate::log::MessageKey;
-use anabranch_protocol::cursor::{Cursor, Partition, Position};
+use anabranch_protocol::cursor::{Cursor, Offset, Partition, Position};
 use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
 use std::hash::BuildHasher;
 use tokio::sync::oneshot::{Receiver, Sender, channel};
@@ -21,6 +21,8 @@ pub(super) struct Window {
     /// The newest one that was read, in each partition. A confirm alone moves it not: whoever took over after a failover
     /// confirms, and nobody has yet seen that the history goes on.
     pub newest: HashMap<Partition, (MessageKey, Position)>,
+    /// Up to where each partition has been read, in order: every record up to there has been noted.
+    read_to: HashMap<Partition, Offset>,
     /// How often the log was found to lack a record. What was read before that vouches for nothing that was read after, and
     /// the other way round.
     pub losses: u64,
@@ -77,6 +79,7 @@ impl Window {
     /// duplicate, the first copy's position.
     pub fn note(&mut self, key: MessageKey, position: Position, read: bool) -> Option<Position> {
         if read {
+            self.pass(position.partition, position.offset);
             let newest = self.newest.entry(position.partition).or_insert((key, position));
             if newest.1.offset <= position.offset {
                 *newest = (key, position);
@@ -88,10 +91,22 @@ impl Window {
             return None;
         };
         let known = first.position;
-        if is_before(position, known) || (read && known.offset == position.offset) {
+        // Records are read in order: what was confirmed before this place, and was not met there, a failover has taken back.
+        let taken_back = read && first.read.is_none() && is_before(known, position);
+        if taken_back || is_before(position, known) || (read && known.offset == position.offset) {
             *first = stored;
         }
-        is_before(known, position).then_some(known)
+        (!taken_back && is_before(known, position)).then_some(known)
+    }
+
+    /// A partition has been read up to here.
+    pub fn pass(&mut self, partition: Partition, offset: Offset) {
+        let read_to = self.read_to.entry(partition).or_default();
+        *read_to = offset.max(*read_to);
+    }
+
+    pub fn read_to(&self, partition: Partition) -> Offset {
+        self.read_to.get(&partition).copied().unwrap_or_default()
     }
 
     /// What was stored there is not there any more.
@@ -108,6 +123,8 @@ impl Window {
         self.epoch += 1;
         self.appending.clear();
         self.newest.retain(|_, (_, position)| head.includes(*position));
+        self.read_to.clear();
+        head.positions().iter().for_each(|position| self.pass(position.partition, position.offset));
         self.known.retain(|stored| head.includes(stored.position));
     }
 

@@ -1,8 +1,12 @@
 use super::*;
+use crate::hub::block::Kind;
 use crate::log::MessageKey;
+use crate::log::conformance::record;
 use crate::log::memory::{self, MemoryLog};
 use anabranch_protocol::cursor::LogId;
 use bytes::Bytes;
+use std::task::{Context, Waker};
+use std::time::Duration;
 
 /// A pump of two partitions, and what it has sent.
 struct Pumping {
@@ -178,4 +182,33 @@ mod restart {
         let pump = attach(other, Some(&file)).await;
         assert_eq!(held(&pump), expected(&[("s/c", "1", false)]), "of another log");
     }
+}
+
+/// The log has never had a record when the node attaches; those that come first are forgotten before the node has read them.
+#[tokio::test(start_paused = true)]
+async fn what_an_empty_log_takes_and_forgets_unread_is_told() {
+    let log = MemoryLog::new(memory::Options::default());
+    let publisher = Publisher::new(log.clone());
+    let (canary, upstream) = (Arc::new(Canary::new("n")), Arc::new(Upstream::new(1)));
+    let (fold, keeper) = (Fold::new(Arc::default(), 1_000), Keeper::new(None).0);
+    let attaching = Pump::attach(log.clone(), publisher, canary, upstream, None, fold, keeper);
+    let pump = attaching.await.expect("attached");
+    for number in 1..5 {
+        log.append(record(number)).await.expect("appended");
+    }
+    log.lies().truncate(0, Offset(4));
+    let mailbox = Arc::<Mailbox<ShardEvent>>::default();
+    let running = pump.run(vec![Arc::clone(&mailbox)]);
+    tokio::time::timeout(Duration::from_secs(5), running).await.expect_err("it runs for ever");
+    let mut sent = Vec::new();
+    let polled = mailbox.poll_take(&mut Context::from_waker(Waker::noop()), &mut sent);
+    assert!(polled.is_ready());
+    let blocks = sent.iter().filter_map(|event| match event {
+        ShardEvent::Block(block) | ShardEvent::State(block, _) => {
+            Some((block.kind(), block.position(0).offset))
+        }
+        _ => None,
+    });
+    let blocks: Vec<(Kind, Offset)> = blocks.collect();
+    assert_eq!(blocks, [(Kind::Gap, Offset(3)), (Kind::Messages, Offset(4))]);
 }
