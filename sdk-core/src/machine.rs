@@ -301,6 +301,8 @@ impl Machine {
         self.kept.iter_mut().for_each(|kept| kept.retain(|one| *one != id));
         let known = self.subscriptions.remove(id);
         self.send_unsubscribe(known);
+        // It may have been the last that something was awaited for.
+        self.note_caught_up();
         self.finish(now);
     }
 
@@ -323,6 +325,7 @@ impl Machine {
         self.begin(now);
         let known = self.subscriptions.park(id);
         self.send_unsubscribe(known);
+        self.note_caught_up();
         self.finish(now);
     }
 

@@ -114,7 +114,7 @@ impl Machine {
         self.note_caught_up();
     }
 
-    fn note_caught_up(&mut self) {
+    pub(super) fn note_caught_up(&mut self) {
         let all_live = self.subscriptions.all_live();
         if let Link::Online(online) = &mut self.link {
             online.caught_up |= all_live;

@@ -1,7 +1,8 @@
 use crate::body::Body;
+use anabranch_protocol::client_frame::SnapshotMode;
 use anabranch_protocol::code::Code;
 use anabranch_protocol::server_frame::ServerFrame;
-use anabranch_sdk_core::{Machine, Phase};
+use anabranch_sdk_core::{Machine, Phase, Start};
 
 /// Milliseconds until the next attempt.
 fn wait(body: &mut Body) -> u64 {
@@ -116,4 +117,21 @@ fn a_closed_client_stays_closed() {
     body.command(Machine::connect);
     assert_eq!(body.phase(), Phase::Closed);
     assert!(body.machine.publish(body.now, "m", "{}").is_err());
+}
+
+#[test]
+fn who_waits_for_nothing_any_more_is_live() {
+    for park in [false, true] {
+        let mut body = Body::new();
+        body.command(|machine, now| {
+            machine.subscribe(now, 1, "a", Start::Now, SnapshotMode::None).expect("a filter");
+        });
+        body.command(Machine::connect);
+        body.answer_token("token");
+        body.open();
+        body.welcome(60_000);
+        assert_eq!(body.phase(), Phase::Syncing);
+        body.command(|machine, now| if park { machine.park(now, 1) } else { machine.unsubscribe(now, 1) });
+        assert_eq!(body.phase(), Phase::Live, "parked: {park}");
+    }
 }
