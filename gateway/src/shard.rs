@@ -16,6 +16,8 @@ mod pacing;
 #[cfg(test)]
 mod race;
 mod reading;
+#[cfg(test)]
+mod simulation;
 mod timers;
 mod waker;
 

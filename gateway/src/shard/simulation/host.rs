@@ -1,0 +1,145 @@
+//! A process that runs a gateway node: the real pump, shard, sessions and replay, polled by hand. It may end at any time.
+
+use super::classes;
+use crate::connection::session::Rules;
+use crate::drain::Slots;
+use crate::hub::newest::Fold;
+use crate::hub::pump::{Keeper, Pump};
+use crate::hub::registry::{Limits as Seats, Registry};
+use crate::hub::sizes::Sizes;
+use crate::log::Log;
+use crate::log::memory::MemoryLog;
+use crate::node::{Node, Parts};
+use crate::shard::by_hand::{Woken, authenticator};
+use crate::shard::{Arrival, Shard, ShardEvent, ShardHandle};
+use crate::socket::Socket;
+use crate::socket::pipe::Pipe;
+use anabranch_protocol::server_frame::Limits;
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+/// How much of the recent frames and of the newest values the nodes of a world keep, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    pub ring: usize,
+    pub newest: usize,
+}
+
+pub struct Host {
+    number: usize,
+    /// Any log on the broker: a node that starts gets its own beside it.
+    broker: Arc<MemoryLog>,
+    memory: Memory,
+    running: Option<Running>,
+}
+
+struct Running {
+    node: Arc<Node>,
+    shard: Shard,
+    handle: ShardHandle,
+    pump: LocalBoxFuture<'static, ()>,
+    shard_woken: Arc<Woken>,
+    pump_woken: Arc<Woken>,
+}
+
+impl Host {
+    pub fn new(number: usize, broker: Arc<MemoryLog>, memory: Memory) -> Host {
+        Host { number, broker, memory, running: None }
+    }
+
+    /// Starts the node if it does not run. Without the broker it cannot. Says whether it runs.
+    pub fn start(&mut self) -> bool {
+        if self.running.is_none() {
+            self.running = self.begin();
+        }
+        self.running.is_some()
+    }
+
+    fn begin(&self) -> Option<Running> {
+        let log: Arc<dyn Log> = self.broker.beside();
+        let limits =
+            Limits { frame_bytes: 100_000, subscriptions: 256, publishes_in_flight: 4, conflate_ms: 1_000 };
+        let node = Node::new(Parts {
+            id: format!("n{}", self.number),
+            log: Arc::clone(&log),
+            authenticator: authenticator(),
+            registry: Registry::new(Seats { total: 999, per_address: 999, per_subject: 999 }),
+            rules: Rules {
+                hello_timeout: 10_000,
+                ping_interval: 20_000,
+                ping_grace: 10_000,
+                limits,
+                sizes: Sizes::new(10_000, Vec::new()),
+                classes: classes(),
+            },
+            shadows: None,
+            ring_bytes: self.memory.ring,
+        });
+        let (keeper, _) = Keeper::new(None);
+        let attaching = Pump::attach(
+            log,
+            Arc::clone(&node.publisher),
+            Arc::clone(&node.canary),
+            Arc::clone(&node.upstream),
+            None,
+            Fold::new(classes(), self.memory.newest),
+            keeper,
+        );
+        let pump = attaching.now_or_never().expect("the memory log answers at once").ok()?;
+        let (shard, handle) = Shard::new(Arc::clone(&node), pump.head().clone(), pump.values().clone());
+        let pump = pump.run(vec![Arc::clone(handle.mailbox())]).boxed_local();
+        let (shard_woken, pump_woken) = (Woken::already(), Woken::already());
+        Some(Running { node, shard, handle, pump, shard_woken, pump_woken })
+    }
+
+    /// Ends the process: its sockets break.
+    pub fn kill(&mut self) {
+        self.running = None;
+    }
+
+    /// A socket to it, if it takes one.
+    pub fn dial(&self, room: usize) -> Option<Pipe> {
+        let running = self.running.as_ref().filter(|running| !running.node.is_draining())?;
+        let pipe = Pipe::new(room);
+        let seat = running.node.registry.seat(Ipv4Addr::LOCALHOST.into()).expect("room for all");
+        let early = Default::default();
+        running.handle.connect(Arrival { socket: Socket::Pipe(pipe.clone()), early, seat });
+        Some(pipe)
+    }
+
+    /// Tells its clients to come back later, each at a time of its own.
+    pub fn drain(&self, spread: u64) {
+        if let Some(Running { node, handle, .. }) = &self.running {
+            node.begin_drain();
+            let slots = Slots::new(node.clock, node.registry.open(), spread, 2 * spread);
+            handle.mailbox().push(ShardEvent::Drain(Arc::new(slots)));
+        }
+    }
+
+    /// Lets the pump go on, if something has woken it. Says whether.
+    pub fn pump(&mut self) -> bool {
+        let Some(running) = self.running.as_mut().filter(|running| running.pump_woken.take()) else {
+            return false;
+        };
+        let waker = Waker::from(Arc::clone(&running.pump_woken));
+        let ended = running.pump.poll_unpin(&mut Context::from_waker(&waker)).is_ready();
+        assert!(!ended, "the log was not closed");
+        true
+    }
+
+    /// One turn of the shard, if something has woken it. Says whether.
+    pub fn turn(&mut self) -> bool {
+        let Some(running) = self.running.as_mut().filter(|running| running.shard_woken.take()) else {
+            return false;
+        };
+        let waker = Waker::from(Arc::clone(&running.shard_woken));
+        if running.shard.turn(&mut Context::from_waker(&waker)).is_ready() {
+            // Drained.
+            self.running = None;
+        }
+        true
+    }
+}

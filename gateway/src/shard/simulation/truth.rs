@@ -1,0 +1,201 @@
+//! What the broker has taken, written down by somebody who forgets nothing and is told of every lie.
+
+use super::is_state;
+use crate::log::memory::Lies;
+use anabranch_protocol::cursor::{Cursor, LogId, Offset, Partition, Position};
+use anabranch_protocol::envelope::Envelope;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Of the simulated log.
+pub const PARTITIONS: Partition = 2;
+
+/// One record.
+pub struct Stored {
+    pub position: Position,
+    pub topic: Box<str>,
+    pub number: u64,
+    pub message_id: Box<str>,
+    /// Retention has dropped it.
+    pub forgotten: bool,
+    /// It kills whoever reads it, or did once.
+    pub poisoned: bool,
+    /// The same message stands before it.
+    pub repeated: bool,
+}
+
+/// The book of one world.
+pub struct Truth {
+    lies: Lies,
+    /// What stands in the present history, the forgotten included, partition by partition.
+    standing: Vec<Vec<Stored>>,
+    /// Where each message was ever stored, by message id.
+    ever: BTreeMap<Box<str>, Vec<Position>>,
+    /// State topics whose newest value was lost, and nobody can know the one before.
+    unknown: BTreeSet<Box<str>>,
+    /// Histories that have lost their end: an offset of theirs says nothing.
+    torn: BTreeSet<u64>,
+    /// Message ids whose first copy was lost or forgotten: another copy may be delivered.
+    pub doubled: BTreeSet<Box<str>>,
+}
+
+impl Truth {
+    pub fn new(lies: Lies) -> Truth {
+        Truth {
+            lies,
+            standing: (0..PARTITIONS).map(|_| Vec::new()).collect(),
+            ever: BTreeMap::new(),
+            unknown: BTreeSet::new(),
+            torn: BTreeSet::new(),
+            doubled: BTreeSet::new(),
+        }
+    }
+
+    /// Writes down what has been appended since.
+    pub fn read(&mut self) {
+        for partition in 0..PARTITIONS {
+            for record in self.lies.records(partition, self.last(partition)) {
+                let text = std::str::from_utf8(&record.envelope).expect("text");
+                let envelope = Envelope::parse(text).expect("an envelope");
+                let message_id: Box<str> = envelope.message_id.as_deref().expect("a message id").into();
+                let number = envelope.payload.parse().expect("a number");
+                self.unknown.remove(&record.topic);
+                let line = &mut self.standing[usize::from(partition)];
+                let repeated = line.iter().any(|one| one.message_id == message_id);
+                // Where the broker dies over one record, the one behind it may be told as lost with it.
+                if line.last().is_some_and(|one| one.poisoned) {
+                    self.doubled.insert(message_id.clone());
+                }
+                self.ever.entry(message_id.clone()).or_default().push(record.position);
+                let topic = record.topic;
+                line.push(Stored {
+                    position: record.position,
+                    topic,
+                    number,
+                    message_id,
+                    forgotten: false,
+                    poisoned: false,
+                    repeated,
+                });
+            }
+        }
+    }
+
+    pub fn last(&self, partition: Partition) -> Offset {
+        self.standing[usize::from(partition)].last().map_or(Offset(0), |one| one.position.offset)
+    }
+
+    /// What the broker still has of a partition.
+    pub fn there(&self, partition: Partition) -> impl Iterator<Item = &Stored> {
+        self.standing[usize::from(partition)].iter().filter(|one| !one.forgotten)
+    }
+
+    /// Up to where retention has dropped everything.
+    pub fn forgotten(&self) -> impl Iterator<Item = Position> {
+        let last = |line: &Vec<Stored>| line.iter().rev().find(|one| one.forgotten).map(|one| one.position);
+        self.standing.iter().filter_map(last)
+    }
+
+    pub fn standing(&self) -> impl Iterator<Item = &Stored> {
+        self.standing.iter().flatten()
+    }
+
+    /// What stands at a position.
+    pub fn at(&self, position: Position) -> Option<&Stored> {
+        let line = self.standing.get(usize::from(position.partition))?;
+        line.iter().find(|one| one.position.offset == position.offset)
+    }
+
+    /// The newest record of each state topic, unless nobody can know it.
+    pub fn newest(&self) -> BTreeMap<&str, &Stored> {
+        let mut newest: BTreeMap<&str, &Stored> = BTreeMap::new();
+        for one in self.standing().filter(|one| is_state(&one.topic)) {
+            // Whether a node remembers the first copy that is gone, nobody knows.
+            if !one.repeated || self.doubled.contains(&one.message_id) {
+                newest.insert(&one.topic, one);
+            }
+        }
+        newest.retain(|_, one| !one.repeated);
+        newest
+            .into_iter()
+            .filter(|(topic, one)| !one.forgotten && !one.poisoned && !self.unknown.contains(*topic))
+            .collect()
+    }
+
+    pub fn was_stored(&self, message_id: &str) -> bool {
+        self.ever.contains_key(message_id)
+    }
+
+    pub fn was_stored_at(&self, message_id: &str, position: Position) -> bool {
+        self.ever.get(message_id).is_some_and(|places| places.contains(&position))
+    }
+
+    /// Message ids in the order of the log, each once.
+    pub fn order(&self) -> impl Iterator<Item = &str> {
+        self.standing().filter(|one| !one.repeated).map(|one| &*one.message_id)
+    }
+
+    /// The end of the present history, for people.
+    pub fn describe(&self) -> String {
+        let log = self.lies.history().map_or("no name".to_owned(), |log| log.to_string());
+        let last: Vec<String> = (0..PARTITIONS).map(|partition| self.last(partition).to_string()).collect();
+        format!("log {log} at {}", last.join(" and "))
+    }
+
+    /// Whether this is the end of the present history.
+    pub fn is_at_head(&self, cursor: &Cursor) -> bool {
+        let is_end = |partition| {
+            let at = cursor.position(partition).map_or(Offset(0), |position| position.offset);
+            // Behind the last record there may be a hole.
+            at < self.lies.next(partition) && self.there(partition).all(|one| one.position.offset <= at)
+        };
+        self.lies.history() == Some(cursor.log()) && (0..PARTITIONS).all(is_end)
+    }
+
+    /// Whether an offset of this history says which record is meant.
+    pub fn is_whole(&self, log: LogId) -> bool {
+        self.lies.history() == Some(log) && !self.torn.contains(&log.0)
+    }
+
+    /// The broker has lost its newest `count` records, and told nobody.
+    pub fn lose(&mut self, partition: Partition, count: usize) {
+        let line = &mut self.standing[usize::from(partition)];
+        // What was forgotten before is not lost once more.
+        let there = line.iter().rev().take(count).take_while(|one| !one.forgotten).count();
+        let lost = line.split_off(line.len() - there);
+        if !lost.is_empty() {
+            self.torn.extend(self.lies.history().map(|log| log.0));
+        }
+        for lost in lost {
+            if is_state(&lost.topic) {
+                self.unknown.insert(lost.topic);
+            }
+            self.doubled.insert(lost.message_id);
+        }
+    }
+
+    /// The broker was made anew.
+    pub fn lose_all(&mut self) {
+        for partition in 0..PARTITIONS {
+            self.standing[usize::from(partition)].iter_mut().for_each(|one| one.forgotten = false);
+            self.lose(partition, usize::MAX);
+        }
+    }
+
+    /// Retention has dropped what stands before.
+    pub fn forget(&mut self, partition: Partition, before: Offset) {
+        let line = &mut self.standing[usize::from(partition)];
+        for gone in line.iter_mut().filter(|one| one.position.offset < before) {
+            gone.forgotten = true;
+            self.doubled.insert(gone.message_id.clone());
+        }
+    }
+
+    /// A record kills whoever reads it.
+    pub fn poison(&mut self, position: Position) {
+        let line = &mut self.standing[usize::from(position.partition)];
+        for one in line.iter_mut().filter(|one| one.position == position) {
+            one.poisoned = true;
+            self.doubled.insert(one.message_id.clone());
+        }
+    }
+}
