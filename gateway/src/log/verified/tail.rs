@@ -118,7 +118,12 @@ impl Deaths {
 impl<S: Source> Tail<S> {
     async fn next(&mut self) -> Option<TailEvent> {
         loop {
+            if self.shared.history.borrow().id != self.id {
+                // What was read and not handed out when the history ended comes again in the next one, if it still stands there.
+                self.out.retain(|event| matches!(event, TailEvent::Health(_)));
+            }
             if let Some(event) = self.out.pop_front() {
+                self.hand_out(&event);
                 return Some(event);
             }
             if self.shared.history().closed {
@@ -132,6 +137,15 @@ impl<S: Source> Tail<S> {
                 continue;
             }
             self.turn().await;
+        }
+    }
+
+    /// From here on, this is known to whoever follows the tail: the next history begins behind it, as far as they agree.
+    fn hand_out(&self, event: &TailEvent) {
+        if let TailEvent::Records(batch) = event
+            && let Some(mut landmarks) = self.shared.landmarks(self.partition)
+        {
+            batch.records.iter().for_each(|record| landmarks.add(record.position));
         }
     }
 
@@ -303,13 +317,6 @@ impl<S: Source> Tail<S> {
                 Then::Restart => return self.retry("records came out of order".into()),
                 Then::Reset(why) => return self.reset(why).await,
             }
-        }
-        if let Some(mut landmarks) = self.shared.landmarks(self.partition) {
-            let batches = self.out.iter().filter_map(|event| match event {
-                TailEvent::Records(batch) => Some(batch),
-                _ => None,
-            });
-            batches.flat_map(|batch| &batch.records).for_each(|record| landmarks.add(record.position));
         }
         self.failures = 0;
         self.gone = false;

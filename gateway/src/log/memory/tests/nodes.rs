@@ -1,9 +1,10 @@
 //! Two nodes on one broker: what one finds out, the other must not go on without. The clock is virtual.
 
-use crate::log::conformance::{Follower, append, record};
+use crate::log::conformance::{Follower, append, record, record_of};
 use crate::log::memory::{Lies, MemoryLog, Options};
-use crate::log::{Log, ResetReason, Start};
+use crate::log::{Log, ResetReason, Start, TailEvent};
 use anabranch_protocol::cursor::{LogId, Offset};
+use futures_util::StreamExt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
@@ -202,4 +203,41 @@ async fn a_broker_that_does_not_tell_the_name_is_not_believed_for_ever() {
     log.lies().withhold_the_name(false);
     follower.until_records(20).await;
     assert!(follower.gaps.is_empty() && follower.resets.is_empty());
+}
+
+/// A tail has read a gap and what lies behind it, and has handed out the gap, when the tail of another partition finds that the history has
+/// ended. Whoever follows the tails has not seen those records.
+#[tokio::test(start_paused = true)]
+async fn what_was_not_handed_out_when_the_history_ended_comes_in_the_next() {
+    let log = MemoryLog::new(Options { partitions: 2, ..Options::default() });
+    let append = async |topic: &str, n| log.append(record_of(topic, n, 0)).await.expect("appended");
+    let mut topics = [None, None];
+    for n in 0..64 {
+        let topic = format!("t/{n}");
+        let partition = append(&topic, n).await.partition;
+        topics[usize::from(partition)].get_or_insert(topic);
+    }
+    let topic = topics[1].as_deref().expect("each partition has some");
+    let mut other = Follower::start(&*log, Start::Earliest);
+    other.until(|follower| !follower.records.is_empty()).await;
+    let mut tail = log.tail(1, Start::Earliest);
+    while !matches!(tail.next().await, Some(TailEvent::Records(_))) {}
+    let mut unread = Vec::new();
+    for n in 100..103 {
+        unread.push(append(topic, n).await);
+    }
+    log.lies().truncate(1, unread[1].offset);
+    while !matches!(tail.next().await, Some(TailEvent::Gap(_))) {}
+    log.lies().name(Some(LogId(77)));
+    other.until(|follower| !follower.resets.is_empty()).await;
+    let (mut reset, mut seen) = (false, Vec::new());
+    while seen.len() < 2 {
+        match timeout(BOUND, tail.next()).await.expect("it comes").expect("it goes on") {
+            TailEvent::Reset { .. } => reset = true,
+            TailEvent::Records(batch) => seen.extend(batch.records.into_iter().map(|record| record.position)),
+            _ => {}
+        }
+        assert!(reset || seen.is_empty(), "of a history that has ended: {seen:?}");
+    }
+    assert_eq!(seen, unread[1..]);
 }
