@@ -168,10 +168,7 @@ impl Account {
         assert_eq!(base.log(), cursor.log(), "{who}: {} was never told of the reset", self.filter);
         assert!(truth.is_at_head(cursor), "{who}: {} stands elsewhere", self.filter);
         // Where a failover took a record back, and retention then dropped what came in its place, there is nothing to compare.
-        let compared = |one: &&Message| {
-            let mut forgotten = truth.forgotten().filter(|at| at.partition == one.position.partition);
-            forgotten.all(|at| at.offset < one.position.offset)
-        };
+        let compared = |one: &&Message| one.position.offset >= truth.oldest(one.position.partition);
         for one in self.messages.iter().filter(compared) {
             let stands = truth.at(one.position);
             let same =

@@ -10,6 +10,7 @@ use super::link::{Heard, Link};
 use super::said::Said;
 use super::trace::Trace;
 use super::truth::Truth;
+use super::{ALL, Grants};
 use crate::socket::pipe::Pipe;
 use anabranch_protocol::client_frame::SubscriptionId;
 use anabranch_protocol::cursor::{Cursor, Position};
@@ -36,6 +37,8 @@ pub struct Client {
     pub link: Option<Link>,
     pub dialing: Option<u32>,
     pub request: Option<(u32, TokenWhy)>,
+    /// Of the newest token.
+    grants: Grants,
     pub keeper: Keeper,
     pub app: App,
     pub said: Said,
@@ -66,6 +69,7 @@ impl Client {
             link: None,
             dialing: None,
             request: None,
+            grants: ALL,
             keeper: Keeper::default(),
             app: App::default(),
             said: Said::default(),
@@ -200,7 +204,7 @@ impl Client {
                     // A machine that hears at once that it slept and that its socket is gone asks that socket first.
                     if let Some(link) = &mut self.link {
                         assert_eq!(link.attempt, attempt, "sends on the open socket alone");
-                        link.send(&text);
+                        link.send(&text, self.grants);
                     }
                 }
                 Effect::Close { attempt, .. } => self.hang_up(attempt),

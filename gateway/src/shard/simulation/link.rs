@@ -1,20 +1,21 @@
 //! A client's socket: frames become bytes, of which any number is under way, and it may break between any two.
 
+use super::Grants;
+use super::app::filter;
 use crate::socket::pipe::{Pipe, client_frame, take_server_frame};
 use anabranch_protocol::client_frame::{ClientFrame, Subscribe, SubscriptionId};
 use anabranch_protocol::envelope::Envelope;
 use anabranch_protocol::filter::Filter;
-use anabranch_protocol::server_frame::ServerFrame;
-use std::collections::BTreeMap;
+use anabranch_protocol::server_frame::{Refused, ServerFrame};
+use std::collections::{BTreeMap, VecDeque};
 
 /// Frames that say the same when they come twice. (A `subscribed` is the answer to one question.)
-const MAY_COME_TWICE: [&str; 7] = [
+const MAY_COME_TWICE: [&str; 6] = [
     r#"{"type":"message""#,
     r#"{"type":"mark""#,
     r#"{"type":"caught_up""#,
     r#"{"type":"gap""#,
     r#"{"type":"published""#,
-    r#"{"type":"refused""#,
     r#"{"type":"ping""#,
 ];
 
@@ -27,6 +28,8 @@ pub struct Link {
     inbound: Vec<u8>,
     /// What the gateway may deliver, by its subscriptions.
     asked: BTreeMap<SubscriptionId, Filter>,
+    /// What the tokens grant that were sent: the one in force, and those that have not been answered.
+    grants: VecDeque<Grants>,
     /// The next frame of either direction comes twice.
     pub twice: [bool; 2],
     /// Whether some message has come twice: then the counts differ, and a gap may be told.
@@ -42,18 +45,30 @@ pub enum Heard {
 
 impl Link {
     pub fn new(attempt: u32, pipe: Pipe) -> Link {
-        let (outgoing, inbound, asked) = (Vec::new(), Vec::new(), BTreeMap::new());
-        Link { attempt, pipe, outgoing, inbound, asked, twice: [false; 2], doubled: false }
+        Link {
+            attempt,
+            pipe,
+            outgoing: Vec::new(),
+            inbound: Vec::new(),
+            asked: BTreeMap::new(),
+            grants: VecDeque::new(),
+            twice: [false; 2],
+            doubled: false,
+        }
     }
 
     /// The client sends a frame. Of a publish, a client that lost count might send two.
-    pub fn send(&mut self, text: &str) {
+    pub fn send(&mut self, text: &str, grants: Grants) {
         let mut note = |subscribe: &Subscribe<'_>| {
             self.asked.insert(subscribe.id, Filter::new(&subscribe.filter).expect("a filter"));
         };
         let mut copies = 1;
         match ClientFrame::from_json(text).expect("the client speaks the protocol") {
-            ClientFrame::Hello(hello) => hello.subscriptions.iter().for_each(note),
+            ClientFrame::Hello(hello) => {
+                self.grants.push_back(grants);
+                hello.subscriptions.iter().for_each(note);
+            }
+            ClientFrame::Authenticate(_) => self.grants.push_back(grants),
             ClientFrame::Subscribe(subscribe) => note(&subscribe),
             ClientFrame::Publish { .. } if std::mem::take(&mut self.twice[0]) => copies = 2,
             _ => {}
@@ -100,10 +115,17 @@ impl Link {
     pub fn check(&mut self, frame: &ServerFrame<'_>) {
         match frame {
             ServerFrame::Revoked { subscription, .. } => _ = self.asked.remove(subscription),
+            // It counts from here on: what it does not grant any more ends before the next message.
+            ServerFrame::Authenticated { .. } => _ = self.grants.pop_front(),
+            ServerFrame::Refused(Refused { subscription: None, message_id: None, .. }) => {
+                self.grants.remove(1);
+            }
             ServerFrame::Message { envelope, .. } => {
                 let topic = Envelope::parse(envelope).expect("an envelope").topic.expect("a topic");
                 let asked = self.asked.values().any(|filter| filter.matches(&topic));
                 assert!(asked, "I10: {topic} was not asked for, or was revoked");
+                let granted = self.grants[0].0.iter().any(|read| filter(read).matches(&topic));
+                assert!(granted, "I10: the token does not grant {topic}");
             }
             _ => {}
         }

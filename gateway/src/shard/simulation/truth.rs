@@ -89,6 +89,11 @@ impl Truth {
         self.standing[usize::from(partition)].iter().filter(|one| !one.forgotten)
     }
 
+    /// The first record that can be read, or the next to come.
+    pub fn oldest(&self, partition: Partition) -> Offset {
+        self.there(partition).next().map_or(self.lies.next(partition), |one| one.position.offset)
+    }
+
     /// Up to where retention has dropped everything.
     pub fn forgotten(&self) -> impl Iterator<Item = Position> {
         let last = |line: &Vec<Stored>| line.iter().rev().find(|one| one.forgotten).map(|one| one.position);

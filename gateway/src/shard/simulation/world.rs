@@ -6,7 +6,7 @@ use super::host::{Host, Memory};
 use super::step::{self, Act, Answer, Lie, Step};
 use super::trace::Trace;
 use super::truth::{PARTITIONS, Truth};
-use super::{TOPICS, filters_of};
+use super::{ALL, NARROW, TOPICS};
 use crate::log::memory::{Lies, MemoryLog, Options, Publishing};
 use crate::log::{Log, MessageKey, NewRecord};
 use crate::outside::own::Own;
@@ -242,14 +242,15 @@ impl<'r> World<'r> {
         }
         let now = (self.now as i64 + self.ahead) as u64 / 1_000;
         let ends = now + 60 + self.dice.below(900);
-        let (read, write) = filters_of(answer == Answer::Narrow);
+        let grants = if answer == Answer::Narrow { NARROW } else { ALL };
+        let token = |ends| by_hand::token(&client.name, grants.0, grants.1, ends);
         let token = match answer {
-            Answer::Good | Answer::Narrow => Some(by_hand::token(&client.name, read, write, ends)),
-            Answer::Expired => Some(by_hand::token(&client.name, read, write, now - 3_600)),
+            Answer::Good | Answer::Narrow => Some(token(ends)),
+            Answer::Expired => Some(token(now - 3_600)),
             Answer::Nonsense => Some("nonsense".to_owned()),
             Answer::Failure => None,
         };
-        client.answer(token.as_deref(), &self.truth);
+        client.answer(token.as_deref(), grants, &self.truth);
     }
 
     /// Everything goes its way once. Says whether anything did.

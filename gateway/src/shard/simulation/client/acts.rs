@@ -1,5 +1,6 @@
 //! What the app, the network, the clock and the store do to a client.
 
+use super::super::Grants;
 use super::super::account::Account;
 use super::super::app::filter;
 use super::super::keeper::{Done, Keeper};
@@ -145,8 +146,10 @@ impl Client {
         self.take_effects(truth);
     }
 
-    pub fn answer(&mut self, token: Option<&str>, truth: &Truth) {
+    /// The token provider answers.
+    pub fn answer(&mut self, token: Option<&str>, grants: Grants, truth: &Truth) {
         let Some((request, _)) = self.request.take() else { return };
+        self.grants = grants;
         match token {
             Some(token) => self.machine.handle_token(self.now(), request, token),
             None => self.machine.handle_token_failed(self.now(), request),
