@@ -6,7 +6,6 @@ use crate::progress::Log;
 use crate::{npm, tool, wasm, workspace};
 use anyhow::{Context, Result};
 use std::fs;
-use std::process::Command;
 
 pub struct Step {
     pub name: &'static str,
@@ -121,8 +120,11 @@ fn lints(log: &Log, _: bool) -> Result<Told> {
     Ok(Told::Check)
 }
 
+// The tasks that are also commands run as such, so that what they print goes to the log. By way of cargo: a build of the whole workspace
+// puts another xtask in this one's place.
+
 fn build_wasm(log: &Log, _: bool) -> Result<Told> {
-    log.run(Command::new(std::env::current_exe()?).arg("wasm"))?;
+    log.run(tool::cargo("xtask").arg("wasm"))?;
     Ok(Told::Check)
 }
 
@@ -132,19 +134,19 @@ fn compile(log: &Log, _: bool) -> Result<Told> {
 }
 
 fn sizes(log: &Log, _: bool) -> Result<Told> {
-    log.run(Command::new(std::env::current_exe()?).arg("sizes"))?;
+    log.run(tool::cargo("xtask").arg("sizes"))?;
     Ok(Told::Check)
 }
 
 fn budgets(log: &Log, _: bool) -> Result<Told> {
     build(log)?;
-    log.run(Command::new(std::env::current_exe()?).arg("budgets"))?;
+    log.run(tool::cargo("xtask").arg("budgets"))?;
     Ok(Told::Check)
 }
 
 fn native(log: &Log, _: bool) -> Result<Told> {
     build(log)?;
-    log.run(Command::new(std::env::current_exe()?).arg("native"))?;
+    log.run(tool::cargo("xtask").arg("native"))?;
     Ok(Told::Check)
 }
 
