@@ -280,13 +280,15 @@ async fn an_answer_that_the_log_has_forgotten_is_asked_for() {
     say(&other, "d1", "desired", json!({ "a": 1 })).await;
     seen("the first", &shadow, |view| view.is_live() && view.version() == 1).await;
 
-    // Refused, for no document may be so large. That it is stored and that it is refused come in pieces of their own.
-    proxy.set(Weather { down: Flow::Delay(Duration::from_millis(200)), ..Weather::default() });
+    // Refused, for no document may be so large. That it is stored, and behind it that it is refused, wait for the client, and come so slowly
+    // that the second is seconds behind the first.
+    proxy.set(Weather { down: Flow::Stop, ..Weather::default() });
     let mut change = shadow.set_desired(&json!({ "a": "x".repeat(20_000) })).await.expect("queued");
-    seen("that it is stored", &shadow, |view| view.pending("/a") == Some(&Stage::Sent)).await;
-    proxy.cut_and_refuse();
     let id = change.message_id().to_owned();
     assert_eq!(watch.answer(&id).await.0, "rejected");
+    proxy.set(Weather { down: Flow::Throttle(100), ..Weather::default() });
+    seen("that it is stored", &shadow, |view| view.pending("/a") == Some(&Stage::Sent)).await;
+    proxy.cut_and_refuse();
     for _ in 0..2_500 {
         let noise = other
             .publish("iotsphere/devices/d2/telemetry/noise")
