@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, test, type TestContext } from 'node:test';
 import type { Page } from 'playwright-core';
 import { until } from './until.ts';
-import { has, numbers, phase, range, type Scope, World } from './world.ts';
+import { errors, has, is, numbers, phase, range, type Scope, World } from './world.ts';
 
 let world: World;
 let user = '';
@@ -59,26 +59,63 @@ function stream(from: number): { stop(): Promise<number> } {
   return { stop: () => ((over = true), done) };
 }
 
-/** Ends the leader while messages come, and waits until one of the others leads and all have everything, once and in order. */
+/** What a page was given after the connection that it had at this moment had gone: when the first message came again, and when it was live again. */
+function back(page: Page, since: number): Promise<{ message: number; live: number } | undefined> {
+  return page.evaluate((since) => {
+    const { phases, seen, given } = globalThis as unknown as Scope;
+    const left = phases.find(([phase, at]) => phase !== 'live' && at >= since)?.[1] ?? Number.POSITIVE_INFINITY;
+    const first = (what: string): number => given[seen.findIndex(([type], index) => type === what && (given[index] ?? 0) >= left)] ?? 0;
+    const [message, live] = [first('message'), first('live')];
+    return message > 0 && live > 0 ? { message: message - since, live: live - since } : undefined;
+  }, since);
+}
+
+/**
+ * Ends the leader while messages come, and waits until one of the others leads and all have everything, once and in order. How long it took is as the
+ * pages saw it: asking them, while all of this goes on beside them, is slow. `end` may resolve with when it was.
+ */
 async function handOver(t: TestContext, rest: Page[], end: () => Promise<unknown>): Promise<void> {
   const messages = stream(1);
   for (const page of rest) await has(page, 5);
-  const begun = performance.now();
+  const begun = Date.now();
   const ended = end();
-  const next = await until('another leads', 15_000, async () => {
-    for (const page of rest) if ((await role(page)) === 'leader') return page;
-    return undefined;
+  await until('another leads', 15_000, async () => {
+    for (const page of rest) if ((await role(page)) === 'leader') return true;
+    return false;
   });
-  const newest = (await numbers(next, 'message')).at(-1) ?? 0;
-  await until('messages come again', 15_000, async () => ((await numbers(next, 'message')).at(-1) ?? 0) > newest);
-  t.diagnostic(`live again after ${Math.round(performance.now() - begun)} ms`);
+  for (const page of rest) await until('messages come again', 15_000, () => back(page, begun));
   const last = await messages.stop();
   for (const page of rest) {
     await has(page, last);
     assert.deepEqual(await numbers(page, 'message'), range(1, last), 'once, in order, all');
     assert.deepEqual(await numbers(page, 'gap'), []);
   }
-  await ended;
+  const end_ = await ended;
+  const since = typeof end_ === 'number' ? end_ : begun;
+  for (const page of rest) {
+    const { message, live } = (await back(page, since)) ?? { message: Infinity, live: Infinity };
+    t.diagnostic(`a message after ${message} ms, live after ${live} ms`);
+    assert.ok(live <= 3_000, `live again after ${live} ms`);
+  }
+}
+
+/** Keeps a page from doing anything, as a loop without an end does; resolves with when that began. */
+const hang = (page: Page, ms: number): Promise<number> =>
+  page.evaluate((ms) => {
+    const [begun, until] = [Date.now(), performance.now() + ms];
+    while (performance.now() < until);
+    return begun;
+  }, ms);
+
+/** What follows when a leader that hung is back. */
+async function comesBack(leader: Page, other: Page): Promise<void> {
+  const last = (await numbers(other, 'message')).at(-1) ?? 0;
+  await has(leader, last);
+  assert.deepEqual(await numbers(leader, 'message'), range(1, last));
+  await until('it follows', 10_000, async () => (await role(leader)) === 'follower');
+  await until('one connection', 10_000, () => world.link.connections.size === 1);
+  assert.deepEqual(await errors(leader), []);
+  for (const page of [leader, other]) assert.deepEqual(await page.evaluate(() => (globalThis as unknown as Scope).client.storage.get()), { kind: 'durable' });
 }
 
 test('ten tabs at once have one connection, and all of them everything', async () => {
@@ -133,18 +170,92 @@ test('the leader is frozen', async (t) => {
 });
 
 test('the leader hangs, and comes back', async (t) => {
-  const [leader, ...rest] = (await group(2)) as [Page, Page];
-  const hang = (): Promise<void> =>
-    leader.evaluate(() => {
-      const until = performance.now() + 12_000;
+  const [leader, other] = (await group(2)) as [Page, Page];
+  await handOver(t, [other], () => hang(leader, 12_000));
+  await comesBack(leader, other);
+});
+
+test('the leader hangs while it writes to the store', async (t) => {
+  const [leader, other] = (await group(2)) as [Page, Page];
+  const midway = (): Promise<number> =>
+    leader.evaluate(
+      () =>
+        new Promise<number>((resolve) => {
+          const { transaction } = IDBDatabase.prototype;
+          IDBDatabase.prototype.transaction = function (...args) {
+            IDBDatabase.prototype.transaction = transaction;
+            // All that is asked of it is asked in this turn; no answer is seen.
+            queueMicrotask(() => {
+              const [begun, until] = [Date.now(), performance.now() + 12_000];
+              while (performance.now() < until);
+              resolve(begun);
+            });
+            return transaction.apply(this, args);
+          };
+        }),
+    );
+  await handOver(t, [other], midway);
+  await comesBack(leader, other);
+});
+
+test('a leader that is busy for a moment keeps the lead', async () => {
+  const [leader, other] = (await group(2)) as [Page, Page];
+  const messages = stream(1);
+  await has(other, 5);
+  for (let i = 0; i < 5; i += 1) await hang(leader, 700);
+  const last = await messages.stop();
+  for (const page of [leader, other]) {
+    await has(page, last);
+    assert.deepEqual(await numbers(page, 'message'), range(1, last));
+  }
+  assert.deepEqual([await role(leader), await role(other)], ['leader', 'follower']);
+  assert.equal(world.link.total, 1);
+});
+
+test('a hidden leader, whose timers are slow, keeps the lead', async () => {
+  const [leader, other] = (await group(2)) as [Page, Page];
+  await is(leader, 'hidden');
+  // The timers of a page that nobody sees run once a second.
+  await leader.evaluate(() => {
+    const { setTimeout } = globalThis;
+    const slow = (run: () => void, ms = 0): unknown => setTimeout(run, Math.max(ms, 3_000));
+    Object.assign(globalThis, { setTimeout: slow });
+  });
+  const begun = Date.now();
+  await until('a while without a message', 10_000, () => Date.now() - begun > 5_000);
+  await world.count(1, 3, topic);
+  for (const page of [leader, other]) {
+    await has(page, 3);
+    assert.deepEqual(await numbers(page, 'message'), [1, 2, 3]);
+  }
+  assert.deepEqual([await role(leader), await role(other)], ['leader', 'follower']);
+  assert.equal(world.link.total, 1);
+});
+
+test('a leader that comes back does not send what it still had in hand', async () => {
+  const [leader, other] = (await group(2)) as [Page, Page];
+  const sent = (page: Page): Promise<string[]> => page.evaluate(() => (globalThis as unknown as { sent: string[] }).sent);
+  // The second of two publishes is in its hands when it hangs.
+  const hung = leader.evaluate((topic) => {
+    const scope = globalThis as unknown as Scope & { sent: string[] };
+    scope.sent = [];
+    const { send } = WebSocket.prototype;
+    WebSocket.prototype.send = function (text) {
+      scope.sent.push(String(text));
+      send.call(this, text);
+      if (scope.sent.length > 1) return;
+      const until = performance.now() + 6_000;
       while (performance.now() < until);
-    });
-  await handOver(t, rest, hang);
-  const last = (await numbers(rest[0] as Page, 'message')).at(-1) ?? 0;
-  await has(leader, last);
-  assert.deepEqual(await numbers(leader, 'message'), range(1, last));
+    };
+    for (let n = 1; n <= 2; n += 1) void scope.client.publish(topic, { n }, { queue: true });
+  }, topic);
+  await until('another leads', 5_000, async () => (await role(other)) === 'leader');
+  await hung;
+  await has(other, 2);
   await until('it follows', 10_000, async () => (await role(leader)) === 'follower');
-  await until('one connection', 10_000, () => world.link.connections.size === 1);
+  await has(leader, 2);
+  for (const page of [leader, other]) assert.deepEqual(await numbers(page, 'message'), [1, 2]);
+  assert.deepEqual((await sent(leader)).length, 1, String(await sent(leader)));
 });
 
 test('the leader goes to another page', async (t) => {

@@ -18,6 +18,8 @@ export interface Scope {
   watched: index.Subscription;
   /** What the app was given: the type of each event, and the number in it. */
   seen: [type: string, n: number][];
+  /** When each of it was given, in Unix milliseconds. */
+  given: number[];
   /** The newest number of each state topic. */
   newest: Record<string, number>;
   errors: string[];
@@ -109,6 +111,7 @@ export class World {
         const scope = globalThis as unknown as Scope;
         const { createClient, indexedDb, sharedTabs } = scope.lib;
         scope.seen = [];
+        scope.given = [];
         scope.errors = [];
         scope.newest = {};
         scope.phases = [];
@@ -133,6 +136,7 @@ export class World {
         scope.watched = scope.client.on<{ n?: number } | null>(filter, (event) => {
           if (event.type === 'cached' && !scope.seen.some(([type]) => type === 'cached')) scope.painted = performance.now();
           scope.seen.push([event.type, 'payload' in event ? (event.payload?.n ?? -1) : -1]);
+          scope.given.push(Date.now());
         });
         if (state === null) return;
         scope.client.on<{ n: number } | null>(state, (event) => {

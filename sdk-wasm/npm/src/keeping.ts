@@ -49,8 +49,8 @@ export interface Kept {
 export interface Store {
   /** Everything that was committed. */
   load(): Promise<Kept>;
-  /** Writes all of these, in their order, or none. `ending`: the page ends, and may not see how it went. */
-  commit(writes: readonly Write[], ending?: boolean): Promise<void>;
+  /** Writes all of these, in their order, or none. What it takes is asked for at once: the page may end, or hang, before it sees how it went. */
+  commit(writes: readonly Write[]): Promise<void>;
   /** Forgets everything, for good. */
   wipe(): Promise<void>;
   close(): void;

@@ -11,9 +11,11 @@ const MIGRATIONS: readonly ((db: IDBDatabase) => void)[] = [
     db.createObjectStore('place', { keyPath: 'name' });
     db.createObjectStore('meta');
   },
+  // One row at most, and its key names the page that owns the database: who puts a row there beside another's fails, and all that it writes with it.
+  (db) => void db.createObjectStore('owner').createIndex('only', 'only', { unique: true }),
 ];
 const SCHEMA = MIGRATIONS.length;
-const STORES = ['outbox', 'message', 'place', 'meta'];
+const STORES = ['outbox', 'message', 'place', 'meta', 'owner'];
 
 /** How long an open may take, and how long when it is known that another page holds an older version: that one may never let go. */
 const OPEN_MS = 5_000;
@@ -44,8 +46,9 @@ class Held extends Error {
 }
 
 /**
- * A store in IndexedDB. Every request of a transaction is made at once, and nothing is awaited but its end: a browser commits a transaction that
- * is left alone. Each one looks whether this page still owns the database, which the last to open it does; but for that of a page that ends.
+ * A store in IndexedDB. Every request of a transaction is made at once, none of them waits for what another has read, and then it is committed: so the
+ * browser ends it without the page. Else one that hangs in the middle would keep all others from the database for as long as it hangs. Each one fails
+ * unless this page still owns the database, which the last to load it does.
  *
  * A connection that fails is opened anew, and the transaction tried again, once. If somebody has deleted the database meanwhile, publishes and
  * places are written again, and the cache begins anew: as if its older messages had been trimmed.
@@ -56,6 +59,9 @@ export class IndexedDbStore implements Store {
   private outbox = new Map<string, Row>();
   private places = new Map<string, Place>();
   private seq = 0;
+  /** The keys of the messages by topic, oldest first, and the newest key of all. After a transaction that failed some are of messages that are not there, which does no harm. */
+  private keys = new Map<string, number[]>();
+  private key = 0;
   /** The database is empty, and should not be. */
   private anew = false;
   private readonly mark = `${Math.random()}`;
@@ -72,37 +78,36 @@ export class IndexedDbStore implements Store {
     return this.twice(async () => {
       const db = (this.db ??= await this.open(true));
       const oldest = this.wall() - this.maxAgeMs;
-      let rows: Row[] = [];
-      let messages: MessageRow[] = [];
-      let places: Place[] = [];
-      await this.run(db, 'relaxed', (of) => {
-        const meta = of('meta');
-        const schema = meta.get('schema');
-        schema.onsuccess = () => {
-          // What is only cached comes again; what the user said does not.
-          if (schema.result > SCHEMA) for (const store of ['message', 'place']) of(store).clear();
-          meta.put(SCHEMA, 'schema');
-          of('outbox').getAll().onsuccess = ({ target }) => (rows = (target as IDBRequest<Row[]>).result);
-          of('place').getAll().onsuccess = ({ target }) => (places = (target as IDBRequest<Place[]>).result);
-          const keys = of('message').getAllKeys();
-          of('message').getAll().onsuccess = ({ target }) => {
-            const all = (target as IDBRequest<MessageRow[]>).result;
-            messages = all.filter(({ at }) => at >= oldest);
-            all.forEach(({ at }, index) => at < oldest && of('message').delete(keys.result[index] as IDBValidKey));
-          };
-        };
-        meta.put(this.mark, 'owner');
-      });
-      rows = rows.filter((row) => typeof row.messageId === 'string' && typeof row.envelope === 'string');
+      const all = <T>(of: (store: string) => IDBObjectStore, store: string): IDBRequest<T[]> => of(store).getAll();
+      let asked!: [IDBRequest<number | undefined>, IDBRequest<Row[]>, IDBRequest<Place[]>, IDBRequest<MessageRow[]>, IDBRequest<IDBValidKey[]>];
+      const read = (of: (store: string) => IDBObjectStore): void =>
+        void (asked = [of('meta').get('schema'), all(of, 'outbox'), all(of, 'place'), all(of, 'message'), of('message').getAllKeys()]);
+      await this.run(db, 'relaxed', read, true);
+      const [schema, outbox, { result: places }, { result: messages }, { result: keys }] = asked;
+      // What is only cached comes again; what the user said does not.
+      const newer = (schema.result ?? 0) > SCHEMA;
+      const stays = ({ at }: MessageRow): boolean => !newer && at >= oldest;
+      if (newer) places.length = 0;
+      if (schema.result !== SCHEMA || !messages.every(stays)) {
+        await this.run(db, 'relaxed', (of) => {
+          of('meta').put(SCHEMA, 'schema');
+          if (newer) of('place').clear();
+          messages.forEach((row, index) => stays(row) || of('message').delete(keys[index] as IDBValidKey));
+        });
+      }
+      this.key = Number(keys.at(-1) ?? 0);
+      this.keys.clear();
+      messages.forEach((row, index) => stays(row) && this.keysOf(row.topic).push(keys[index] as number));
+      const rows = outbox.result.filter((row) => typeof row.messageId === 'string' && typeof row.envelope === 'string');
       rows.sort((a, b) => a.seq - b.seq);
       this.outbox = new Map(rows.map((row) => [row.messageId, row]));
       this.places = new Map(places.map((place) => [place.name, place]));
       this.seq = rows.at(-1)?.seq ?? 0;
-      return { publishes: rows, messages, places };
+      return { publishes: rows, messages: messages.filter(stays), places };
     });
   }
 
-  async commit(writes: readonly Write[], ending = false): Promise<void> {
+  async commit(writes: readonly Write[]): Promise<void> {
     const outbox = new Map(this.outbox);
     const places = new Map(this.places);
     const before = this.seq;
@@ -113,20 +118,16 @@ export class IndexedDbStore implements Store {
       for (const [id, row] of this.outbox) outbox.set(id, row);
       for (const [name, place] of this.places) places.set(name, place);
       this.seq = before;
+      if (full) this.keys.clear();
       const strict = this.anew || writes.some(([what]) => what === 'enqueue');
-      await this.run(db, strict ? 'strict' : 'relaxed', (of, abort) => {
-        if (!ending) {
-          const owner = of('meta').get('owner');
-          owner.onsuccess = () => owner.result !== this.mark && abort(new Taken());
-        }
+      await this.run(db, strict ? 'strict' : 'relaxed', (of) => {
         if (this.anew) {
           for (const row of outbox.values()) of('outbox').put(row);
           for (const place of places.values()) of('place').put(place);
         }
         if (full) of('message').clear();
-        // A trim has to read first, for which there is no time at the end; the next one of the topic makes up for it.
-        for (const write of writes) if (!(ending && write[0] === 'trim')) this.apply(write, of, outbox, places);
-      }, ending);
+        for (const write of writes) this.apply(write, of, outbox, places);
+      });
       this.anew = false;
     });
     this.outbox = outbox;
@@ -135,12 +136,10 @@ export class IndexedDbStore implements Store {
 
   async wipe(): Promise<void> {
     const db = (this.db ??= await this.open(true));
-    await this.run(db, 'strict', (of) => STORES.forEach((store) => of(store).clear()));
-    this.outbox.clear();
-    this.places.clear();
-    this.anew = false;
     // Whatever still writes for this owner finds that it has lost the database; this page goes on with an empty one.
-    await this.run(db, 'strict', (of) => void of('meta').put(this.mark, 'owner'));
+    await this.run(db, 'strict', (of) => ['outbox', 'message', 'place'].forEach((store) => of(store).clear()), true);
+    for (const all of [this.outbox, this.places, this.keys]) all.clear();
+    this.anew = false;
   }
 
   close(): void {
@@ -148,7 +147,7 @@ export class IndexedDbStore implements Store {
     this.db = undefined;
   }
 
-  /** As `Kept::apply` says. What is read from the database would come too late for the next write, so the outbox is written from memory. */
+  /** As `Kept::apply` says. Nothing is read for it: what the next write must know is in memory. */
   private apply(write: Write, of: (store: string) => IDBObjectStore, outbox: Map<string, Row>, places: Map<string, Place>): void {
     switch (write[0]) {
       case 'enqueue': {
@@ -171,13 +170,12 @@ export class IndexedDbStore implements Store {
         return void of('outbox').delete(write[1]);
       case 'message': {
         const [, topic, position, envelope, flags = 0] = write;
-        return void of('message').add({ topic, position, envelope, flags, at: this.wall() } satisfies MessageRow);
+        this.keysOf(topic).push((this.key += 1));
+        return void of('message').add({ topic, position, envelope, flags, at: this.wall() } satisfies MessageRow, this.key);
       }
       case 'trim': {
-        const [, topic, keep] = write;
-        // The keys as of here: what is added behind is not among them.
-        const keys = of('message').index('topic').getAllKeys(IDBKeyRange.only(topic));
-        keys.onsuccess = () => keys.result.slice(0, Math.max(0, keys.result.length - keep)).forEach((key) => of('message').delete(key));
+        const all = this.keysOf(write[1]);
+        for (const key of all.splice(0, Math.max(0, all.length - write[2]))) of('message').delete(key);
         return;
       }
       case 'cursor': {
@@ -193,6 +191,12 @@ export class IndexedDbStore implements Store {
     }
   }
 
+  private keysOf(topic: string): number[] {
+    const all = this.keys.get(topic) ?? [];
+    this.keys.set(topic, all);
+    return all;
+  }
+
   /** Tries again with a new connection, once; if there was no room, without the cache. */
   private async twice<T>(act: (full: boolean) => Promise<T>): Promise<T> {
     try {
@@ -204,23 +208,22 @@ export class IndexedDbStore implements Store {
     }
   }
 
-  /** One transaction; resolves when it is committed. */
-  private run(db: IDBDatabase, durability: IDBTransactionDurability, act: (of: (store: string) => IDBObjectStore, abort: (why: Error) => void) => void, ending = false): Promise<void> {
+  /** One transaction; resolves when it is committed. `takes`: the database is this page's from here on; else it fails unless it is. */
+  private run(db: IDBDatabase, durability: IDBTransactionDurability, act: (of: (store: string) => IDBObjectStore) => void, takes = false): Promise<void> {
     return new Promise((resolve, reject) => {
       const transaction = db.transaction(STORES, 'readwrite', { durability });
-      let why: Error | undefined;
+      const of = (store: string): IDBObjectStore => transaction.objectStore(store);
+      let why: unknown;
       transaction.oncomplete = () => resolve();
       transaction.onabort = () => reject(why ?? transaction.error ?? new Error('the browser gave up a transaction'));
-      const abort = (error: Error): void => {
+      try {
+        if (takes) of('owner').clear();
+        of('owner').put({ only: 1 }, this.mark).onerror = () => (why = new Taken());
+        act(of);
+        transaction.commit();
+      } catch (error) {
         why = error;
         transaction.abort();
-      };
-      try {
-        act((store) => transaction.objectStore(store), abort);
-        // Else it would be given up with the page.
-        if (ending) transaction.commit();
-      } catch (error) {
-        abort(error as Error);
       }
     });
   }
@@ -253,10 +256,8 @@ export class IndexedDbStore implements Store {
     db.onclose = gone;
     if (made && !first) {
       this.anew = true;
-      await this.run(db, 'relaxed', (of) => {
-        of('meta').put(SCHEMA, 'schema');
-        of('meta').put(this.mark, 'owner');
-      });
+      this.keys.clear();
+      await this.run(db, 'relaxed', (of) => void of('meta').put(SCHEMA, 'schema'), true);
     }
     return db;
   }

@@ -21,6 +21,8 @@ export class Batches implements Keeper {
   private asked: ((outcome: string | null) => void)[] = [];
   private working: Promise<void> | undefined;
   private stopTimer: (() => void) | undefined;
+  /** Nobody asks any more how it goes: another page may have the store by now. */
+  private closed = false;
   private wroteAt = Number.NEGATIVE_INFINITY;
 
   constructor(
@@ -32,6 +34,7 @@ export class Batches implements Keeper {
     await this.flush();
     // What failed is tried anew: who asks has nothing in memory that could be ahead of it.
     this.failure = undefined;
+    this.closed = false;
     this.takeAll();
     try {
       this.store ??= await this.open();
@@ -68,7 +71,7 @@ export class Batches implements Keeper {
     this.stopTimer = undefined;
     if (this.failure !== undefined || !this.store || writes.length === 0) return;
     // The browser keeps the order of transactions, so one that is under way is not waited for.
-    this.store.commit(condense(writes), true).catch((cause: unknown) => this.fail(cause));
+    this.store.commit(condense(writes)).catch((cause: unknown) => this.fail(cause));
   }
 
   async wipe(): Promise<void> {
@@ -78,6 +81,7 @@ export class Batches implements Keeper {
   }
 
   close(): void {
+    this.closed = true;
     void this.flush().then(() => this.store?.close());
   }
 
@@ -131,6 +135,6 @@ export class Batches implements Keeper {
     this.failure = cause instanceof Error ? cause.message || cause.name : String(cause);
     this.takeAll();
     this.store?.close();
-    this.needs.changed({ kind: 'memory', reason: this.failure });
+    if (!this.closed) this.needs.changed({ kind: 'memory', reason: this.failure });
   }
 }

@@ -8,8 +8,15 @@ import { VERSION, type Say, type Words } from './words.ts';
 
 /** How often a follower looks whether it has heard of the leader, in milliseconds. */
 const BEAT_MS = 400;
-/** So many beats in a row without a word, though asked: the leader is frozen or hangs, and the lock is taken from it. */
+/**
+ * So many beats in a row without a word, though asked at each: the leader is frozen or hangs, and the lock is taken from it. That is 1.2 to 1.6 s after its
+ * last word. A page that parses or paints something large is seldom busy for a second at a time, and a leader that is robbed wrongly loses nothing but its
+ * connection; the rest of three seconds is for opening the store and connecting, on a slow machine. It is asked by messages, which browsers do not hold
+ * back from hidden pages as they do timers.
+ */
 const MISSED = 3;
+/** A leader that has done nothing for so long, in milliseconds, may have been robbed meanwhile. Less than it takes to be. */
+const SURE_MS = 1_000;
 /** The same for a tab that was never answered: a leader may be opening its store. */
 const UNANSWERED = 12;
 /** How long a logout waits for the leader to wipe the store. */
@@ -38,6 +45,9 @@ export class Member implements Group {
   private beatAt = 0;
   private stopBeat: (() => void) | undefined;
   private wiped: (() => void) | undefined;
+  /** When this tab last did something as a leader, and what waits until it is sure that it is one. */
+  private sureAt = 0;
+  private unsure: (() => void)[] = [];
 
   constructor(
     private readonly needs: GroupNeeds,
@@ -45,7 +55,7 @@ export class Member implements Group {
   ) {
     this.name = `anabranch ${VERSION} ${needs.owner}`;
     this.channel = new BroadcastChannel(this.name);
-    this.channel.onmessage = ({ data }) => this.hear(data as Words);
+    this.channel.onmessage = ({ data }) => this.sure(() => this.hear(data as Words));
   }
 
   join(): void {
@@ -91,8 +101,42 @@ export class Member implements Group {
   }
 
   route(effect: Effect, bytes: number): Effect | undefined {
+    if (this.unsure.length === 0 && this.lively()) return this.pass(effect, bytes);
+    this.sure(() => {
+      const own = this.pass(effect, bytes);
+      if (own) this.needs.effect(own, bytes);
+    });
+    return undefined;
+  }
+
+  private pass(effect: Effect, bytes: number): Effect | undefined {
     if (effect[0] === 'state') this.state = effect[1];
     return this.hub ? this.hub.route(effect, bytes) : effect;
+  }
+
+  /**
+   * Does something, and if this tab leads, as the leader. One that has hung, or was frozen, does not know yet that another may lead by now: what its core has
+   * still in hand, it must neither send nor keep nor tell. So it looks first whether the lock is still its own; if it is not, all of that is dropped.
+   */
+  private sure(act: () => void): void {
+    if (this.unsure.length === 0 && this.lively()) return act();
+    const { unsure } = this;
+    if (unsure.push(act) > 1) return;
+    void this.locks.query().then(({ held = [] }) => {
+      if (unsure !== this.unsure) return;
+      const holder = (name: string): string | undefined => held.find((lock) => lock.name === name)?.clientId;
+      if (holder(this.name) !== holder(this.lockOf(this.tab))) return this.robbed();
+      this.sureAt = this.needs.now();
+      for (const act of unsure.splice(0)) if (unsure === this.unsure) act();
+    });
+  }
+
+  private lively(): boolean {
+    if (this.role !== 'leader') return true;
+    const now = this.needs.now();
+    const lively = now - this.sureAt < SURE_MS;
+    if (lively) this.sureAt = now;
+    return lively;
   }
 
   stored(storage: Storage): void {
@@ -129,7 +173,9 @@ export class Member implements Group {
       this.remote?.stop();
       this.remote = undefined;
       this.role = 'leader';
-      this.needs.lead();
+      // It may have hung when it was given the lock, too.
+      this.sureAt = Number.NEGATIVE_INFINITY;
+      this.sure(() => this.needs.lead());
       return held;
     };
     this.stopWaiting?.();
@@ -154,6 +200,7 @@ export class Member implements Group {
   }
 
   private resign(): void {
+    this.unsure = [];
     this.hub = undefined;
     this.letGo?.();
     this.letGo = undefined;
@@ -165,7 +212,8 @@ export class Member implements Group {
     const late = this.needs.now() - this.beatAt > 3 * BEAT_MS;
     this.beatAt = this.needs.now();
     this.stopBeat = this.needs.setTimer(() => this.beat(), BEAT_MS);
-    if (this.role === 'leader' || !this.membership) return;
+    if (this.role === 'leader') return void this.lively();
+    if (!this.membership) return;
     // A tab that was frozen itself has heard nothing, and knows nothing.
     if (this.heard || late) {
       this.heard = false;
@@ -173,7 +221,7 @@ export class Member implements Group {
       return;
     }
     this.missed += 1;
-    if (this.missed < (this.remote ? MISSED : UNANSWERED)) return this.remote ? this.say('ping', this.remote.leader) : this.say('who', this.tab);
+    if (this.missed < (this.remote ? MISSED : UNANSWERED)) return this.say('who', this.tab);
     this.missed = 0;
     this.queue(this.membership, { steal: true });
   }
@@ -186,6 +234,7 @@ export class Member implements Group {
         return;
       case 'lead': {
         const [, leader, state, storage, tab] = words;
+        this.heard ||= this.remote?.leader === leader;
         if (tab !== null && tab !== this.tab) return;
         // Somebody has taken the lock while this tab was frozen.
         if (this.role === 'leader') this.robbed();
@@ -197,9 +246,6 @@ export class Member implements Group {
         return void this.loggedOut();
       case 'wiped':
         return this.wiped?.();
-      case 'ping':
-        if (this.hub?.leader === words[1]) this.say('pong', words[1]);
-        return;
       case 'call':
         if (this.hub?.leader === words[1]) this.hub.called(words[2], words[3], words[4]);
         return;
