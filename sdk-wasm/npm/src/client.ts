@@ -122,7 +122,7 @@ export class Client implements Disposable {
 
   /** Takes a message out of the outbox that never was sent, or is wedged. `false` if there is none. */
   async withdraw(messageId: string): Promise<boolean> {
-    return this.can && this.session.withdraw(messageId);
+    return (await this.ask(['withdraw', messageId])) === 'true';
   }
 
   /** Tries a wedged message again, under the same id. `false` if there is none. */

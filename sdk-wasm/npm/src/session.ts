@@ -170,6 +170,7 @@ export class Session implements Host {
     // Nothing becomes part of what was told before. Nor of what the store of other tabs keeps: should the leader end before it says what it has stored,
     // the next one could not know that this is in it, and would put an old change behind newer ones.
     const author = pending.told || (terms.kept && this.group) ? 0 : (terms.patch?.author ?? 0);
+    if (pending.told) this.brain?.ask(['told', messageId], () => {});
     pending.told ||= this.brain !== undefined;
     this.call((core, ...at) => core.publish(messageId, envelope, terms.kept, ttl, author, ...at));
     if (terms.kept) this.brain?.ask(['flush'], (reason) => pending.store(reason));
@@ -186,16 +187,11 @@ export class Session implements Host {
   }
 
   private put(asked: Asked): void {
-    this.brain?.ask(asked.question, (text) => {
-      if (this.questions.delete(asked)) asked.answer(text);
-    });
+    this.brain?.ask(asked.question, (text) => this.answer(asked, text));
   }
 
-  async withdraw(messageId: string): Promise<boolean> {
-    const gone = (await this.ask(['withdraw', messageId])) === 'true';
-    const error = new AnabranchError('withdrawn', `${messageId} was withdrawn.`, false, 'The gateway never had it, or had refused it.');
-    if (gone) this.publishes.failed(messageId, error);
-    return gone;
+  private answer(asked: Asked, text: string): void {
+    if (this.questions.delete(asked)) asked.answer(text);
   }
 
   /** Forgets the place that is kept under this name. */
@@ -443,6 +439,12 @@ export class Session implements Host {
         return this.publishes.merged(effect[1], effect[2], effect[3]);
       case 'sent':
         return this.publishes.find(effect[1])?.terms.sent?.();
+      case 'did': {
+        const [, what, id] = effect;
+        if (what === 'withdraw') this.publishes.failed(id, withdrawn(id));
+        for (const asked of this.questions) if (asked.question[0] === what && asked.question[1] === id) this.answer(asked, 'true');
+        return;
+      }
       case 'keep': {
         const [, ...write] = effect;
         return this.keep(write);
@@ -529,6 +531,10 @@ const HINT_CORE =
 
 function loggedOut(): AnabranchError {
   return new AnabranchError('closed', 'The user has logged out.', false, 'Make a new client with createClient.');
+}
+
+function withdrawn(messageId: string): AnabranchError {
+  return new AnabranchError('withdrawn', `${messageId} was withdrawn.`, false, 'The gateway never had it, or had refused it.');
 }
 
 /** A path becomes a url of this page's host. Where there is no page, it stays as it is: nothing connects there. */

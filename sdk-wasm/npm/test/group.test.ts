@@ -111,6 +111,102 @@ test('what was asked of a leader that ended is asked of the next', async () => {
   assert.deepEqual(await last, []);
 });
 
+test('what was taken back in one tab, nobody says again, and whoever waits for it is told', async () => {
+  const stage = new Stage();
+  const store = new MemoryStore();
+  const shared = tabs(true);
+  const client = stage.client({ user: 'u', store: keeping(store), tabs: shared.make });
+  const queued = await client.publish('a', 1, { queue: true, messageId: 'm-1' });
+  const { group } = shared;
+  const [hub] = group.hubs;
+  assert.ok(hub);
+  hub.wants('other', false);
+  hub.asked('other', 7, ['withdraw', 'm-1']);
+  await assert.rejects(queued.confirmed(), { code: 'withdrawn' });
+  const said = group.said.map((words) => JSON.stringify(words));
+  const did = said.findIndex((words) => words.includes('["did","withdraw","m-1"]'));
+  assert.ok(did >= 0 && did < said.findIndex((words) => words.startsWith('["answer"') && words.includes('7,"true"')), 'all tabs, and before the answer');
+  assert.deepEqual([await client.outbox(), await client.flush(), store.publishes], [[], undefined, []]);
+  assert.equal(await client.withdraw('m-1'), false);
+  client.close();
+});
+
+test('what a leader did and could not answer is true all the same', async () => {
+  const stage = new Stage();
+  const shared = tabs(false);
+  const client = stage.client({ user: 'u', tabs: shared.make });
+  client.connect();
+  await settle();
+  const published: unknown[] = [];
+  const core = new Proxy({} as Core, {
+    get: (_, method) => (...args: unknown[]) => {
+      if (method === 'publish') published.push(args[0]);
+      return '';
+    },
+  });
+  /** A leader that answers so. */
+  const brain = (answers: Record<string, string>): Brain => ({
+    call: (step) => void step(core, 0, 0),
+    ask: ([what]: Question, answer: (text: string) => void) => answers[what] !== undefined && answer(answers[what]),
+    want: () => {},
+    hide: () => {},
+    place: () => {},
+    whenIdle: (run) => run(),
+    stop: () => {},
+  });
+  const { needs } = shared.group;
+  needs.follow(brain({ flush: '' }));
+  const [mine, sent] = await Promise.all(['m-1', 'm-2'].map((messageId) => client.publish('a', 1, { queue: true, messageId })));
+  const asked = Promise.all([client.withdraw('m-1'), client.retry('another tab\'s'), client.withdraw('m-2'), client.withdraw('nothing')]);
+  needs.effect(['did', 'withdraw', 'm-1'], 0);
+  needs.effect(['did', 'retry', 'another tab\'s'], 0);
+  await assert.rejects(mine?.confirmed() ?? Promise.resolve(), { code: 'withdrawn' });
+  // It ends, and the next one has neither.
+  needs.follow(brain({ withdraw: 'false', retry: 'false' }));
+  assert.deepEqual(await asked, [true, true, false, false]);
+  assert.deepEqual(published, ['m-1', 'm-2', 'm-2'], 'what is taken back is not said again');
+  assert.ok(sent);
+  client.close();
+});
+
+test('what an earlier core may have sent is not taken back', async () => {
+  const stage = new Stage(() => trapping());
+  const client = stage.client();
+  const published = client.publish('a', 1, { messageId: 'm-1' });
+  const socket = await stage.live();
+  assert.equal(socket.of('publish').length, 1);
+  socket.receive({ type: 'trap' });
+  await settle();
+  assert.deepEqual((await client.outbox()).map(({ messageId, sent }) => [messageId, sent]), [['m-1', true]]);
+  assert.equal(await client.withdraw('m-1'), false);
+  const next = await stage.live();
+  next.receive({ type: 'published', messageId: 'm-1', position: '0:99:00000063', duplicate: true });
+  assert.equal((await published).duplicate, true);
+  client.close();
+});
+
+test('a core that traps while it takes something back has not done it', async () => {
+  let traps = 1;
+  const stage = new Stage(() => {
+    const Core = trapping();
+    return class extends Core {
+      override withdraw(messageId: string, now: number, wall: number): string {
+        if (traps-- > 0) throw new WebAssembly.RuntimeError('unreachable');
+        return super.withdraw(messageId, now, wall);
+      }
+    };
+  });
+  const store = new MemoryStore();
+  const client = stage.client({ user: 'u', store: keeping(store) });
+  await client.publish('a', 1, { queue: true, messageId: 'm-1' });
+  const gone = await client.withdraw('m-1');
+  await client.flush();
+  const waits = store.publishes.map(({ messageId }) => messageId);
+  assert.deepEqual([gone, waits, (await client.outbox()).length], [false, ['m-1'], 1]);
+  assert.equal((await stage.live()).of('publish').length, 1);
+  client.close();
+});
+
 test('a change that the tabs\' store keeps becomes part of no other, as the next leader could not know of it', async () => {
   const stage = new Stage();
   const shared = tabs(false);

@@ -108,5 +108,7 @@ export type Effect =
   | ['sent', string]
   | ['merged', messageId: string, into: string, envelope: string]
   | ['wedged', string, number, string]
+  /** Of the shell's own: what was asked has been done. */
+  | ['did', 'withdraw' | 'retry', string]
   | ['keep', ...Write]
   | ['state', ConnectionState];

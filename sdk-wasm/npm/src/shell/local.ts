@@ -1,5 +1,6 @@
 import type { Keeper, Kept } from '../keeping.ts';
 import type { Call } from './body.ts';
+import type { Effect } from './core.ts';
 import type { Engine } from './engine.ts';
 
 /** What can be asked of a core and its store. Each answer is text: JSON, a cursor, or nothing. */
@@ -12,8 +13,13 @@ export type Question =
   | readonly [what: 'place', name: string, filter: string]
   /** Waits until everything is written; empty, or why it is not. */
   | readonly [what: 'flush']
-  /** Takes a publish back, or tries a wedged one again: `true` or `false`. */
-  | readonly [what: 'withdraw' | 'retry', messageId: string];
+  /** Takes a publish back, or tries a wedged one again: `true` or `false`. If it does, all tabs are told: whoever asked may listen to another core by now. */
+  | readonly [what: 'withdraw' | 'retry', messageId: string]
+  /** An earlier core knew of this publish, and may have sent it. Not answered. */
+  | readonly [what: 'told', messageId: string];
+
+/** A publish that waits for its confirm. */
+type Row = [messageId: string, envelope: unknown, kept: boolean, sent: boolean, code?: number, message?: string];
 
 /** A core that runs: in this page, or in another tab. What is called and asked takes effect in that order. */
 export interface Brain {
@@ -32,6 +38,7 @@ export interface Brain {
 export class Local implements Brain {
   private retired = false;
   private readonly places = new Map<string, { readonly filter: string; readonly cursor: string }>();
+  private readonly told = new Set<string>();
 
   constructor(
     readonly engine: Engine,
@@ -67,7 +74,7 @@ export class Local implements Brain {
         return answer(this.engine.read((core) => core.cached(filter, limit)) ?? '[]');
       }
       case 'outbox':
-        return answer(this.outbox());
+        return answer(JSON.stringify(this.outbox()));
       case 'place': {
         const [, name, filter] = question;
         const place = this.places.get(name);
@@ -75,17 +82,16 @@ export class Local implements Brain {
       }
       case 'flush':
         return void (this.keeper?.flush() ?? Promise.resolve(null)).then((reason) => answer(reason ?? ''));
-      case 'withdraw': {
-        const [, id] = question;
-        const had = this.find(id);
-        this.call((core, ...at) => core.withdraw(id, ...at));
-        return answer(String(had !== undefined && this.find(id) === undefined));
-      }
+      case 'told':
+        return void this.told.add(question[1]);
+      case 'withdraw':
       case 'retry': {
-        const [, id] = question;
-        const wedged = this.find(id)?.[4] !== undefined;
-        this.call((core, ...at) => core.retry(id, ...at));
-        return answer(String(wedged));
+        const [what, id] = question;
+        const [, , , sent, wedged] = this.outbox().find(([other]) => other === id) ?? [0, 0, 0, true];
+        const can = wedged !== undefined || (what === 'withdraw' && !sent);
+        if (can) this.call((core, ...at) => JSON.stringify([['did', what, id], ...(JSON.parse(core[what](id, ...at)) as Effect[])]));
+        // A core that has trapped at it has done nothing; the next one is asked again.
+        if (!this.retired) answer(String(can));
       }
     }
   }
@@ -115,11 +121,8 @@ export class Local implements Brain {
     this.engine.stop();
   }
 
-  private outbox(): string {
-    return this.engine.read((core) => core.outbox()) ?? '[]';
-  }
-
-  private find(id: string): unknown[] | undefined {
-    return (JSON.parse(this.outbox()) as unknown[][]).find(([other]) => other === id);
+  private outbox(): Row[] {
+    const rows = JSON.parse(this.engine.read((core) => core.outbox()) ?? '[]') as Row[];
+    return rows.map(([id, envelope, kept, sent, ...why]) => [id, envelope, kept, sent || this.told.has(id), ...why]);
   }
 }

@@ -147,6 +147,7 @@ export class Hub implements Brain {
       case 'failed':
       case 'wedged':
       case 'merged':
+      case 'did':
       case 'state':
         break;
       default:
