@@ -138,7 +138,7 @@ export class Client implements Disposable {
 
   /** Forgets where the app stood with what it kept under this name. */
   forget(name: string): void {
-    this.session.forgetPlace(name);
+    this.session.place(name);
   }
 
   /** Ends the client, in all tabs that share it, and forgets all that it kept of this user: cursors, cached messages, and what was queued and not published. */

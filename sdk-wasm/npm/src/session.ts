@@ -45,6 +45,8 @@ export class Session implements Host {
   private readonly keeper: Keeper | undefined;
   /** Kept publishes that may be sent: they need the connection. */
   private readonly waiting = new Set<string>();
+  /** Where the app has come to while there was no core to tell. */
+  private readonly untold = new Map<string, readonly [filter?: string, cursor?: string]>();
   /** What was asked and is not answered: the next core is asked again. */
   private readonly questions = new Set<Asked>();
   /** Counts the beginnings, so that one that was overtaken ends. */
@@ -194,9 +196,10 @@ export class Session implements Host {
     if (this.questions.delete(asked)) asked.answer(text);
   }
 
-  /** Forgets the place that is kept under this name. */
-  forgetPlace(name: string): void {
-    this.brain?.place(name);
+  /** The app stands there with what it keeps under this name; without a cursor, forgets that. */
+  place(name: string, ...at: readonly [filter?: string, cursor?: string]): void {
+    if (this.brain) this.brain.place(name, ...at);
+    else this.untold.set(name, at);
   }
 
   get keeps(): boolean {
@@ -262,7 +265,7 @@ export class Session implements Host {
   taken(subscription: Delivery): void {
     const { name, filter, cursor } = subscription;
     if (name === undefined) this.resume.changed(subscription);
-    else if (cursor !== undefined) this.brain?.place(name, filter, cursor);
+    else if (cursor !== undefined) this.place(name, filter, cursor);
   }
 
   hold(subscription: Delivery): void {
@@ -338,7 +341,7 @@ export class Session implements Host {
   private letGo(): void {
     this.beginnings += 1;
     this.flush();
-    this.brain = undefined;
+    this.brain = this.local = undefined;
     this.waiting.clear();
     this.users.delete(this.waiting);
     if (!this.engine) return;
@@ -349,6 +352,8 @@ export class Session implements Host {
   }
 
   private answerAll(): void {
+    for (const [name, at] of this.untold) this.brain?.place(name, ...at);
+    this.untold.clear();
     this.tellAll();
     for (const asked of [...this.questions]) this.put(asked);
   }
@@ -361,7 +366,7 @@ export class Session implements Host {
     if (this.over) return engine.stop();
     this.waiting.clear();
     for (const { messageId, wedged } of kept?.publishes ?? []) if (!wedged) this.waiting.add(messageId);
-    this.local = new Local(engine, this.keeper, kept);
+    this.local = new Local(engine, this.keeper, kept, this.local);
     this.brain = this.group ? this.group.serve(this.local) : this.local;
     this.answerAll();
     this.drain();

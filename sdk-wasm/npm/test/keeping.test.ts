@@ -374,6 +374,46 @@ test('a core that traps goes on from the store', async () => {
   assert.deepEqual(seen, ['message 11']);
 });
 
+test('where the app has come to while there is no core is kept', async () => {
+  const store = new MemoryStore();
+  const stage = new Stage(() => trapping());
+  const client = stage.client(kept(store));
+  const loop = client.subscribe('a/#', { keepAs: 'mine' });
+  const socket = await stage.live();
+  for (const offset of [11, 12]) socket.receive(message(offset, 'a/b'));
+  for (const type of ['subscribed', 'live', 'message', 'message']) assert.equal((await loop.next()).value.type, type);
+  await client.flush();
+  assert.equal(store.places.get('mine')?.cursor, cursor(11), 'the second is in hand');
+  socket.receive({ type: 'trap' });
+  // Until the next core has what the store has, there is none to tell.
+  void loop.next();
+  await stage.accept();
+  await client.flush();
+  assert.equal(store.places.get('mine')?.cursor, cursor(12));
+  client.close();
+});
+
+test('a core that traps where nothing is kept any more leaves the places to the next', async () => {
+  const store = new MemoryStore();
+  const stage = new Stage(() => trapping());
+  const client = stage.client(kept(store));
+  const first = client.on('a/#', () => {}, { keepAs: 'mine' });
+  store.broken = new Error('no room');
+  const socket = await stage.live();
+  socket.receive(message(11, 'a/b'));
+  await stage.pass(300);
+  assert.equal(client.storage.get().kind, 'memory');
+  first.close();
+  store.load = () => Promise.reject(new Error('no room'));
+  socket.receive({ type: 'trap' });
+  await stage.pass(0);
+  client.on('a/#', () => {}, { keepAs: 'mine' });
+  const next = await stage.accept();
+  const [wanted] = next.of('hello')[0]?.['subscriptions'] as { cursor: string }[];
+  assert.equal(wanted?.cursor, cursor(11));
+  client.close();
+});
+
 test('a store needs a user', () => {
   const stage = new Stage();
   assert.throws(() => stage.client({ store: keeping(new MemoryStore()) }), (error: AnabranchError) => error.code === 'no_user');

@@ -37,14 +37,17 @@ export interface Brain {
 /** The core in this page, and what it keeps. */
 export class Local implements Brain {
   private retired = false;
-  private readonly places = new Map<string, { readonly filter: string; readonly cursor: string }>();
+  private readonly places: Map<string, { readonly filter: string; readonly cursor: string }>;
   private readonly told = new Set<string>();
 
   constructor(
     readonly engine: Engine,
     private readonly keeper: Keeper | undefined,
     kept: Kept | undefined,
+    /** Whose core has trapped: what the store did not take is known from it. */
+    before: Local | undefined,
   ) {
+    this.places = new Map(before?.places);
     if (!kept) return;
     for (const { name, filter, cursor } of kept.places) this.places.set(name, { filter, cursor });
     this.call((core, ...at) => {
