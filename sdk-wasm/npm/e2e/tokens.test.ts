@@ -186,6 +186,49 @@ describe('a token', { concurrency: true }, () => {
     assert.ok(seen.indexOf('offline') > 0 && seen.indexOf('offline') < seen.indexOf('live'), seen.join());
   });
 
+  test('is not to be had in the leading tab: the others are asked, one after the other, and it goes on leading', async () => {
+    const desk = new Desk('shared', 10);
+    world.site.desks.set('shared', desk.ask);
+    const link = await world.gateway.anotherLink();
+    const all: Page[] = [];
+    for (let i = 0; i < 3; i += 1) {
+      const page = await world.tab();
+      await world.begin(page, { user: 'shared', filter: 'log/shared', url: link.url, asks: true, shared: true });
+      await world.live(page);
+      all.push(page);
+    }
+    const [leader, hidden, front] = all as [Page, Page, Page];
+    const first = desk.ends;
+    assert.deepEqual(desk.asked, ['first']);
+    desk.lasting(3_600);
+    // The user has signed out in the page that leads, and in the one that would be asked first.
+    for (const page of [leader, front]) {
+      await page.evaluate(() => {
+        const scope = globalThis as unknown as { refused: number; fetch: unknown };
+        scope.refused = 0;
+        scope.fetch = () => {
+          scope.refused += 1;
+          return Promise.reject(new Error('signed out'));
+        };
+      });
+    }
+    await until('the third has one', 15_000, () => desk.asked.length > 1);
+    await until('the first one has ended', 20_000, () => Date.now() > first + LEEWAY_MS);
+    await world.count(1, 3, 'log/shared');
+    for (const page of all) {
+      await has(page, 3);
+      sequence(await numbers(page, 'message'), 1, 3);
+    }
+    const roles = await Promise.all(all.map((page) => page.evaluate(() => (globalThis as unknown as Scope).client.role)));
+    assert.deepEqual(roles, ['leader', 'follower', 'follower']);
+    const refused = (page: Page): Promise<number> => page.evaluate(() => (globalThis as unknown as { refused: number }).refused);
+    assert.deepEqual([await refused(leader), await refused(front), desk.asked], [1, 1, ['first', 'expiring']]);
+    for (const page of all) assert.equal(await phase(page), 'live');
+    const said = await errors(leader);
+    assert.ok(said.length === 1 && /^token: .*signed out/.test(said[0] ?? ''), said.join());
+    assert.deepEqual([await errors(hidden), await errors(front)], [[], []]);
+  });
+
   test('does not come: the function hangs, is given up after ten seconds, and asked again', async (t) => {
     const desk = new Desk('hanging', 3_600);
     desk.before((_, gone) => (desk.asked.length === 1 ? gone : undefined));

@@ -1,5 +1,5 @@
 import type { Storage } from './keeping.ts';
-import type { Effect } from './shell/core.ts';
+import type { Effect, TokenReason } from './shell/core.ts';
 import type { Brain, Local } from './shell/local.ts';
 
 /** What a tab is among those of its user and gateway: `alone` where they do not know of each other. */
@@ -21,6 +21,8 @@ export interface GroupNeeds {
   effect(effect: Effect, bytes: number): void;
   /** Where the leader keeps things. */
   storage(storage: Storage): void;
+  /** Asks this tab's app for a token, for the leader. */
+  token(why: TokenReason, cancel: AbortSignal): Promise<string>;
   /** Somebody has logged out: this tab ends, and forgets what it keeps. */
   loggedOut(): Promise<void>;
 }
@@ -38,6 +40,8 @@ export interface Group {
   /** Passes on what others are meant by, and returns what this tab is. */
   route(effect: Effect, bytes: number): Effect | undefined;
   stored(storage: Storage): void;
+  /** Asks the apps of other tabs for a token, one after the other. */
+  token(why: TokenReason, cancel: AbortSignal): Promise<string | undefined>;
   /** Ends all tabs of the group; resolves when one of them has wiped the store, `false` if none did. */
   logout(): Promise<boolean>;
 }

@@ -84,6 +84,7 @@ export class Session implements Host {
         this.carryOut(effect, bytes);
       },
       storage: (storage) => this.storage.set(Object.freeze(storage)),
+      token: (why, cancel) => this.body.askApp(why, cancel),
       loggedOut: () => this.end(),
     });
     this.keeper = environment.socket && options.store?.({
@@ -93,7 +94,7 @@ export class Session implements Host {
       setTimer: (run, ms) => environment.setTimer(run, ms),
       changed: (storage) => this.stored(storage),
     });
-    this.body = new Body({ ...options, url }, environment, this.call, report);
+    this.body = new Body({ ...options, url }, environment, this.call, report, (why, cancel) => this.group?.token(why, cancel));
     this.loader = new Loader(environment, options.wasm, {
       loaded: (create) => this.loaded(create),
       later: (cause, attempt, retryInMs) => this.loadsLater(cause, attempt, retryInMs),

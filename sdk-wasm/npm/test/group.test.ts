@@ -37,6 +37,9 @@ class Others implements Group {
   }
   leave(): void {}
   stored(): void {}
+  token(): Promise<undefined> {
+    return Promise.resolve(undefined);
+  }
   logout(): Promise<boolean> {
     return Promise.resolve(false);
   }

@@ -22,6 +22,8 @@ export class Body {
     private readonly environment: Environment,
     private readonly call: Call,
     private readonly report: (error: AnabranchError) => void,
+    /** Asks the apps of other pages, where this one's has no token. */
+    private readonly askOthers: (why: TokenReason, cancel: AbortSignal) => Promise<string | undefined> | undefined,
   ) {
     this.sockets = new Sockets(environment, options.url, {
       opened: (attempt) => call((core, ...at) => core.opened(attempt, ...at)),
@@ -76,16 +78,25 @@ export class Body {
     }
   }
 
+  /** Asks this page's own app. */
+  askApp(why: TokenReason, cancel: AbortSignal): Promise<string> {
+    return askForToken(this.options.token, why, cancel, this.environment);
+  }
+
   private async token(request: number, why: TokenReason): Promise<void> {
     const { signal } = this.asking;
+    let token: string | undefined;
+    let failure = '';
     try {
-      const token = await askForToken(this.options.token, why, signal, this.environment);
-      if (!signal.aborted) this.call((core, ...at) => core.token(request, token, ...at));
+      token = await this.askApp(why, signal);
     } catch (cause) {
       if (signal.aborted) return;
-      this.report(new AnabranchError('token', `No token: ${String(cause)}`, true, undefined, { cause }));
-      this.call((core, ...at) => core.token_failed(request, String(cause), ...at));
+      failure = String(cause);
+      this.report(new AnabranchError('token', `No token: ${failure}`, true, undefined, { cause }));
+      token = await this.askOthers(why, signal);
     }
+    if (signal.aborted) return;
+    this.call((core, ...at) => (token === undefined ? core.token_failed(request, failure, ...at) : core.token(request, token, ...at)));
   }
 
   private timer(at: number | null): void {

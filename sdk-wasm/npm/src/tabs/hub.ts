@@ -83,7 +83,7 @@ export class Hub implements Brain {
       rest = [id, ...args.slice(1)];
       if (name === 'unsubscribe') this.forget(other, Number(args[0]), id);
     }
-    if (name === 'publish' && args[2] !== true && this.has(String(args[0]))) return;
+    if (name === 'publish' && args[2] !== true && this.waits(String(args[0]))) return;
     this.local.call((core, ...at) => {
       const call = core[name as keyof Core] as (...args: unknown[]) => string | undefined;
       return call.apply(core, name === 'keep_messages' ? [...rest] : [...rest, ...at]) ?? '[]';
@@ -102,6 +102,16 @@ export class Hub implements Brain {
   hides(tab: string, hidden: boolean): void {
     this.other(tab).hidden = hidden;
     this.weigh();
+  }
+
+  /** The other tabs, those that somebody sees first. */
+  get tabs(): string[] {
+    const seen = (wanted: boolean): string[] => [...this.others].filter(([, { hidden }]) => hidden !== wanted).map(([tab]) => tab);
+    return [...seen(true), ...seen(false)];
+  }
+
+  has(tab: string): boolean {
+    return this.others.has(tab);
   }
 
   /** A tab has ended, or has left. */
@@ -191,7 +201,7 @@ export class Hub implements Brain {
   }
 
   /** Whether a publish of this id waits already: a tab that comes back says again what it does not know to be stored. */
-  private has(messageId: string): boolean {
+  private waits(messageId: string): boolean {
     let outbox = '[]';
     this.local.ask(['outbox'], (text) => (outbox = text));
     return (JSON.parse(outbox) as unknown[][]).some(([id]) => id === messageId);

@@ -21,6 +21,7 @@ function alone(needs: GroupNeeds): Group {
     serve: (local) => local,
     route: (effect) => effect,
     stored: () => {},
+    token: () => Promise.resolve(undefined),
     logout: () => Promise.resolve(false),
   };
 }

@@ -1,6 +1,6 @@
 import type { Group, GroupNeeds, Role } from '../group.ts';
 import { IN_MEMORY, type Storage } from '../keeping.ts';
-import type { ConnectionState, Effect } from '../shell/core.ts';
+import type { ConnectionState, Effect, TokenReason } from '../shell/core.ts';
 import type { Brain, Local } from '../shell/local.ts';
 import { Hub } from './hub.ts';
 import { Remote } from './remote.ts';
@@ -19,6 +19,8 @@ const MISSED = 3;
 const SURE_MS = 1_000;
 /** The same for a tab that was never answered: a leader may be opening its store. */
 const UNANSWERED = 12;
+/** How long other tabs may take to find a token, all together, in milliseconds. With the ten seconds of the leader's own app it is less than the core waits. */
+const TOKEN_MS = 15_000;
 /** How long a logout waits for the leader to wipe the store. */
 const WIPE_MS = 3_000;
 
@@ -45,6 +47,8 @@ export class Member implements Group {
   private beatAt = 0;
   private stopBeat: (() => void) | undefined;
   private wiped: (() => void) | undefined;
+  /** What the tab that is asked for a token says; nothing if it has none, or has ended. */
+  private answered: ((tab: string, token?: string | null) => void) | undefined;
   /** When this tab last did something as a leader, and what waits until it is sure that it is one. */
   private sureAt = 0;
   private unsure: (() => void)[] = [];
@@ -90,7 +94,7 @@ export class Member implements Group {
     this.state = null;
     const watch = (tab: string): void => {
       const over = (): void => {
-        if (this.hub === hub) hub.gone(tab);
+        if (this.hub === hub) this.gone(tab);
       };
       void this.locks.request(this.lockOf(tab), over).catch(() => {});
     };
@@ -142,6 +146,27 @@ export class Member implements Group {
   stored(storage: Storage): void {
     this.storage = storage;
     if (this.hub) this.say('storage', this.hub.leader, storage);
+  }
+
+  async token(why: TokenReason, cancel: AbortSignal): Promise<string | undefined> {
+    const { hub } = this;
+    const until = this.needs.now() + TOKEN_MS;
+    for (const tab of hub?.tabs ?? []) {
+      const left = until - this.needs.now();
+      if (!hub || this.hub !== hub || cancel.aborted || left <= 0) return undefined;
+      if (!hub.has(tab)) continue;
+      const token = await new Promise<string | null | undefined>((resolve) => {
+        const late = this.needs.setTimer(() => resolve(null), left);
+        this.answered = (from, token) => {
+          if (from !== tab) return;
+          late();
+          resolve(token);
+        };
+        this.say('token', hub.leader, tab, why);
+      });
+      if (typeof token === 'string') return token;
+    }
+    return undefined;
   }
 
   logout(): Promise<boolean> {
@@ -199,6 +224,11 @@ export class Member implements Group {
     this.say('who', this.tab);
   }
 
+  private gone(tab: string): void {
+    this.hub?.gone(tab);
+    this.answered?.(tab);
+  }
+
   private resign(): void {
     this.unsure = [];
     this.hub = undefined;
@@ -241,7 +271,7 @@ export class Member implements Group {
         return this.follow(leader, state, storage);
       }
       case 'bye':
-        return this.hub?.gone(words[1]);
+        return this.gone(words[1]);
       case 'logout':
         return void this.loggedOut();
       case 'wiped':
@@ -258,6 +288,9 @@ export class Member implements Group {
       case 'hide':
         if (this.hub?.leader === words[1]) this.hub.hides(words[2], words[3]);
         return;
+      case 'token of':
+        if (this.hub?.leader === words[1]) this.answered?.(words[2], words[3]);
+        return;
       case 'place':
         if (this.hub?.leader === words[1]) this.hub.place(words[3], words[4], words[5]);
         return;
@@ -266,6 +299,7 @@ export class Member implements Group {
     this.heard = true;
     if (words[0] === 'answer' && words[2] === this.tab) this.remote.answered(words[3], words[4]);
     else if (words[0] === 'storage') this.needs.storage(words[2]);
+    else if (words[0] === 'token' && words[2] === this.tab) void this.ask(words[1], words[3]);
     else if (words[0] === 'effect') this.take(words[2], words[3], words[4]);
   }
 
@@ -286,6 +320,12 @@ export class Member implements Group {
     if (!ids) return;
     const first = Array.isArray(effect[1]) ? ids : ids[0];
     this.needs.effect([effect[0], first, ...effect.slice(2)] as Effect, bytes);
+  }
+
+  /** The app has ten seconds, as ever. */
+  private async ask(leader: string, why: TokenReason): Promise<void> {
+    const token = await this.needs.token(why, new AbortController().signal).catch(() => null);
+    this.say('token of', leader, this.tab, token);
   }
 
   private async loggedOut(): Promise<void> {

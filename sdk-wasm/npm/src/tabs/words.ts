@@ -1,6 +1,6 @@
 /** What tabs say to each other, over a BroadcastChannel. `leader` names a core, not only a tab: after a restart of the core it is another. */
 import type { Storage } from '../keeping.ts';
-import type { ConnectionState, Effect } from '../shell/core.ts';
+import type { ConnectionState, Effect, TokenReason } from '../shell/core.ts';
 import type { Question } from '../shell/local.ts';
 
 /** Tabs of another version do not understand each other, and have a channel of their own. */
@@ -22,6 +22,9 @@ export type Words =
   /** For all tabs, or for the subscriptions of some. */
   | readonly ['effect', leader: string, effect: Effect, bytes: number, to: Readonly<Record<string, number[]>> | null]
   | readonly ['storage', leader: string, storage: Storage]
+  /** The leader's app has no token: has this tab's? */
+  | readonly ['token', leader: string, tab: string, why: TokenReason]
+  | readonly ['token of', leader: string, tab: string, token: string | null]
   | readonly ['logout']
   | readonly ['wiped'];
 
