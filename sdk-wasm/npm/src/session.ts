@@ -3,8 +3,8 @@ import { IN_MEMORY, type Keeper, type Storage, type Write } from './keeping.ts';
 import type { ClientOptions } from './options.ts';
 import { type Pending, Publishes, type Terms } from './publishes.ts';
 import { Resume } from './resume.ts';
-import { Body, type Call } from './shell/body.ts';
-import type { ConnectionState, Effect } from './shell/core.ts';
+import { Body } from './shell/body.ts';
+import type { Call, ConnectionState, Effect } from './shell/core.ts';
 import { Engine } from './shell/engine.ts';
 import type { CoreClassFactory, Environment } from './shell/environment.ts';
 import type { Group, Role } from './group.ts';
@@ -140,7 +140,7 @@ export class Session implements Host {
 
   /** Tries now: also where the core waits for the app (no acceptable token, or told to stop), or for its next attempt. */
   reconnect(): void {
-    this.call((core, ...at) => core.connect(...at));
+    this.call('connect');
     this.woken();
   }
 
@@ -175,7 +175,7 @@ export class Session implements Host {
     const author = pending.told || (terms.kept && this.group) ? 0 : (terms.patch?.author ?? 0);
     if (pending.told) this.brain?.ask(['told', messageId], () => {});
     pending.told ||= this.brain !== undefined;
-    this.call((core, ...at) => core.publish(messageId, envelope, terms.kept, ttl, author, ...at));
+    this.call('publish', messageId, envelope, terms.kept, ttl, author);
     if (terms.kept) this.brain?.ask(['flush'], (reason) => pending.store(reason));
   }
 
@@ -209,7 +209,7 @@ export class Session implements Host {
 
   pause(reason: string): void {
     this.pauses.add(reason);
-    if (!this.group) return this.call((core, ...at) => core.pause(reason, ...at));
+    if (!this.group) return this.call('pause', reason);
     // Another tab may go on.
     this.letGo();
     this.group.leave();
@@ -220,7 +220,7 @@ export class Session implements Host {
 
   unpause(reason: string): void {
     if (!this.pauses.delete(reason)) return;
-    if (!this.group) this.call((core, ...at) => core.resume(reason, ...at));
+    if (!this.group) this.call('resume', reason);
     else if (this.pauses.size === 0 && this.create && !this.over) this.group.join();
   }
 
@@ -257,7 +257,7 @@ export class Session implements Host {
     if (this.over) return;
     this.over = true;
     // Of another tab's core this tab only takes what is its own.
-    if (this.engine) this.brain?.call((core, ...at) => core.close(...at));
+    if (this.engine) this.brain?.call('close');
     this.finish(error);
   }
 
@@ -270,15 +270,15 @@ export class Session implements Host {
   }
 
   hold(subscription: Delivery): void {
-    for (const id of this.streams.ids(subscription)) this.call((core, ...at) => core.park(id, ...at));
+    for (const id of this.streams.ids(subscription)) this.call('park', id);
   }
 
   release(subscription: Delivery): void {
-    for (const id of this.streams.ids(subscription)) this.call((core, ...at) => core.unpark(id, ...at));
+    for (const id of this.streams.ids(subscription)) this.call('unpark', id);
   }
 
   paced(subscription: Delivery): void {
-    for (const id of this.streams.ids(subscription)) this.call((core, ...at) => core.conflate(id, subscription.conflateMs, ...at));
+    for (const id of this.streams.ids(subscription)) this.call('conflate', id, subscription.conflateMs);
   }
 
   ended(subscription: Delivery): void {
@@ -296,7 +296,7 @@ export class Session implements Host {
 
   // How it is done.
 
-  private readonly call: Call = (step, bytes = 0) => this.brain?.call(step, bytes);
+  private readonly call: Call = (...said) => this.brain?.call(...said);
 
   /** Where pages are only rendered there is nothing to load for. */
   private load(): void {
@@ -305,7 +305,7 @@ export class Session implements Host {
 
   private woken(): void {
     if (this.users.size > 0) this.load();
-    this.call((core, ...at) => core.wake(...at));
+    this.call('wake');
   }
 
   private loaded(create: CoreClassFactory): void {
@@ -407,7 +407,7 @@ export class Session implements Host {
 
   /** Tells a core that knows nothing all that the app wants. */
   private tellAll(): void {
-    for (const reason of this.pauses) this.call((core, ...at) => core.pause(reason, ...at));
+    for (const reason of this.pauses) this.call('pause', reason);
     if (this.hidden) this.brain?.hide(true);
     this.streams.tellAll();
     for (const pending of this.publishes.waiting()) this.send(pending);

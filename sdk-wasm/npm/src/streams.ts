@@ -1,8 +1,7 @@
 import type { Delivery } from './delivery.ts';
 import { type MessageEvent, messageEvent } from './events.ts';
 import type { Start } from './options.ts';
-import type { Call } from './shell/body.ts';
-import type { Effect, Envelope } from './shell/core.ts';
+import type { Call, Effect, Envelope } from './shell/core.ts';
 import type { Brain } from './shell/local.ts';
 
 /** Most messages that a subscription begins with from the cache. */
@@ -34,7 +33,7 @@ export class Streams {
     for (const subscription of this.all) {
       const cursor = subscription.received;
       this.open(subscription, cursor === undefined ? subscription.start : { cursor });
-      if (subscription.held) for (const id of this.ids(subscription)) this.call((core, ...at) => core.park(id, ...at));
+      if (subscription.held) for (const id of this.ids(subscription)) this.call('park', id);
     }
   }
 
@@ -42,12 +41,12 @@ export class Streams {
     const id = this.nextId++;
     this.open_.set(id, subscription);
     const tell = (start: Start | undefined): void => {
-      this.call((core, ...at) => core.subscribe(id, subscription.filter, startJson(start, subscription), ...at));
+      this.call('subscribe', id, subscription.filter, startJson(start, subscription));
     };
     const { name, filter } = subscription;
     if (name === undefined) return tell(start);
     const keep = (start: Start | undefined): void => {
-      this.brain()?.call((core) => (core.keep_messages(id), '[]'));
+      this.brain()?.call('keep_messages', id);
       tell(start);
     };
     if (subscription.begun) return keep(start);
@@ -69,7 +68,7 @@ export class Streams {
   shut(subscription: Delivery): void {
     for (const id of this.ids(subscription)) {
       this.open_.delete(id);
-      this.call((core, ...at) => core.unsubscribe(id, ...at));
+      this.call('unsubscribe', id);
     }
   }
 

@@ -1,12 +1,9 @@
 import { AnabranchError } from '../errors.ts';
 import type { ClientOptions } from '../options.ts';
-import type { Core, Effect, TokenReason } from './core.ts';
+import type { Call, Effect, TokenReason } from './core.ts';
 import type { Environment } from './environment.ts';
 import { Sockets } from './sockets.ts';
 import { askForToken } from './tokens.ts';
-
-/** Makes one call to the core, with the time. */
-export type Call = (step: (core: Core, now: number, wall: number) => string, bytes?: number) => void;
 
 type BodyEffect = Extract<Effect, ['open' | 'send' | 'close' | 'token' | 'timer', ...unknown[]]>;
 
@@ -26,12 +23,12 @@ export class Body {
     private readonly askOthers: (why: TokenReason, cancel: AbortSignal) => Promise<string | undefined> | undefined,
   ) {
     this.sockets = new Sockets(environment, options.url, {
-      opened: (attempt) => call((core, ...at) => core.opened(attempt, ...at)),
+      opened: (attempt) => call('opened', attempt),
       received: (attempt, text) => {
         this.heard = environment.wall();
-        call((core, ...at) => core.received(attempt, text, ...at), text.length);
+        call('received', attempt, text);
       },
-      closed: (attempt, code) => call((core, ...at) => core.closed(attempt, code, ...at)),
+      closed: (attempt, code) => call('closed', attempt, code),
     });
   }
 
@@ -74,7 +71,7 @@ export class Body {
     } catch (cause) {
       const message = `The browser refuses to connect to ${this.options.url}: ${String(cause)}`;
       this.report(new AnabranchError('bad_url', message, false, HINT_URL, { cause }));
-      this.call((core, ...at) => core.closed(attempt, 1006, ...at));
+      this.call('closed', attempt, 1006);
     }
   }
 
@@ -96,7 +93,8 @@ export class Body {
       token = await this.askOthers(why, signal);
     }
     if (signal.aborted) return;
-    this.call((core, ...at) => (token === undefined ? core.token_failed(request, failure, ...at) : core.token(request, token, ...at)));
+    if (token === undefined) this.call('token_failed', request, failure);
+    else this.call('token', request, token);
   }
 
   private timer(at: number | null): void {
@@ -106,7 +104,7 @@ export class Body {
     const delay = Math.max(0, at - this.environment.now());
     this.stopTimer = this.environment.setTimer(() => {
       this.stopTimer = undefined;
-      this.call((core, ...now) => core.timer(...now));
+      this.call('timer');
     }, delay);
   }
 }

@@ -26,7 +26,8 @@ export interface Core {
   kept_message(topic: string, position: string, envelope: string, flags: number): void;
   kept_place(name: string, filter: string, cursor: string): void;
   restore(now: number, wall: number): string;
-  keep_messages(id: number): void;
+  /** Has no effects, and looks at no clock. */
+  keep_messages(id: number, now: number, wall: number): undefined;
   /** `ttl` below 0: for ever. `author` 0: no patch that may become part of another. */
   publish(messageId: string, envelopeJson: string, kept: boolean, ttl: number, author: number, now: number, wall: number): string;
   withdraw(messageId: string, now: number, wall: number): string;
@@ -38,6 +39,13 @@ export interface Core {
   limit_cache(bytes: number): void;
   free(): void;
 }
+
+/** What is said to the core, without the time; each such call has effects. */
+type Said<Name extends keyof Core> = Parameters<Core[Name]> extends [...infer Args, number, number] ? Args : never;
+export type Step = { [Name in keyof Core]: Said<Name> extends never ? never : Name }[keyof Core];
+
+/** Says something to a core, which knows what time it is. */
+export type Call = <Name extends Step>(name: Name, ...args: Said<Name>) => void;
 
 export type CoreClass = new (clientId: string, sdk: string, seedHigh: number, seedLow: number) => Core;
 

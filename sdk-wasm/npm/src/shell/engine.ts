@@ -1,4 +1,4 @@
-import type { Core, Effect } from './core.ts';
+import type { Call, Core, Effect } from './core.ts';
 import type { CoreClassFactory, Environment } from './environment.ts';
 
 /** A trap so often within this time means that starting again does not help. */
@@ -37,14 +37,22 @@ export class Engine {
   }
 
   /** Makes one call to the core. After the engine has failed or stopped it does nothing. */
-  call(step: (core: Core, now: number, wall: number) => string, bytes = 0): void {
+  readonly call: Call = (name, ...args) => {
     if (!this.core || this.trap) return;
+    const frame = name === 'received' ? String(args[1]) : '';
     try {
-      const effects = JSON.parse(step(this.core, this.environment.now(), this.environment.wall())) as Effect[];
-      for (const effect of effects) this.queue.push([effect, bytes]);
+      const { [name]: step } = this.core as unknown as Record<string, (...args: unknown[]) => string | undefined>;
+      const effects = JSON.parse(step?.call(this.core, ...args, this.environment.now(), this.environment.wall()) ?? '[]') as Effect[];
+      for (const effect of effects) this.queue.push([effect, frame.length]);
     } catch (cause) {
       this.trap = { cause };
     }
+    this.drain();
+  };
+
+  /** Carries out an effect that is not the core's, behind those that are under way. */
+  tell(effect: Effect): void {
+    this.queue.push([effect, 0]);
     this.drain();
   }
 

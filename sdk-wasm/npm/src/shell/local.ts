@@ -1,6 +1,5 @@
 import type { Keeper, Kept } from '../keeping.ts';
-import type { Call } from './body.ts';
-import type { Effect } from './core.ts';
+import type { Call } from './core.ts';
 import type { Engine } from './engine.ts';
 
 /** What can be asked of a core and its store. Each answer is text: JSON, a cursor, or nothing. */
@@ -50,14 +49,14 @@ export class Local implements Brain {
     this.places = new Map(before?.places);
     if (!kept) return;
     for (const { name, filter, cursor } of kept.places) this.places.set(name, { filter, cursor });
-    this.call((core, ...at) => {
+    engine.read((core) => {
       for (const { messageId, envelope, expires, wedged } of kept.publishes) {
         core.kept_publish(messageId, envelope, expires ?? -1, wedged?.[0] ?? 0, wedged?.[1] ?? '');
       }
       for (const { topic, position, envelope, flags } of kept.messages) core.kept_message(topic, position, envelope, flags);
       for (const { name, filter, cursor } of kept.places) core.kept_place(name, filter, cursor);
-      return core.restore(...at);
     });
+    this.call('restore');
   }
 
   /** The engine has another core now. What is still said to this one is said again to that. */
@@ -65,8 +64,8 @@ export class Local implements Brain {
     this.retired = true;
   }
 
-  readonly call: Call = (step, bytes = 0) => {
-    if (!this.retired) this.engine.call(step, bytes);
+  readonly call: Call = (...said) => {
+    if (!this.retired) this.engine.call(...said);
   };
 
   ask(question: Question, answer: (text: string) => void): void {
@@ -92,19 +91,21 @@ export class Local implements Brain {
         const [what, id] = question;
         const [, , , sent, wedged] = this.outbox().find(([other]) => other === id) ?? [0, 0, 0, true];
         const can = wedged !== undefined || (what === 'withdraw' && !sent);
-        if (can) this.call((core, ...at) => JSON.stringify([['did', what, id], ...(JSON.parse(core[what](id, ...at)) as Effect[])]));
+        if (can) this.call(what, id);
         // A core that has trapped at it has done nothing; the next one is asked again.
-        if (!this.retired) answer(String(can));
+        if (this.retired) return;
+        if (can) this.engine.tell(['did', what, id]);
+        answer(String(can));
       }
     }
   }
 
   want(wanted: boolean): void {
-    this.call((core, ...at) => (wanted ? core.connect(...at) : core.disconnect(...at)));
+    this.call(wanted ? 'connect' : 'disconnect');
   }
 
   hide(hidden: boolean): void {
-    this.call((core, ...at) => core.hide(hidden, ...at));
+    this.call('hide', hidden);
   }
 
   place(name: string, filter?: string, cursor?: string): void {

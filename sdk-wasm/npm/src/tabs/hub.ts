@@ -1,5 +1,4 @@
-import type { Call } from '../shell/body.ts';
-import type { Core, Effect } from '../shell/core.ts';
+import type { Call, Effect, Step } from '../shell/core.ts';
 import type { Brain, Local, Question } from '../shell/local.ts';
 import type { Say } from './words.ts';
 
@@ -14,7 +13,7 @@ interface Other {
 }
 
 /** What other tabs may call, and whether its first argument is a subscription. */
-const CALLS: Readonly<Record<string, boolean>> = {
+const CALLS: Readonly<Partial<Record<Step, boolean>>> = {
   subscribe: true,
   unsubscribe: true,
   conflate: true,
@@ -42,7 +41,7 @@ export class Hub implements Brain {
     private readonly watch: (tab: string) => void,
   ) {}
 
-  readonly call: Call = (step, bytes) => this.local.call(step, bytes);
+  readonly call: Call = (...said) => this.local.call(...said);
 
   ask(question: Question, answer: (text: string) => void): void {
     this.local.ask(question, answer);
@@ -73,7 +72,7 @@ export class Hub implements Brain {
   // What other tabs say.
 
   called(tab: string, name: string, args: readonly unknown[]): void {
-    const named = CALLS[name];
+    const named = CALLS[name as Step];
     const other = this.other(tab);
     if (named === undefined) return;
     let rest = args;
@@ -84,10 +83,7 @@ export class Hub implements Brain {
       if (name === 'unsubscribe') this.forget(other, Number(args[0]), id);
     }
     if (name === 'publish' && args[2] !== true && this.waits(String(args[0]))) return;
-    this.local.call((core, ...at) => {
-      const call = core[name as keyof Core] as (...args: unknown[]) => string | undefined;
-      return call.apply(core, name === 'keep_messages' ? [...rest] : [...rest, ...at]) ?? '[]';
-    });
+    (this.local.call as (name: string, ...args: readonly unknown[]) => void)(name, ...rest);
   }
 
   asked(tab: string, number: number, question: Question): void {
@@ -121,7 +117,7 @@ export class Hub implements Brain {
     this.others.delete(tab);
     for (const id of other.ids.values()) {
       this.owners.delete(id);
-      this.local.call((core, ...at) => core.unsubscribe(id, ...at));
+      this.local.call('unsubscribe', id);
     }
     this.weigh();
   }

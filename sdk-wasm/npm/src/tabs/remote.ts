@@ -1,5 +1,4 @@
-import type { Call } from '../shell/body.ts';
-import type { Core } from '../shell/core.ts';
+import type { Call } from '../shell/core.ts';
 import type { Brain, Question } from '../shell/local.ts';
 import type { Say } from './words.ts';
 
@@ -7,22 +6,14 @@ import type { Say } from './words.ts';
 export class Remote implements Brain {
   private readonly answers = new Map<number, (text: string) => void>();
   private number = 0;
-  private readonly core: Core;
 
   constructor(
     readonly leader: string,
     private readonly tab: string,
     private readonly say: Say,
-  ) {
-    const record = (_: object, name: string) => (...args: unknown[]): string => {
-      // The leader has a clock of its own. This call alone has no time.
-      say('call', leader, tab, name, name === 'keep_messages' ? args : args.slice(0, -2));
-      return '[]';
-    };
-    this.core = new Proxy({}, { get: record as (target: object, name: string | symbol) => unknown }) as Core;
-  }
+  ) {}
 
-  readonly call: Call = (step) => void step(this.core, 0, 0);
+  readonly call: Call = (name, ...args) => this.say('call', this.leader, this.tab, name, args);
 
   ask(question: Question, answer: (text: string) => void): void {
     this.answers.set((this.number += 1), answer);
