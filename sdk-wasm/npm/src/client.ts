@@ -1,6 +1,6 @@
 import { Commands } from './commands.ts';
 import { Delivery } from './delivery.ts';
-import { AnabranchError } from './errors.ts';
+import { AnabranchError, closedError } from './errors.ts';
 import type { MessageEvent, SubscriptionEvent } from './events.ts';
 import type { Storage } from './keeping.ts';
 import type { ClientOptions, PublishOptions, Published, QueueOptions, SubscribeOptions } from './options.ts';
@@ -22,19 +22,19 @@ export class Client implements Disposable {
   readonly state: Observable<ConnectionState>;
   /** Where things are kept, to read or to watch. */
   readonly storage: Observable<Storage>;
-  private readonly session: Session;
-  private readonly shadows = new Map<string, { readonly shadow: Shadow; users: number }>();
-  private readonly errorWatchers = new Set<(error: AnabranchError) => void>();
+  private readonly _session: Session;
+  private readonly _shadows = new Map<string, { readonly shadow: Shadow; users: number }>();
+  private readonly _errorWatchers = new Set<(error: AnabranchError) => void>();
 
   /** @internal */
   constructor(
-    private readonly options: ClientOptions,
-    private readonly environment: Environment,
+    private readonly _options: ClientOptions,
+    private readonly _environment: Environment,
   ) {
-    if ((options.store || options.tabs) && !options.user) throw new AnabranchError('no_user', 'A store, or shared tabs, need a user.', false, 'Give createClient whoever the token speaks for: `user`.');
-    this.session = new Session(options, environment, (error) => this.report(error));
-    this.state = this.session.state;
-    this.storage = this.session.storage;
+    if ((_options.store || _options.tabs) && !_options.user) throw new AnabranchError('no_user', 'A store, or shared tabs, need a user.', false, 'Give createClient whoever the token speaks for: `user`.');
+    this._session = new Session(_options, _environment, (error) => this._report(error));
+    this.state = this._session.state;
+    this.storage = this._session.storage;
   }
 
   /**
@@ -42,7 +42,7 @@ export class Client implements Disposable {
    * signal end it. A subscription may be read by one loop at a time.
    */
   subscribe<Payload = unknown>(filter: string, options: SubscribeOptions = {}): Subscription<Payload> {
-    return this.make<Payload>(filter, options);
+    return this._make<Payload>(filter, options);
   }
 
   /** The same for a callback. What it throws becomes an error event and stops nothing. Call `close()` to end it. */
@@ -51,7 +51,7 @@ export class Client implements Disposable {
     callback: (event: SubscriptionEvent<Payload>) => void,
     options: SubscribeOptions = {},
   ): Subscription<Payload> {
-    return this.make<Payload>(filter, options, callback);
+    return this._make<Payload>(filter, options, callback);
   }
 
   /**
@@ -61,16 +61,17 @@ export class Client implements Disposable {
   shadow<T = JsonObject>(device: string, { root = 'iotsphere' }: { readonly root?: string } = {}): Shadow<T> {
     if (!device || /[/+#]/.test(device)) throw new AnabranchError('bad_device', `${JSON.stringify(device)} is not one device.`, false, 'Give one level of a topic.');
     const prefix = `${root}/devices/${device}/shadow/`;
-    let held = this.shadows.get(prefix);
+    let held = this._shadows.get(prefix);
+    const { wall, random32 } = this._environment;
     if (!held) {
       const release = (): void => {
         if (!held || (held.users -= 1) > 0) return;
-        this.shadows.delete(prefix);
+        this._shadows.delete(prefix);
         held.shadow.end();
       };
-      const shadow = new Shadow<JsonObject>(this, device, prefix, () => this.environment.wall(), () => this.uuid(), this.environment.random32(), release);
+      const shadow = new Shadow<JsonObject>(this, device, prefix, wall, this._uuid, random32(), release);
       held = { shadow, users: 0 };
-      this.shadows.set(prefix, held);
+      this._shadows.set(prefix, held);
     }
     held.users += 1;
     return held.shadow as unknown as Shadow<T>;
@@ -81,9 +82,9 @@ export class Client implements Disposable {
    * begin with.
    */
   commands(subject: string, { root = 'iotsphere' }: { readonly root?: string } = {}): Commands {
-    const { wall, setTimer } = this.environment;
-    const threw = (error: unknown): void => this.session.threw(error, 'a command watcher');
-    return new Commands(this, root, subject, wall, setTimer.bind(this.environment), () => this.uuid(), threw);
+    const { wall, setTimer } = this._environment;
+    const threw = (error: unknown): void => this._session.threw(error, 'a command watcher');
+    return new Commands(this, root, subject, wall, setTimer, this._uuid, threw);
   }
 
   /**
@@ -94,22 +95,22 @@ export class Client implements Disposable {
   publish(topic: string, payload: unknown, options: QueueOptions): Promise<Queued>;
   publish(topic: string, payload: unknown, options?: PublishOptions): Promise<Published>;
   async publish(topic: string, payload: unknown, options: PublishOptions & Partial<QueueOptions> = {}): Promise<Published | Queued> {
-    if (this.session.closed) throw closedError();
-    if (!this.environment.socket) throw noSocketError();
-    const messageId = options.messageId ?? this.uuid();
+    if (this._session.closed) throw closedError('The client was closed.');
+    if (!this._environment.socket) throw new AnabranchError('no_websocket', 'There is no page here to connect from.', false, 'Publish in the browser.');
+    const messageId = options.messageId ?? this._uuid();
     const metadata = {
       messageId,
-      timestamp: new Date(this.environment.wall()).toISOString(),
+      timestamp: new Date(this._environment.wall()).toISOString(),
       topic,
-      source: options.source ?? this.options.clientId ?? 'anabranch-js',
+      source: options.source ?? this._options.clientId ?? 'anabranch-js',
       ...(options.correlationId === undefined ? {} : { correlationId: options.correlationId }),
       messageType: options.messageType ?? 'event',
       version: '1.0',
     };
     // `undefined` has no JSON; a message without a payload carries null.
     const { queue: kept = false, timeToLiveMs, sent, patch } = options;
-    const expires = timeToLiveMs === undefined ? undefined : this.environment.wall() + timeToLiveMs;
-    const pending = this.session.publish(messageId, JSON.stringify({ metadata, payload: payload ?? null }), { kept, expires, sent, patch });
+    const expires = timeToLiveMs === undefined ? undefined : this._environment.wall() + timeToLiveMs;
+    const pending = this._session.publish(messageId, JSON.stringify({ metadata, payload: payload ?? null }), { kept, expires, sent, patch });
     if (!kept) return pending.published;
     await pending.stored;
     return { messageId, confirmed: () => pending.published, withdraw: () => this.withdraw(messageId) };
@@ -117,52 +118,52 @@ export class Client implements Disposable {
 
   /** What waits for its confirm, oldest first, and what was refused and is kept. */
   async outbox(): Promise<Outboxed[]> {
-    return outboxed(await this.ask(['outbox']));
+    return outboxed(await this._ask(['outbox']));
   }
 
   /** Takes a message out of the outbox that never was sent, or is wedged. `false` if there is none. */
   async withdraw(messageId: string): Promise<boolean> {
-    return (await this.ask(['withdraw', messageId])) === 'true';
+    return (await this._ask(['withdraw', messageId])) === 'true';
   }
 
   /** Tries a wedged message again, under the same id. `false` if there is none. */
   async retry(messageId: string): Promise<boolean> {
-    return (await this.ask(['retry', messageId])) === 'true';
+    return (await this._ask(['retry', messageId])) === 'true';
   }
 
   /** Waits until the store has everything. Rejects if it has failed. */
   async flush(): Promise<void> {
-    const reason = await this.ask(['flush']);
+    const reason = await this._ask(['flush']);
     if (reason !== '') throw new AnabranchError('storage', `Not everything is kept: ${reason}`, false);
   }
 
   /** Forgets where the app stood with what it kept under this name. */
   forget(name: string): void {
-    this.session.place(name);
+    this._session.place(name);
   }
 
   /** Ends the client, in all tabs that share it, and forgets all that it kept of this user: cursors, cached messages, and what was queued and not published. */
   async logout(): Promise<void> {
-    await this.session.logout();
+    await this._session.logout();
   }
 
   /** What this tab is among those that share the connection; `alone` without `tabs`. */
   get role(): Role {
-    return this.session.role;
+    return this._session.role;
   }
 
   /** Whether there is anything to ask. */
-  private get can(): boolean {
-    return !this.session.closed && this.environment.socket !== undefined;
+  private get _can(): boolean {
+    return !this._session.closed && this._environment.socket !== undefined;
   }
 
-  private async ask(question: Question): Promise<string> {
-    return this.can ? this.session.ask(question) : question[0] === 'flush' ? '' : '[]';
+  private async _ask(question: Question): Promise<string> {
+    return this._can ? this._session.ask(question) : question[0] === 'flush' ? '' : '[]';
   }
 
   /** The newest messages in memory that `filter` matches, oldest first; of an earlier page too, where there is a store. Never asks the network. */
   async cached<Payload = unknown>(filter: string, { limit = 100 }: { readonly limit?: number } = {}): Promise<MessageEvent<Payload>[]> {
-    return cachedMessages(await this.ask(['cached', filter, limit])) as MessageEvent<Payload>[];
+    return cachedMessages(await this._ask(['cached', filter, limit])) as MessageEvent<Payload>[];
   }
 
   /**
@@ -170,49 +171,49 @@ export class Client implements Disposable {
    * it tries again after `needs_auth` and after `closed` by the gateway.
    */
   connect(): void {
-    this.session.use(this);
-    this.session.reconnect();
+    this._session.use(this);
+    this._session.reconnect();
   }
 
   /** Disconnects for a reason of the app's own. As long as one reason stands, nothing connects. */
   pause(reason: string): void {
-    this.session.pause(reason);
+    this._session.pause(reason);
   }
 
   /** Takes one reason back. */
   resume(reason: string): void {
-    this.session.unpause(reason);
+    this._session.unpause(reason);
   }
 
   /** Called with each error that belongs to no call. Without a watcher they go to the page's `error` event. */
   onError(watch: (error: AnabranchError) => void): () => void {
-    this.errorWatchers.add(watch);
-    return () => void this.errorWatchers.delete(watch);
+    this._errorWatchers.add(watch);
+    return () => void this._errorWatchers.delete(watch);
   }
 
   /** Says goodbye, ends every subscription and rejects what was not published. Final. Cursors are kept for the next load. */
   close(): void {
-    this.session.close(closedError());
+    this._session.close(closedError('The client was closed.'));
   }
 
   [Symbol.dispose](): void {
     this.close();
   }
 
-  private make<Payload>(
+  private _make<Payload>(
     filter: string,
     options: SubscribeOptions,
     callback?: (event: SubscriptionEvent<Payload>) => void,
   ): Subscription<Payload> {
     const own = options.from === undefined;
-    const name = own && this.session.keeps ? (options.keepAs ?? this.session.streams.freeName(filter)) : undefined;
-    const cursor = own && name === undefined ? this.session.resume.find(filter) : undefined;
+    const name = own && this._session.keeps ? (options.keepAs ?? this._session.streams.freeName(filter)) : undefined;
+    const cursor = own && name === undefined ? this._session.resume.find(filter) : undefined;
     const start = options.from ?? (cursor === undefined ? undefined : { cursor });
     const delivery = new Delivery(
       filter,
       start,
       options.snapshot,
-      this.session,
+      this._session,
       callback as ((event: SubscriptionEvent) => void) | undefined,
       options.signal,
       options.bufferBytes,
@@ -220,15 +221,15 @@ export class Client implements Disposable {
       name,
     );
     delivery.resumes = cursor !== undefined;
-    if (this.session.closed) delivery.end(closedError());
+    if (this._session.closed) delivery.end(closedError('The client was closed.'));
     else if (options.signal?.aborted) delivery.close();
-    else this.session.subscribe(delivery, options.from === undefined);
+    else this._session.subscribe(delivery, options.from === undefined);
     return delivery as unknown as Subscription<Payload>;
   }
 
-  private report(error: AnabranchError): void {
-    if (this.errorWatchers.size === 0) return raise(error);
-    for (const watch of [...this.errorWatchers]) {
+  private _report(error: AnabranchError): void {
+    if (this._errorWatchers.size === 0) return raise(error);
+    for (const watch of [...this._errorWatchers]) {
       try {
         watch(error);
       } catch (thrown) {
@@ -238,13 +239,13 @@ export class Client implements Disposable {
   }
 
   /** A random UUID, also on pages that are not served securely, where `crypto.randomUUID` is absent. */
-  private uuid(): string {
-    const bytes = new Uint8Array(Uint32Array.from({ length: 4 }, () => this.environment.random32()).buffer);
+  private readonly _uuid = (): string => {
+    const bytes = new Uint8Array(Uint32Array.from({ length: 4 }, () => this._environment.random32()).buffer);
     bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x40;
     bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
     const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
     return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
-  }
+  };
 }
 
 /** A client for one gateway. Opens nothing yet, touches nothing of the page, and is safe where there is no page. */
@@ -256,12 +257,4 @@ export function createClient(options: ClientOptions): Client {
 function raise(error: unknown): void {
   if (typeof reportError === 'function') reportError(error);
   else console.error(error);
-}
-
-function closedError(): AnabranchError {
-  return new AnabranchError('closed', 'The client was closed.', false, 'Make a new one with createClient.');
-}
-
-function noSocketError(): AnabranchError {
-  return new AnabranchError('no_websocket', 'There is no page here to connect from.', false, 'Publish in the browser.');
 }

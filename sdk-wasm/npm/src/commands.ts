@@ -57,56 +57,56 @@ interface Open {
 
 /** Commands of one principal. Made by `client.commands`. */
 export class Commands implements Disposable {
-  private readonly answers: Subscription;
-  private readonly open = new Map<string, Open>();
+  private readonly _answers: Subscription;
+  private readonly _open = new Map<string, Open>();
 
   /** @internal */
   constructor(
-    private readonly client: Client,
-    private readonly root: string,
+    private readonly _client: Client,
+    private readonly _root: string,
     subject: string,
-    private readonly wall: () => number,
-    private readonly setTimer: (run: () => void, ms: number) => () => void,
-    private readonly uuid: () => string,
-    private readonly threw: (error: unknown) => void,
+    private readonly _wall: () => number,
+    private readonly _setTimer: (run: () => void, ms: number) => () => void,
+    private readonly _uuid: () => string,
+    private readonly _threw: (error: unknown) => void,
   ) {
-    this.answers = client.on(`${root}/devices/+/commands/response/${subject}`, (event) => this.take(event));
+    this._answers = _client.on(`${_root}/devices/+/commands/response/${subject}`, (event) => this._take(event));
   }
 
   /** Gives a command. The device does it once or not at all. Kept over a reload of the page only if it is queued. */
   send<Result = unknown>(device: string, name: string, args: unknown = null, options: CommandOptions = {}): Job<Result> {
     const ttl = Math.max(0, Math.min(options.timeToLiveMs ?? 20_000, LONGEST_MS)) || 0;
-    const id = this.uuid();
-    const base = `${this.root}/devices/${device}/commands/`;
-    const request = { name, expires: Math.round(this.wall() + ttl), arguments: args };
-    const sent = (): void => this.advance(id, { stage: 'sent' });
+    const id = this._uuid();
+    const base = `${this._root}/devices/${device}/commands/`;
+    const request = { name, expires: Math.round(this._wall() + ttl), arguments: args };
+    const sent = (): void => this._advance(id, { stage: 'sent' });
     const how = { messageId: id, correlationId: id, messageType: 'command', timeToLiveMs: ttl, sent } as const;
-    const progress = new Observed<CommandProgress>({ stage: 'queued' }, this.threw);
-    const stop = this.setTimer(() => this.timeIsOver(id), ttl + GRACE_MS);
-    this.open.set(id, { answers: `${base}response/`, progress, stop });
+    const progress = new Observed<CommandProgress>({ stage: 'queued' }, this._threw);
+    const stop = this._setTimer(() => this._timeIsOver(id), ttl + GRACE_MS);
+    this._open.set(id, { answers: `${base}response/`, progress, stop });
     const topic = `${base}request`;
-    const queued = options.queue ? this.client.publish(topic, request, { ...how, queue: true }) : undefined;
-    const published = queued ? queued.then((one) => one.confirmed()) : this.client.publish(topic, request, how);
+    const queued = options.queue ? this._client.publish(topic, request, { ...how, queue: true }) : undefined;
+    const published = queued ? queued.then((one) => one.confirmed()) : this._client.publish(topic, request, how);
     const stored: Promise<void> = (queued ?? published).then(() => {});
     stored.catch(() => {});
     published.then(
-      () => this.advance(id, { stage: 'accepted' }),
+      () => this._advance(id, { stage: 'accepted' }),
       (error: AnabranchError) => {
         // What may have been stored may be done: its answer will tell, or its absence.
-        if (error.code === EXPIRED) return this.advance(id, { stage: 'expired' });
-        if (error.code === 'withdrawn') return this.advance(id, { stage: 'cancelled' });
-        if (!error.retryable && error.code !== 'not_kept') this.advance(id, { stage: 'failed', error });
+        if (error.code === EXPIRED) return this._advance(id, { stage: 'expired' });
+        if (error.code === 'withdrawn') return this._advance(id, { stage: 'cancelled' });
+        if (!error.retryable && error.code !== 'not_kept') this._advance(id, { stage: 'failed', error });
       },
     );
-    return { id, progress, reply: () => reply<Result>(progress), stored: () => stored, cancel: () => this.client.withdraw(id) };
+    return { id, progress, reply: () => reply<Result>(progress), stored: () => stored, cancel: () => this._client.withdraw(id) };
   }
 
   /** Listens no longer. What is under way stays as it is. */
   close(): void {
-    this.answers.close();
-    for (const id of [...this.open.keys()]) {
-      this.advance(id, { stage: 'unanswered' });
-      this.forget(id);
+    this._answers.close();
+    for (const id of [...this._open.keys()]) {
+      this._advance(id, { stage: 'unanswered' });
+      this._forget(id);
     }
   }
 
@@ -114,37 +114,37 @@ export class Commands implements Disposable {
     this.close();
   }
 
-  private take(event: SubscriptionEvent): void {
+  private _take(event: SubscriptionEvent): void {
     if (event.type === 'closed') return this.close();
     const id = event.type === 'message' ? event.metadata.correlationId : undefined;
-    if (event.type !== 'message' || id === undefined || !event.topic.startsWith(this.open.get(id)?.answers ?? ' ')) return;
+    if (event.type !== 'message' || id === undefined || !event.topic.startsWith(this._open.get(id)?.answers ?? ' ')) return;
     const answer = event.payload as { status?: unknown; result?: unknown; message?: unknown } | null;
     switch (answer?.status) {
       case 'done':
-        return this.advance(id, { stage: 'done', result: answer.result ?? null });
+        return this._advance(id, { stage: 'done', result: answer.result ?? null });
       case 'failed':
-        return this.advance(id, { stage: 'failed', error: new AnabranchError('failed', String(answer.message), false, DEVICE) });
+        return this._advance(id, { stage: 'failed', error: new AnabranchError('failed', String(answer.message), false, DEVICE) });
       case 'expired':
-        return this.advance(id, { stage: 'expired' });
+        return this._advance(id, { stage: 'expired' });
     }
   }
 
-  private advance(id: string, to: CommandProgress): void {
-    const open = this.open.get(id);
+  private _advance(id: string, to: CommandProgress): void {
+    const open = this._open.get(id);
     if (!open || rank(to) <= rank(open.progress.get())) return;
-    if (rank(to) === LAST) this.forget(id);
+    if (rank(to) === LAST) this._forget(id);
     open.progress.set(Object.freeze(to));
   }
 
-  private timeIsOver(id: string): void {
-    const open = this.open.get(id);
-    if (open) open.stop = this.setTimer(() => this.forget(id), LATE_MS);
-    this.advance(id, { stage: 'unanswered' });
+  private _timeIsOver(id: string): void {
+    const open = this._open.get(id);
+    if (open) open.stop = this._setTimer(() => this._forget(id), LATE_MS);
+    this._advance(id, { stage: 'unanswered' });
   }
 
-  private forget(id: string): void {
-    this.open.get(id)?.stop();
-    this.open.delete(id);
+  private _forget(id: string): void {
+    this._open.get(id)?.stop();
+    this._open.delete(id);
   }
 }
 
@@ -153,6 +153,13 @@ const EXPIRED = 4403;
 const STAGES = ['queued', 'sent', 'accepted', 'unanswered'];
 const LAST = STAGES.length;
 const DEVICE = 'The device says why; giving the same command again is another command.';
+
+/** What `reply` says of a command that ended without a result. */
+const ENDS: Readonly<Record<string, readonly [message: string, retryable: boolean, hint?: string]>> = {
+  expired: ['The command was not begun in time.', true],
+  cancelled: ['The command was taken back before it was sent.', false],
+  unanswered: ['No answer in time: whether the command was done is not known.', false, DEVICE],
+};
 
 /** Later stages are higher; the ends are alike, and the last. */
 function rank({ stage }: CommandProgress): number {
@@ -165,11 +172,11 @@ function reply<Result>(progress: Observable<CommandProgress>): Promise<Result> {
     const look = (now: CommandProgress): boolean => {
       if (now.stage === 'done') resolve(now.result as Result);
       else if (now.stage === 'failed') reject(now.error);
-      else if (now.stage === 'expired') reject(new AnabranchError('expired', 'The command was not begun in time.', true));
-      else if (now.stage === 'cancelled') reject(new AnabranchError('cancelled', 'The command was taken back before it was sent.', false));
-      else if (now.stage === 'unanswered') {
-        reject(new AnabranchError('unanswered', 'No answer in time: whether the command was done is not known.', false, DEVICE));
-      } else return false;
+      else {
+        const end = ENDS[now.stage];
+        if (!end) return false;
+        reject(new AnabranchError(now.stage, ...end));
+      }
       return true;
     };
     if (look(progress.get())) return;

@@ -4,8 +4,8 @@
  */
 export class Cursor {
   private constructor(
-    private readonly log: string,
-    private readonly entries: Map<number, string>,
+    private readonly _log: string,
+    private readonly _entries: Map<number, string>,
   ) {}
 
   /** Undefined for what is no cursor: the gateway will say so, and give another. */
@@ -21,18 +21,18 @@ export class Cursor {
 
   /** Whether the message there lies before it. */
   covers(position: string): boolean {
-    const own = this.entries.get(partitionOf(position));
+    const own = this._entries.get(partitionOf(position));
     return own !== undefined && offsetOf(position) <= offsetOf(own);
   }
 
   /** Moves past one message. */
   advance(position: string): void {
-    this.entries.set(partitionOf(position), position);
+    this._entries.set(partitionOf(position), position);
   }
 
   toString(): string {
-    const rising = [...this.entries].sort(([a], [b]) => a - b);
-    return `${this.log}/${rising.map(([, position]) => position).join(',')}`;
+    const rising = [...this._entries].sort(([a], [b]) => a - b);
+    return `${this._log}/${rising.map(([, position]) => position).join(',')}`;
   }
 }
 

@@ -12,21 +12,21 @@ export interface CursorStore {
 
 /** Cursors in the tab's `sessionStorage`: they survive a reload, and end with the tab. */
 export class SessionStore implements CursorStore {
-  constructor(private readonly storage: Storage) {}
+  constructor(private readonly _storage: Storage) {}
 
   load(key: string): string | undefined {
-    return this.storage.getItem(key) ?? undefined;
+    return this._storage.getItem(key) ?? undefined;
   }
 
   save(key: string, cursor: string): void {
-    this.storage.setItem(key, cursor);
+    this._storage.setItem(key, cursor);
   }
 
   remove(key: string): void {
-    this.storage.removeItem(key);
+    this._storage.removeItem(key);
   }
 
   clear(prefix: string): void {
-    for (const key of Object.keys(this.storage)) if (key.startsWith(prefix)) this.storage.removeItem(key);
+    for (const key of Object.keys(this._storage)) if (key.startsWith(prefix)) this._storage.removeItem(key);
   }
 }

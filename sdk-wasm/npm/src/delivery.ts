@@ -23,7 +23,7 @@ export interface Host {
 
 /** One thing in the order of the stream: an event, a step of the cursor, or both. */
 interface Item {
-  readonly event?: SubscriptionEvent;
+  readonly event?: SubscriptionEvent | undefined;
   readonly position?: string;
   readonly cursor?: string;
   readonly bytes: number;
@@ -33,93 +33,93 @@ const DEFAULT_BUFFER_BYTES = 4 * 1024 * 1024;
 
 /** What stands behind a `Subscription`: the buffer, the cursor of what the app has taken, and freshness. */
 export class Delivery implements Subscription {
-  private readonly queue: Item[] = [];
-  private queuedBytes = 0;
-  private inHand: Item | undefined;
-  private waiting: ((result: IteratorResult<SubscriptionEvent>) => void)[] = [];
-  private taken: Cursor | undefined;
+  private readonly _queue: Item[] = [];
+  private _queuedBytes = 0;
+  private _inHand: Item | undefined;
+  private _waiting: ((result: IteratorResult<SubscriptionEvent>) => void)[] = [];
+  private _taken: Cursor | undefined;
   /** Whether `begin` was called. */
   begun = false;
   /** Whether it goes on from where an earlier page was. */
   resumes = false;
-  private isHeld = false;
-  private done = false;
-  private live = false;
-  private freshUntil: number | null = null;
-  private readonly abort = () => this.close();
+  private _isHeld = false;
+  private _done = false;
+  private _live = false;
+  private _freshUntil: number | null = null;
+  private readonly _abort = () => this.close();
 
   constructor(
     readonly filter: string,
     readonly start: Start | undefined,
-    private wished: Snapshot | undefined,
-    private readonly host: Host,
-    private readonly callback?: (event: SubscriptionEvent) => void,
-    private readonly signal?: AbortSignal,
-    private readonly bufferBytes = DEFAULT_BUFFER_BYTES,
-    private maxHz?: number,
+    private _wished: Snapshot | undefined,
+    private readonly _host: Host,
+    private readonly _callback?: (event: SubscriptionEvent) => void,
+    private readonly _signal?: AbortSignal,
+    private readonly _bufferBytes = DEFAULT_BUFFER_BYTES,
+    private _maxHz?: number,
     /** The name under which the app's place is kept. */
     readonly name?: string,
   ) {
-    if (start !== undefined && typeof start === 'object' && 'cursor' in start) this.taken = Cursor.parse(start.cursor);
-    signal?.addEventListener('abort', this.abort, { once: true });
+    if (start !== undefined && typeof start === 'object' && 'cursor' in start) this._taken = Cursor.parse(start.cursor);
+    _signal?.addEventListener('abort', this._abort);
   }
 
   get cursor(): string | undefined {
-    return this.taken?.toString();
+    return this._taken?.toString();
   }
 
   /** What it is to begin with, unless told: all where the page has forgotten what it showed. */
   get snapshot(): Snapshot {
     const past = this.start === 'earliest' || (typeof this.start === 'object' && 'sinceMs' in this.start);
-    return this.wished ?? (past ? 'none' : this.resumes ? 'always' : 'if_new');
+    return this._wished ?? (past ? 'none' : this.resumes ? 'always' : 'if_new');
   }
 
   /** Where it stands before it is opened for the first time, of an earlier page; and what that has left, for a first paint. */
   begin(cursor: string, cached: MessageEvent[]): void {
     this.begun = true;
     if (cursor !== '') {
-      this.taken = Cursor.parse(cursor);
+      this._taken = Cursor.parse(cursor);
       this.resumes = true;
     }
     for (const event of cached) {
       // What lies behind the cursor comes again.
-      if (this.taken?.covers(event.position) ?? true) this.push({ event: { ...event, type: 'cached' }, bytes: 0 });
+      if (this._taken?.covers(event.position) ?? true) this.push({ event: { ...event, type: 'cached' }, bytes: 0 });
     }
   }
 
   get freshAsOf(): number | null {
-    return this.live ? this.host.heardAt() : this.freshUntil;
+    return this._live ? this._host.heardAt() : this._freshUntil;
   }
 
   get stale(): boolean {
-    return !this.live;
+    return !this._live;
   }
 
   /** Whether its buffer is full, and the stream stopped. */
   get held(): boolean {
-    return this.isHeld;
+    return this._isHeld;
   }
 
   /** Milliseconds between two values of its state topics, at least; 0 for no bound. */
   get conflateMs(): number {
-    const ms = 1000 / (this.maxHz ?? 0);
-    return ms > 0 && Number.isFinite(ms) ? Math.min(Math.ceil(ms), 60_000) : 0;
+    const hz = this._maxHz ?? 0;
+    return hz > 0 ? Math.min(Math.ceil(1000 / hz), 60_000) : 0;
   }
 
   setMaxHz(hz: number | undefined): void {
-    this.maxHz = hz;
-    if (!this.done) this.host.paced(this);
+    this._maxHz = hz;
+    if (!this._done) this._host.paced(this);
   }
 
   get closed(): boolean {
-    return this.done;
+    return this._done;
   }
 
   close(): void {
-    if (this.done) return;
-    this.queue.length = 0;
-    this.finish();
-    this.host.ended(this);
+    if (this._done) return;
+    this._queue.length = 0;
+    this._finish();
+    this._host.ended(this);
   }
 
   [Symbol.dispose](): void {
@@ -131,110 +131,110 @@ export class Delivery implements Subscription {
   }
 
   next(): Promise<IteratorResult<SubscriptionEvent>> {
-    if (this.callback) return Promise.reject(new TypeError('this subscription delivers to a callback'));
-    if (this.inHand) this.take(this.inHand);
-    this.inHand = this.dequeue();
-    if (this.inHand?.event) return Promise.resolve({ value: this.inHand.event, done: false });
-    if (this.done) return Promise.resolve({ value: undefined, done: true });
-    return new Promise((resolve) => this.waiting.push(resolve));
+    if (this._callback) return Promise.reject(new TypeError('this subscription delivers to a callback'));
+    if (this._inHand) this._take(this._inHand);
+    this._inHand = this._dequeue();
+    if (this._inHand?.event) return Promise.resolve({ value: this._inHand.event, done: false });
+    if (this._done) return Promise.resolve({ value: undefined, done: true });
+    return new Promise((resolve) => this._waiting.push(resolve));
   }
 
   /** Called by `for await` when the loop is left. */
   return(): Promise<IteratorResult<SubscriptionEvent>> {
-    if (this.inHand) this.take(this.inHand);
-    this.inHand = undefined;
+    if (this._inHand) this._take(this._inHand);
+    this._inHand = undefined;
     this.close();
     return Promise.resolve({ value: undefined, done: true });
   }
 
   /** The next thing in the order of the stream. */
   push(item: Item): void {
-    if (this.done) return;
+    if (this._done) return;
     if (item.event?.type === 'subscribed') this.lost();
-    if (item.event?.type === 'live') this.live = true;
-    if (this.callback) {
-      if (item.event) this.hand(item.event);
-      this.take(item);
+    if (item.event?.type === 'live') this._live = true;
+    if (this._callback) {
+      if (item.event) this._hand(item.event);
+      this._take(item);
       return;
     }
-    if (!item.event && this.queue.length === 0 && !this.inHand) return this.take(item);
-    if (item.event && this.queue.length === 0) {
-      const resolve = this.waiting.shift();
+    if (!item.event && this._queue.length === 0 && !this._inHand) return this._take(item);
+    if (item.event && this._queue.length === 0) {
+      const resolve = this._waiting.shift();
       if (resolve) {
-        this.inHand = item;
+        this._inHand = item;
         return resolve({ value: item.event, done: false });
       }
     }
-    this.queue.push(item);
-    this.queuedBytes += item.bytes;
-    if (this.queuedBytes > this.bufferBytes && !this.isHeld) {
-      this.isHeld = true;
+    this._queue.push(item);
+    this._queuedBytes += item.bytes;
+    if (this._queuedBytes > this._bufferBytes && !this._isHeld) {
+      this._isHeld = true;
       this.lost();
-      this.queue.push({ event: { type: 'lagging' }, bytes: 0 });
-      this.host.hold(this);
+      this._queue.push({ event: { type: 'lagging' }, bytes: 0 });
+      this._host.hold(this);
     }
   }
 
   /** Something that comes once and is not kept: an app that does not keep up misses it. */
   pass(event: SubscriptionEvent, bytes: number): void {
-    if (!this.isHeld) this.push({ event, bytes });
+    if (!this._isHeld) this.push({ event, bytes });
   }
 
   /** The stream is not live any more. */
   lost(): void {
-    if (this.live) this.freshUntil = this.host.heardAt();
-    this.live = false;
+    if (this._live) this._freshUntil = this._host.heardAt();
+    this._live = false;
   }
 
   /** Its last event, from the client's side. */
   end(error: AnabranchError): void {
-    if (this.done) return;
+    if (this._done) return;
     this.push({ event: { type: 'closed', error }, bytes: 0 });
-    this.finish();
+    this._finish();
   }
 
   /** The cursor after everything that arrived, taken or not. */
   get received(): string | undefined {
-    let cursor = this.taken && Cursor.parse(this.taken.toString());
-    for (const item of this.inHand ? [this.inHand, ...this.queue] : this.queue) cursor = step(cursor, item);
+    let cursor = this._taken && Cursor.parse(this._taken.toString());
+    for (const item of this._inHand ? [this._inHand, ...this._queue] : this._queue) cursor = step(cursor, item);
     return cursor?.toString();
   }
 
-  private finish(): void {
+  private _finish(): void {
     this.lost();
-    this.done = true;
-    this.signal?.removeEventListener('abort', this.abort);
-    for (const resolve of this.waiting.splice(0)) resolve({ value: undefined, done: true });
+    this._done = true;
+    this._signal?.removeEventListener('abort', this._abort);
+    for (const resolve of this._waiting.splice(0)) resolve({ value: undefined, done: true });
   }
 
-  private hand(event: SubscriptionEvent): void {
+  private _hand(event: SubscriptionEvent): void {
     try {
-      this.callback?.(event);
+      this._callback?.(event);
     } catch (error) {
-      this.host.threw(error, `the handler of ${this.filter}`);
+      this._host.threw(error, `the handler of ${this.filter}`);
     }
   }
 
   /** Takes from the queue up to and including the next event. */
-  private dequeue(): Item | undefined {
-    for (let item = this.queue.shift(); item; item = this.queue.shift()) {
-      this.queuedBytes -= item.bytes;
-      if (this.isHeld && !this.done && this.queuedBytes <= this.bufferBytes / 2) {
-        this.isHeld = false;
-        this.inHand = item;
-        this.host.release(this);
+  private _dequeue(): Item | undefined {
+    for (let item = this._queue.shift(); item; item = this._queue.shift()) {
+      this._queuedBytes -= item.bytes;
+      if (this._isHeld && !this._done && this._queuedBytes <= this._bufferBytes / 2) {
+        this._isHeld = false;
+        this._inHand = item;
+        this._host.release(this);
       }
       if (item.event) return item;
-      this.take(item);
+      this._take(item);
     }
     return undefined;
   }
 
-  private take(item: Item): void {
-    const next = step(this.taken, item);
+  private _take(item: Item): void {
+    const next = step(this._taken, item);
     if (next === undefined || (item.position === undefined && item.cursor === undefined)) return;
-    this.taken = next;
-    this.host.taken(this);
+    this._taken = next;
+    this._host.taken(this);
   }
 }
 

@@ -15,19 +15,19 @@ export class AnabranchError extends Error {
   }
 }
 
-/** What to do about a code of the gateway: its range says it, also for a code that this version has never seen. */
+/** What to do about a code of the gateway, by its first two digits: so also about one that this version has never seen. */
+const HINTS: Readonly<Record<number, string>> = {
+  42: 'Get a fresh token; the client asks your token function by itself.',
+  43: 'The log has another history now. Forget what you hold and go on from what follows.',
+  44: 'This item will never work as it is: change the topic, the filter, the message or the grant.',
+  45: "This client cannot talk to this gateway: check the url, the page's origin and the versions.",
+};
+
 export function hintFor(code: number | string): string {
-  const range = typeof code === 'number' ? Math.floor(code / 100) : 0;
-  switch (range) {
-    case 42:
-      return 'Get a fresh token; the client asks your token function by itself.';
-    case 43:
-      return 'The log has another history now. Forget what you hold and go on from what follows.';
-    case 44:
-      return 'This item will never work as it is: change the topic, the filter, the message or the grant.';
-    case 45:
-      return 'This client cannot talk to this gateway: check the url, the page\'s origin and the versions.';
-    default:
-      return 'Try again later; the client does so by itself.';
-  }
+  return HINTS[Math.floor(Number(code) / 100)] ?? 'Try again later; the client does so by itself.';
+}
+
+/** The client has ended, for this reason. */
+export function closedError(message: string): AnabranchError {
+  return new AnabranchError('closed', message, false, 'Make a new client with createClient.');
 }

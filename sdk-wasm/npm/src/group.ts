@@ -9,8 +9,8 @@ export type Role = 'alone' | 'waiting' | 'leader' | 'follower';
 export interface GroupNeeds {
   /** Whose tabs they are: the gateway and the user. */
   readonly owner: string;
-  now(): number;
-  setTimer(run: () => void, ms: number): () => void;
+  readonly now: () => number;
+  readonly setTimer: (run: () => void, ms: number) => () => void;
   /** The connection is this tab's: it starts a core, and gives it to `serve`. */
   lead(): void;
   /** Another tab has the connection, and this is its core: tell it everything. */

@@ -81,8 +81,8 @@ export interface KeeperNeeds {
   readonly owner: string;
   /** Whether the client sees to it that no other page has this owner's store. */
   readonly alone: boolean;
-  wall(): number;
-  setTimer(run: () => void, ms: number): () => void;
+  readonly wall: () => number;
+  readonly setTimer: (run: () => void, ms: number) => () => void;
   changed(storage: Storage): void;
 }
 

@@ -36,10 +36,10 @@ export interface Pending {
 
 /** What was published and not yet answered. */
 export class Publishes {
-  private readonly pending = new Map<string, Pending>();
+  private readonly _pending = new Map<string, Pending>();
 
   find(messageId: string): Pending | undefined {
-    return this.pending.get(messageId);
+    return this._pending.get(messageId);
   }
 
   add(messageId: string, envelope: string, terms: Terms): Pending {
@@ -65,21 +65,21 @@ export class Publishes {
       },
       store: (reason) => (reason === '' ? stored.resolve() : stored.reject(notKept(messageId, reason))),
     };
-    this.pending.set(messageId, pending);
+    this._pending.set(messageId, pending);
     return pending;
   }
 
   published(messageId: string, published: Published): void {
-    this.pending.get(messageId)?.settle(published);
-    this.pending.delete(messageId);
+    this._pending.get(messageId)?.settle(published);
+    this._pending.delete(messageId);
   }
 
   /** One is part of an earlier one from here on, and ends with it. */
   merged(messageId: string, into: string, envelope: string): void {
-    const [one, earlier] = [this.pending.get(messageId), this.pending.get(into)];
+    const [one, earlier] = [this._pending.get(messageId), this._pending.get(into)];
     if (!one || !earlier) return;
     earlier.envelope = envelope;
-    const drop = (): void => void this.pending.delete(messageId);
+    const drop = (): void => void this._pending.delete(messageId);
     earlier.published.then(one.settle, one.fail).then(drop);
     // The store may not have it yet: until then the next core is told of it too, since what that has of the earlier one may lack it.
     if (one.terms.kept) one.stored.then(drop, () => {});
@@ -88,18 +88,18 @@ export class Publishes {
   }
 
   failed(messageId: string, error: AnabranchError): void {
-    this.pending.get(messageId)?.fail(error);
-    this.pending.delete(messageId);
+    this._pending.get(messageId)?.fail(error);
+    this._pending.delete(messageId);
   }
 
   failAll(error: AnabranchError): void {
-    for (const { fail } of this.pending.values()) fail(error);
-    this.pending.clear();
+    for (const { fail } of this._pending.values()) fail(error);
+    this._pending.clear();
   }
 
   /** In the order in which they were made. */
   waiting(): Pending[] {
-    return [...this.pending.values()];
+    return [...this._pending.values()];
   }
 }
 

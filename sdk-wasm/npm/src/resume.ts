@@ -10,75 +10,75 @@ const WRITE_AFTER_MS = 250;
  * tells subscriptions of the same filter apart, in the order in which they were made.
  */
 export class Resume {
-  private readonly keys = new Map<Delivery, string>();
-  private readonly dirty = new Set<Delivery>();
-  private stopTimer: (() => void) | undefined;
+  private readonly _keys = new Map<Delivery, string>();
+  private readonly _dirty = new Set<Delivery>();
+  private _stopTimer: (() => void) | undefined;
 
   constructor(
-    private readonly store: CursorStore | undefined,
-    private readonly prefix: string,
-    private readonly environment: Environment,
-    private readonly failed: (cause: unknown) => void,
+    private readonly _store: CursorStore | undefined,
+    private readonly _prefix: string,
+    private readonly _environment: Environment,
+    private readonly _failed: (cause: unknown) => void,
   ) {}
 
   /** The cursor that an earlier load of the page left for this filter, before the subscription is made. */
   find(filter: string): string | undefined {
-    return this.attempt((store) => store.load(this.freeKey(filter)));
+    return this._attempt((store) => store.load(this._freeKey(filter)));
   }
 
   add(subscription: Delivery): void {
-    this.keys.set(subscription, this.freeKey(subscription.filter));
+    this._keys.set(subscription, this._freeKey(subscription.filter));
   }
 
   /** The subscription ended on purpose: the next one begins on its own. */
   remove(subscription: Delivery): void {
-    const key = this.keys.get(subscription);
-    this.keys.delete(subscription);
-    this.dirty.delete(subscription);
-    if (key !== undefined) this.attempt((store) => store.remove(key));
+    const key = this._keys.get(subscription);
+    this._keys.delete(subscription);
+    this._dirty.delete(subscription);
+    if (key !== undefined) this._attempt((store) => store.remove(key));
   }
 
   /** Forgets every cursor of this gateway and client, as far as the store can tell them. */
   clear(): void {
-    this.keys.clear();
-    this.dirty.clear();
-    this.attempt((store) => store.clear?.(this.prefix));
+    this._keys.clear();
+    this._dirty.clear();
+    this._attempt((store) => store.clear?.(this._prefix));
   }
 
   changed(subscription: Delivery): void {
-    if (!this.store || !this.keys.has(subscription)) return;
-    this.dirty.add(subscription);
-    this.stopTimer ??= this.environment.setTimer(() => this.flush(), WRITE_AFTER_MS);
+    if (!this._store || !this._keys.has(subscription)) return;
+    this._dirty.add(subscription);
+    this._stopTimer ??= this._environment.setTimer(() => this.flush(), WRITE_AFTER_MS);
   }
 
   flush(): void {
-    this.stopTimer?.();
-    this.stopTimer = undefined;
-    for (const subscription of this.dirty) {
-      const key = this.keys.get(subscription);
+    this._stopTimer?.();
+    this._stopTimer = undefined;
+    for (const subscription of this._dirty) {
+      const key = this._keys.get(subscription);
       const cursor = subscription.cursor;
-      if (key !== undefined && cursor !== undefined) this.attempt((store) => store.save(key, cursor));
+      if (key !== undefined && cursor !== undefined) this._attempt((store) => store.save(key, cursor));
     }
-    this.dirty.clear();
+    this._dirty.clear();
   }
 
-  private freeKey(filter: string): string {
-    const taken = new Set(this.keys.values());
-    let count = 0;
-    while (taken.has(this.key(filter, count))) count += 1;
-    return this.key(filter, count);
+  private _freeKey(filter: string): string {
+    return freeName(new Set(this._keys.values()), (count) => `${this._prefix} ${count} ${filter}`);
   }
 
-  private key(filter: string, count: number): string {
-    return `${this.prefix} ${count} ${filter}`;
-  }
-
-  private attempt<T>(act: (store: CursorStore) => T): T | undefined {
+  private _attempt<T>(act: (store: CursorStore) => T): T | undefined {
     try {
-      return this.store && act(this.store);
+      return this._store && act(this._store);
     } catch (cause) {
-      this.failed(cause);
+      this._failed(cause);
       return undefined;
     }
   }
+}
+
+/** The first of these names that is not taken. */
+export function freeName(taken: ReadonlySet<string | undefined>, name: (count: number) => string): string {
+  let count = 0;
+  while (taken.has(name(count))) count += 1;
+  return name(count);
 }

@@ -1,4 +1,4 @@
-import { AnabranchError } from './errors.ts';
+import { AnabranchError, closedError } from './errors.ts';
 import { IN_MEMORY, type Keeper, type Storage, type Write } from './keeping.ts';
 import type { ClientOptions } from './options.ts';
 import { type Pending, Publishes, type Terms } from './publishes.ts';
@@ -10,7 +10,7 @@ import type { CoreClassFactory, Environment } from './shell/environment.ts';
 import type { Group, Role } from './group.ts';
 import { Loader } from './shell/loader.ts';
 import { type Brain, Local, type Question } from './shell/local.ts';
-import { IDLE, Observed } from './state.ts';
+import { IDLE, isUp, Observed } from './state.ts';
 import { Streams } from './streams.ts';
 import type { Delivery, Host } from './delivery.ts';
 
@@ -32,79 +32,80 @@ export class Session implements Host {
   readonly storage: Observed<Storage>;
   readonly publishes = new Publishes();
   readonly resume: Resume;
-  private readonly body: Body;
+  private readonly _body: Body;
   readonly streams: Streams;
-  private readonly users = new Set<object>();
-  private readonly pauses = new Set<string>();
-  private brain: Brain | undefined;
+  private readonly _users = new Set<object>();
+  private readonly _pauses = new Set<string>();
+  private _brain: Brain | undefined;
   /** The core in this page, if it has one. */
-  private engine: Engine | undefined;
-  private local: Local | undefined;
-  private create: CoreClassFactory | undefined;
-  private readonly group: Group | undefined;
-  private readonly keeper: Keeper | undefined;
+  private _engine: Engine | undefined;
+  private _local: Local | undefined;
+  private _create: CoreClassFactory | undefined;
+  private readonly _group: Group | undefined;
+  private readonly _keeper: Keeper | undefined;
   /** Kept publishes that may be sent: they need the connection. */
-  private readonly waiting = new Set<string>();
+  private readonly _waiting = new Set<string>();
   /** Where the app has come to while there was no core to tell. */
-  private readonly untold = new Map<string, readonly [filter?: string, cursor?: string]>();
+  private readonly _untold = new Map<string, readonly [filter?: string, cursor?: string]>();
   /** What was asked and is not answered: the next core is asked again. */
-  private readonly questions = new Set<Asked>();
+  private readonly _questions = new Set<Asked>();
   /** Counts the beginnings, so that one that was overtaken ends. */
-  private beginnings = 0;
-  private readonly loader: Loader;
-  private connected = false;
-  private hidden = false;
-  private over = false;
-  private stopLinger: (() => void) | undefined;
-  private readonly stopListening: () => void;
+  private _beginnings = 0;
+  private readonly _loader: Loader;
+  private _connected = false;
+  private _hidden = false;
+  private _over = false;
+  private _stopLinger: (() => void) | undefined;
+  private readonly _stopListening: () => void;
 
   constructor(
-    private readonly options: ClientOptions,
-    private readonly environment: Environment,
-    private readonly report: (error: AnabranchError) => void,
+    private readonly _options: ClientOptions,
+    private readonly _environment: Environment,
+    private readonly _report: (error: AnabranchError) => void,
   ) {
     this.state = new Observed(IDLE, (error) => this.threw(error, 'a state watcher'));
-    this.streams = new Streams(() => this.brain, this.call);
-    const url = absolute(options.url);
+    this.streams = new Streams(() => this._brain, this._call);
+    const url = absolute(_options.url);
     this.storage = new Observed(IN_MEMORY, (error) => this.threw(error, 'a storage watcher'));
-    const cursors = options.store || options.resume === 'off' ? undefined : (options.cursors ?? environment.cursors);
-    this.resume = new Resume(cursors, `anabranch ${url} ${options.clientId ?? ''}`, environment, (cause) =>
-      this.tell('storage', 'The cursors could not be kept; a reload starts from now.', cause),
+    const cursors = _options.store || _options.resume === 'off' ? undefined : (_options.cursors ?? _environment.cursors);
+    this.resume = new Resume(cursors, `anabranch ${url} ${_options.clientId ?? ''}`, _environment, (cause) =>
+      this._tell('storage', 'The cursors could not be kept; a reload starts from now.', cause),
     );
-    const owner = `${url} ${options.user ?? ''}`;
-    this.group = environment.socket && options.tabs?.({
+    const owner = `${url} ${_options.user ?? ''}`;
+    const { now, wall, setTimer } = _environment;
+    this._group = _environment.socket && _options.tabs?.({
       owner,
-      now: () => environment.now(),
-      setTimer: (run, ms) => environment.setTimer(run, ms),
-      lead: () => this.lead(),
-      follow: (brain) => this.follow(brain),
-      stepDown: () => this.letGo(),
+      now,
+      setTimer,
+      lead: () => this._lead(),
+      follow: (brain) => this._follow(brain),
+      stepDown: () => this._letGo(),
       effect: (effect, bytes) => {
-        this.body.hear();
-        this.carryOut(effect, bytes);
+        this._body.hear();
+        this._carryOut(effect, bytes);
       },
       storage: (storage) => this.storage.set(Object.freeze(storage)),
-      token: (why, cancel) => this.body.askApp(why, cancel),
-      loggedOut: () => this.end(),
+      token: (why, cancel) => this._body.token(why, cancel),
+      loggedOut: () => this._end(),
     });
-    this.keeper = environment.socket && options.store?.({
+    this._keeper = _environment.socket && _options.store?.({
       owner,
-      alone: this.group?.exclusive ?? false,
-      wall: () => environment.wall(),
-      setTimer: (run, ms) => environment.setTimer(run, ms),
-      changed: (storage) => this.stored(storage),
+      alone: this._group?.exclusive ?? false,
+      wall,
+      setTimer,
+      changed: (storage) => this._stored(storage),
     });
-    this.body = new Body({ ...options, url }, environment, this.call, report, (why, cancel) => this.group?.token(why, cancel));
-    this.loader = new Loader(environment, options.wasm, {
-      loaded: (create) => this.loaded(create),
-      later: (cause, attempt, retryInMs) => this.loadsLater(cause, attempt, retryInMs),
-      failed: (cause) => this.failed(cause),
+    this._body = new Body({ ..._options, url }, _environment, this._call, _report, (why, cancel) => this._group?.token(why, cancel));
+    this._loader = new Loader(_environment, _options.wasm, {
+      loaded: (create) => this._loaded(create),
+      later: (cause, attempt, retryInMs) => this._loadsLater(cause, attempt, retryInMs),
+      failed: (cause) => this._failed(cause),
     });
-    this.stopListening = environment.socket
-      ? environment.listen({
-          wake: () => this.woken(),
-          hide: (hidden) => this.hide(hidden),
-          flush: () => this.flush(),
+    this._stopListening = _environment.socket
+      ? _environment.listen({
+          wake: () => this._woken(),
+          hide: (hidden) => this._hide(hidden),
+          flush: () => this._flush(),
           pause: (reason) => this.pause(reason),
           resume: (reason) => this.unpause(reason),
         })
@@ -112,36 +113,36 @@ export class Session implements Host {
   }
 
   get closed(): boolean {
-    return this.over;
+    return this._over;
   }
 
   // What the app wants.
 
   /** Somebody needs the connection until `release`. */
   use(user: object): void {
-    if (this.over) return;
-    this.users.add(user);
-    this.stopLinger?.();
-    this.stopLinger = undefined;
-    if (!this.brain) return this.load();
-    if (this.connected) return;
-    this.connected = true;
-    this.brain.want(true);
+    if (this._over) return;
+    this._users.add(user);
+    this._stopLinger?.();
+    this._stopLinger = undefined;
+    if (!this._brain) return this._load();
+    if (this._connected) return;
+    this._connected = true;
+    this._brain.want(true);
   }
 
   unuse(user: object): void {
-    if (!this.users.delete(user) || this.users.size > 0 || this.over) return;
-    this.stopLinger = this.environment.setTimer(() => {
-      this.stopLinger = undefined;
-      this.connected = false;
-      this.brain?.want(false);
+    if (!this._users.delete(user) || this._users.size > 0 || this._over) return;
+    this._stopLinger = this._environment.setTimer(() => {
+      this._stopLinger = undefined;
+      this._connected = false;
+      this._brain?.want(false);
     }, LINGER_MS);
   }
 
   /** Tries now: also where the core waits for the app (no acceptable token, or told to stop), or for its next attempt. */
   reconnect(): void {
-    this.call('connect');
-    this.woken();
+    this._call('connect');
+    this._woken();
   }
 
   /** `resumes`: the next load of the page goes on where this one ends. */
@@ -151,7 +152,7 @@ export class Session implements Host {
     this.use(subscription);
     // One made and closed in the same turn, as React's StrictMode does, never reaches the wire.
     queueMicrotask(() => {
-      const wanted = this.brain && this.streams.all.has(subscription) && this.streams.ids(subscription).length === 0;
+      const wanted = this._brain && this.streams.all.has(subscription) && this.streams.ids(subscription).length === 0;
       if (wanted) this.streams.open(subscription, subscription.start);
     });
   }
@@ -163,102 +164,102 @@ export class Session implements Host {
     this.use(pending);
     const settled = (): void => this.unuse(pending);
     pending.published.then(settled, settled);
-    this.send(pending);
+    this._send(pending);
     return pending;
   }
 
-  private send(pending: Pending): void {
+  private _send(pending: Pending): void {
     const { messageId, envelope, terms } = pending;
-    const ttl = terms.expires === undefined ? -1 : Math.max(0, terms.expires - this.environment.wall());
+    const ttl = terms.expires === undefined ? -1 : Math.max(0, terms.expires - this._environment.wall());
     // Nothing becomes part of what was told before. Nor of what the store of other tabs keeps: should the leader end before it says what it has stored,
     // the next one could not know that this is in it, and would put an old change behind newer ones.
-    const author = pending.told || (terms.kept && this.group) ? 0 : (terms.patch?.author ?? 0);
-    if (pending.told) this.brain?.ask(['told', messageId], () => {});
-    pending.told ||= this.brain !== undefined;
-    this.call('publish', messageId, envelope, terms.kept, ttl, author);
-    if (terms.kept) this.brain?.ask(['flush'], (reason) => pending.store(reason));
+    const author = pending.told || (terms.kept && this._group) ? 0 : (terms.patch?.author ?? 0);
+    if (pending.told) this._brain?.ask(['told', messageId], () => {});
+    pending.told ||= this._brain !== undefined;
+    this._call('publish', messageId, envelope, terms.kept, ttl, author);
+    if (terms.kept) this._brain?.ask(['flush'], (reason) => pending.store(reason));
   }
 
   /** Answers from memory and store, when both are there; loads them, and connects nothing. */
   ask(question: Question): Promise<string> {
     return new Promise((answer) => {
       const asked = { question, answer };
-      this.questions.add(asked);
-      if (this.brain) this.put(asked);
-      else this.load();
+      this._questions.add(asked);
+      if (this._brain) this._put(asked);
+      else this._load();
     });
   }
 
-  private put(asked: Asked): void {
-    this.brain?.ask(asked.question, (text) => this.answer(asked, text));
+  private _put(asked: Asked): void {
+    this._brain?.ask(asked.question, (text) => this._answer(asked, text));
   }
 
-  private answer(asked: Asked, text: string): void {
-    if (this.questions.delete(asked)) asked.answer(text);
+  private _answer(asked: Asked, text: string): void {
+    if (this._questions.delete(asked)) asked.answer(text);
   }
 
   /** The app stands there with what it keeps under this name; without a cursor, forgets that. */
   place(name: string, ...at: readonly [filter?: string, cursor?: string]): void {
-    if (this.brain) this.brain.place(name, ...at);
-    else this.untold.set(name, at);
+    if (this._brain) this._brain.place(name, ...at);
+    else this._untold.set(name, at);
   }
 
   get keeps(): boolean {
-    return this.keeper !== undefined;
+    return this._keeper !== undefined;
   }
 
   pause(reason: string): void {
-    this.pauses.add(reason);
-    if (!this.group) return this.call('pause', reason);
+    this._pauses.add(reason);
+    if (!this._group) return this._call('pause', reason);
     // Another tab may go on.
-    this.letGo();
-    this.group.leave();
-    if (!this.over && this.state.get().phase !== 'paused') {
-      this.changed({ ...IDLE, phase: 'paused', since: this.environment.wall() });
+    this._letGo();
+    this._group.leave();
+    if (!this._over && this.state.get().phase !== 'paused') {
+      this._changed({ ...IDLE, phase: 'paused', since: this._environment.wall() });
     }
   }
 
   unpause(reason: string): void {
-    if (!this.pauses.delete(reason)) return;
-    if (!this.group) this.call('resume', reason);
-    else if (this.pauses.size === 0 && this.create && !this.over) this.group.join();
+    if (!this._pauses.delete(reason)) return;
+    if (!this._group) this._call('resume', reason);
+    else if (this._pauses.size === 0 && this._create && !this._over) this._group.join();
   }
 
-  private hide(hidden: boolean): void {
-    this.hidden = hidden && this.options.whenHidden !== 'same';
-    this.brain?.hide(this.hidden);
+  private _hide(hidden: boolean): void {
+    this._hidden = hidden && this._options.whenHidden !== 'same';
+    this._brain?.hide(this._hidden);
   }
 
   /** What this tab is among those of its user. */
   get role(): Role {
-    return this.group?.role ?? 'alone';
+    return this._group?.role ?? 'alone';
   }
 
   /** Ends everything in every tab, and forgets all that was kept of this user. */
   async logout(): Promise<void> {
-    const wiped = this.group?.logout() ?? Promise.resolve(false);
+    const wiped = this._group?.logout() ?? Promise.resolve(false);
     const leads = this.role !== 'follower';
-    if (leads) return this.end();
+    if (leads) return this._end();
     this.resume.clear();
     // The leader wipes. Where none answers, this tab does.
     const done = await wiped;
-    this.close(loggedOut());
-    if (!done) await this.keeper?.wipe();
+    this.close(closedError('The user has logged out.'));
+    if (!done) await this._keeper?.wipe();
   }
 
-  private async end(): Promise<void> {
+  private async _end(): Promise<void> {
     const { role } = this;
     this.resume.clear();
-    this.close(loggedOut());
-    if (role !== 'follower') await this.keeper?.wipe();
+    this.close(closedError('The user has logged out.'));
+    if (role !== 'follower') await this._keeper?.wipe();
   }
 
   close(error: AnabranchError): void {
-    if (this.over) return;
-    this.over = true;
+    if (this._over) return;
+    this._over = true;
     // Of another tab's core this tab only takes what is its own.
-    if (this.engine) this.brain?.call('close');
-    this.finish(error);
+    if (this._engine) this._brain?.call('close');
+    this._finish(error);
   }
 
   // What subscriptions need of it.
@@ -270,171 +271,171 @@ export class Session implements Host {
   }
 
   hold(subscription: Delivery): void {
-    for (const id of this.streams.ids(subscription)) this.call('park', id);
+    for (const id of this.streams.ids(subscription)) this._call('park', id);
   }
 
   release(subscription: Delivery): void {
-    for (const id of this.streams.ids(subscription)) this.call('unpark', id);
+    for (const id of this.streams.ids(subscription)) this._call('unpark', id);
   }
 
   paced(subscription: Delivery): void {
-    for (const id of this.streams.ids(subscription)) this.call('conflate', id, subscription.conflateMs);
+    for (const id of this.streams.ids(subscription)) this._call('conflate', id, subscription.conflateMs);
   }
 
   ended(subscription: Delivery): void {
     this.streams.shut(subscription);
-    this.forget(subscription);
+    this._forget(subscription);
   }
 
   heardAt(): number | null {
-    return this.body.heardAt;
+    return this._body.heardAt;
   }
 
   threw(error: unknown, what: string): void {
-    this.tell('handler_threw', `${what} threw: ${String(error)}`, error);
+    this._tell('handler_threw', `${what} threw: ${String(error)}`, error);
   }
 
   // How it is done.
 
-  private readonly call: Call = (...said) => this.brain?.call(...said);
+  private readonly _call: Call = (...said) => this._brain?.call(...said);
 
   /** Where pages are only rendered there is nothing to load for. */
-  private load(): void {
-    if (this.environment.socket) void this.loader.load();
+  private _load(): void {
+    if (this._environment.socket) void this._loader.load();
   }
 
-  private woken(): void {
-    if (this.users.size > 0) this.load();
-    this.call('wake');
+  private _woken(): void {
+    if (this._users.size > 0) this._load();
+    this._call('wake');
   }
 
-  private loaded(create: CoreClassFactory): void {
-    this.create = create;
-    if (!this.group) this.lead();
-    else if (this.pauses.size === 0) this.group.join();
+  private _loaded(create: CoreClassFactory): void {
+    this._create = create;
+    if (!this._group) this._lead();
+    else if (this._pauses.size === 0) this._group.join();
   }
 
   /** Starts a core in this page. */
-  private lead(): void {
-    const { create } = this;
-    if (!create || this.over) return;
-    this.letGo();
-    const engine = new Engine(create, this.options.clientId ?? '', SDK, this.environment, {
-      effect: (effect, bytes) => this.tellTabs(effect, bytes),
-      restarted: (cause) => this.restarted(engine, cause),
-      failed: (cause) => this.failed(cause),
+  private _lead(): void {
+    const { _create: create } = this;
+    if (!create || this._over) return;
+    this._letGo();
+    const engine = new Engine(create, this._options.clientId ?? '', SDK, this._environment, {
+      effect: (effect, bytes) => this._tellTabs(effect, bytes),
+      restarted: (cause) => this._restarted(engine, cause),
+      failed: (cause) => this._failed(cause),
     });
-    const { cacheBytes } = this.options;
+    const { cacheBytes } = this._options;
     if (cacheBytes !== undefined) engine.read((core) => core.limit_cache(cacheBytes));
-    this.engine = engine;
-    void this.begin(engine);
+    this._engine = engine;
+    void this._begin(engine);
   }
 
   /** Goes on with the core of another tab. */
-  private follow(brain: Brain): void {
-    if (this.over) return;
-    this.letGo();
-    this.brain = brain;
-    this.answerAll();
+  private _follow(brain: Brain): void {
+    if (this._over) return;
+    this._letGo();
+    this._brain = brain;
+    this._answerAll();
   }
 
   /** Lets go of the core, this page's or another's; whatever the app wants is told to the next. */
-  private letGo(): void {
-    this.beginnings += 1;
-    this.flush();
-    this.brain = this.local = undefined;
-    this.waiting.clear();
-    this.users.delete(this.waiting);
-    if (!this.engine) return;
-    this.body.letGo();
-    this.engine.stop();
-    this.engine = undefined;
-    this.keeper?.close();
+  private _letGo(): void {
+    this._beginnings += 1;
+    this._flush();
+    this._brain = this._local = undefined;
+    this._waiting.clear();
+    this._users.delete(this._waiting);
+    if (!this._engine) return;
+    this._body.letGo();
+    this._engine.stop();
+    this._engine = undefined;
+    this._keeper?.close();
   }
 
-  private answerAll(): void {
-    for (const [name, at] of this.untold) this.brain?.place(name, ...at);
-    this.untold.clear();
-    this.tellAll();
-    for (const asked of [...this.questions]) this.put(asked);
+  private _answerAll(): void {
+    for (const [name, at] of this._untold) this._brain?.place(name, ...at);
+    this._untold.clear();
+    this._tellAll();
+    for (const asked of [...this._questions]) this._put(asked);
   }
 
   /** Gives a core that knows nothing what the store has, and then what the app wants. */
-  private async begin(engine: Engine): Promise<void> {
-    const number = (this.beginnings += 1);
-    const kept = this.keeper && (await this.keeper.load());
-    if (number !== this.beginnings) return;
-    if (this.over) return engine.stop();
-    this.waiting.clear();
-    for (const { messageId, wedged } of kept?.publishes ?? []) if (!wedged) this.waiting.add(messageId);
-    this.local = new Local(engine, this.keeper, kept, this.local);
-    this.brain = this.group ? this.group.serve(this.local) : this.local;
-    this.answerAll();
-    this.drain();
+  private async _begin(engine: Engine): Promise<void> {
+    const number = (this._beginnings += 1);
+    const kept = this._keeper && (await this._keeper.load());
+    if (number !== this._beginnings) return;
+    if (this._over) return engine.stop();
+    this._waiting.clear();
+    for (const { messageId, wedged } of kept?.publishes ?? []) if (!wedged) this._waiting.add(messageId);
+    this._local = new Local(engine, this._keeper, kept, this._local);
+    this._brain = this._group ? this._group.serve(this._local) : this._local;
+    this._answerAll();
+    this._drain();
   }
 
   /** What waits in the outbox needs the connection, whoever said it. */
-  private drain(): void {
-    if (this.waiting.size > 0) this.use(this.waiting);
-    else this.unuse(this.waiting);
+  private _drain(): void {
+    if (this._waiting.size > 0) this.use(this._waiting);
+    else this.unuse(this._waiting);
   }
 
-  private keep(write: Write): void {
-    this.keeper?.write(write);
+  private _keep(write: Write): void {
+    this._keeper?.write(write);
     const [what, messageId] = write;
-    if (what === 'enqueue' || (what === 'wedge' && write[2] === undefined)) this.waiting.add(messageId);
-    else if (what === 'settle' || what === 'wedge') this.waiting.delete(messageId);
+    if (what === 'enqueue' || (what === 'wedge' && write[2] === undefined)) this._waiting.add(messageId);
+    else if (what === 'settle' || what === 'wedge') this._waiting.delete(messageId);
     else return;
-    this.drain();
+    this._drain();
   }
 
-  private stored(storage: Storage): void {
-    if (storage.kind === 'memory') this.tell('storage', `Nothing is kept any more: ${storage.reason}`, storage.reason);
+  private _stored(storage: Storage): void {
+    if (storage.kind === 'memory') this._tell('storage', `Nothing is kept any more: ${storage.reason}`, storage.reason);
     this.storage.set(Object.freeze(storage));
-    this.group?.stored(storage);
+    this._group?.stored(storage);
   }
 
-  private flush(): void {
+  private _flush(): void {
     this.resume.flush();
-    this.keeper?.hurry();
+    this._keeper?.hurry();
   }
 
-  private loadsLater(cause: unknown, attempt: number, retryInMs: number): void {
-    this.tell('core_unavailable', `The core could not be loaded: ${String(cause)}`, cause);
-    const since = attempt > 1 ? this.state.get().since : this.environment.wall();
-    this.changed({ ...IDLE, phase: 'offline', attempt, retryInMs, since });
+  private _loadsLater(cause: unknown, attempt: number, retryInMs: number): void {
+    this._tell('core_unavailable', `The core could not be loaded: ${String(cause)}`, cause);
+    const since = attempt > 1 ? this.state.get().since : this._environment.wall();
+    this._changed({ ...IDLE, phase: 'offline', attempt, retryInMs, since });
   }
 
   /** Tells a core that knows nothing all that the app wants. */
-  private tellAll(): void {
-    for (const reason of this.pauses) this.call('pause', reason);
-    if (this.hidden) this.brain?.hide(true);
+  private _tellAll(): void {
+    for (const reason of this._pauses) this._call('pause', reason);
+    if (this._hidden) this._brain?.hide(true);
     this.streams.tellAll();
-    for (const pending of this.publishes.waiting()) this.send(pending);
-    this.connected = this.users.size > 0;
-    if (this.connected) this.brain?.want(true);
+    for (const pending of this.publishes.waiting()) this._send(pending);
+    this._connected = this._users.size > 0;
+    if (this._connected) this._brain?.want(true);
   }
 
   /** An effect of this page's core: for this tab, and for those that share it. */
-  private tellTabs(effect: Effect, bytes: number): void {
-    const own = this.group ? this.group.route(effect, bytes) : effect;
-    if (own) this.carryOut(own, bytes);
+  private _tellTabs(effect: Effect, bytes: number): void {
+    const own = this._group ? this._group.route(effect, bytes) : effect;
+    if (own) this._carryOut(own, bytes);
   }
 
-  private carryOut(effect: Effect, bytes: number): void {
+  private _carryOut(effect: Effect, bytes: number): void {
     switch (effect[0]) {
       case 'open':
       case 'send':
       case 'close':
       case 'token':
       case 'timer':
-        return this.body.carryOut(effect);
+        return this._body.carryOut(effect);
       case 'refused': {
         const error = new AnabranchError(effect[2], effect[3], effect[2] < 4400);
-        return effect[1] === null ? this.report(error) : this.endSubscription(effect[1], error);
+        return effect[1] === null ? this._report(error) : this._endSubscription(effect[1], error);
       }
       case 'revoked':
-        return this.endSubscription(effect[1], new AnabranchError(effect[2], 'The token no longer grants this.', false));
+        return this._endSubscription(effect[1], new AnabranchError(effect[2], 'The token no longer grants this.', false));
       case 'published':
         return this.publishes.published(effect[1], { position: effect[2], duplicate: effect[3] });
       case 'failed':
@@ -448,96 +449,90 @@ export class Session implements Host {
       case 'did': {
         const [, what, id] = effect;
         if (what === 'withdraw') this.publishes.failed(id, withdrawn(id));
-        for (const asked of this.questions) if (asked.question[0] === what && asked.question[1] === id) this.answer(asked, 'true');
+        for (const asked of this._questions) if (asked.question[0] === what && asked.question[1] === id) this._answer(asked, 'true');
         return;
       }
       case 'keep': {
         const [, ...write] = effect;
-        return this.keep(write);
+        return this._keep(write);
       }
       case 'state':
-        return this.changed(effect[1]);
+        return this._changed(effect[1]);
       default:
-        return this.streams.deliver(effect, bytes);
+        return this.streams.carryOut(effect, bytes);
     }
   }
 
-  private endSubscription(id: number, error: AnabranchError): void {
+  private _endSubscription(id: number, error: AnabranchError): void {
     const subscription = this.streams.take(id);
     if (!subscription) return;
     subscription.end(error);
-    this.forget(subscription);
+    this._forget(subscription);
   }
 
-  private forget(subscription: Delivery): void {
+  private _forget(subscription: Delivery): void {
     this.streams.all.delete(subscription);
     this.resume.remove(subscription);
     this.unuse(subscription);
   }
 
-  private changed(state: ConnectionState): void {
-    if (state.phase !== 'live' && state.phase !== 'syncing') {
-      this.streams.lost();
-    }
+  private _changed(state: ConnectionState): void {
+    if (!isUp(state)) this.streams.lost();
     this.state.set(Object.freeze(state));
   }
 
-  private restarted(engine: Engine, cause: unknown): void {
-    this.body.letGo();
+  private _restarted(engine: Engine, cause: unknown): void {
+    this._body.letGo();
     // Until the new core has what the store has, nobody may tell it anything: other tabs neither.
-    this.local?.retire();
-    this.brain = undefined;
+    this._local?.retire();
+    this._brain = undefined;
     const state = this.state.get();
-    if (state.phase === 'live' || state.phase === 'syncing') {
-      this.tellTabs(['state', { ...state, phase: 'connecting', since: this.environment.wall() }], 0);
+    if (isUp(state)) {
+      this._tellTabs(['state', { ...state, phase: 'connecting', since: this._environment.wall() }], 0);
     }
-    this.tell('core_restarted', `The core failed and was started anew: ${String(cause)}`, cause);
-    void this.begin(engine);
+    this._tell('core_restarted', `The core failed and was started anew: ${String(cause)}`, cause);
+    void this._begin(engine);
   }
 
-  private failed(cause: unknown): void {
-    if (this.over) return;
-    this.over = true;
+  private _failed(cause: unknown): void {
+    if (this._over) return;
+    this._over = true;
     const error = new AnabranchError('core_failed', `The core cannot run: ${String(cause)}`, false, HINT_CORE, { cause });
-    this.report(error);
-    this.finish(error);
+    this._report(error);
+    this._finish(error);
   }
 
-  private finish(error: AnabranchError): void {
-    this.stopListening();
-    this.stopLinger?.();
-    this.loader.stop();
+  private _finish(error: AnabranchError): void {
+    this._stopListening();
+    this._stopLinger?.();
+    this._loader.stop();
     for (const subscription of this.streams.all) subscription.end(error);
     this.resume.flush();
     this.publishes.failAll(error);
-    for (const { answer } of this.questions) answer('');
-    this.questions.clear();
+    for (const { answer } of this._questions) answer('');
+    this._questions.clear();
     const stop = (): void => {
-      this.body.letGo();
-      this.letGo();
-      this.group?.leave();
-      this.keeper?.close();
+      this._body.letGo();
+      this._letGo();
+      this._group?.leave();
+      this._keeper?.close();
       this.streams.clear();
       if (this.state.get().phase !== 'closed') {
-        this.changed({ ...this.state.get(), phase: 'closed', code: error.code, since: this.environment.wall() });
+        this._changed({ ...this.state.get(), phase: 'closed', code: error.code, since: this._environment.wall() });
       }
     };
     // A handler may have called this: what the core said of its end is carried out first.
-    if (this.brain) this.brain.whenIdle(stop);
+    if (this._brain) this._brain.whenIdle(stop);
     else stop();
   }
 
-  private tell(code: string, message: string, cause: unknown): void {
-    this.report(new AnabranchError(code, message, true, undefined, { cause }));
+  private _tell(code: string, message: string, cause: unknown): void {
+    this._report(new AnabranchError(code, message, true, undefined, { cause }));
   }
 }
 
 const HINT_CORE =
   "Is core_bg.wasm served, and does the page's Content-Security-Policy allow 'wasm-unsafe-eval'? Else please report it.";
-
-function loggedOut(): AnabranchError {
-  return new AnabranchError('closed', 'The user has logged out.', false, 'Make a new client with createClient.');
-}
 
 function withdrawn(messageId: string): AnabranchError {
   return new AnabranchError('withdrawn', `${messageId} was withdrawn.`, false, 'The gateway never had it, or had refused it.');

@@ -3,6 +3,7 @@ import { AnabranchError } from './errors.ts';
 import type { SubscriptionEvent } from './events.ts';
 import { delta, isObject, type JsonObject } from './shadow/json.ts';
 import { deltaBetween, type Pending, type Settled, type ShadowDelta, type ShadowDocument, ShadowState } from './shadow/state.ts';
+import { isUp } from './state.ts';
 import type { Subscription } from './subscription.ts';
 
 /** A part of a state: any of its fields, at any depth; `null` removes one. */
@@ -46,63 +47,63 @@ export interface ShadowChange {
 
 /** A device's shadow, live. Made by `client.shadow`. */
 export class Shadow<T = JsonObject> implements Disposable {
-  private readonly state = new ShadowState();
-  private readonly subscriptions: Subscription[];
-  private readonly watchers = new Set<() => void>();
-  private readonly waiting = new Map<string, ((settled: Settled) => void)[]>();
-  private readonly stopWatching: () => void;
-  private view: ShadowView<T> | undefined;
-  private seen = false;
-  private known = false;
-  private live = false;
-  private asOf: number | null = null;
-  private ended: AnabranchError | null = null;
+  private readonly _state = new ShadowState();
+  private readonly _subscriptions: Subscription[];
+  private readonly _watchers = new Set<() => void>();
+  private readonly _waiting = new Map<string, ((settled: Settled) => void)[]>();
+  private readonly _stopWatching: () => void;
+  private _view: ShadowView<T> | undefined;
+  private _seen = false;
+  private _known = false;
+  private _live = false;
+  private _asOf: number | null = null;
+  private _ended: AnabranchError | null = null;
   /** The `messageId` of the question of what the shadow is. */
-  private asked = '';
+  private _asked = '';
 
   /** @internal */
   constructor(
-    private readonly client: Client,
+    private readonly _client: Client,
     readonly device: string,
-    private readonly prefix: string,
-    private readonly wall: () => number,
-    private readonly uuid: () => string,
+    private readonly _prefix: string,
+    private readonly _wall: () => number,
+    private readonly _uuid: () => string,
     /** Whose changes become one message: those of this page's, and nobody else's. */
-    private readonly author: number,
-    private readonly released: () => void,
+    private readonly _author: number,
+    private readonly _released: () => void,
   ) {
-    this.subscriptions = [
-      client.on(`${prefix}document`, (event) => this.onDocument(event)),
+    this._subscriptions = [
+      _client.on(`${_prefix}document`, (event) => this._onDocument(event)),
       // Open from the beginning: an answer may come before whoever asked is back.
-      client.on(`${prefix}accepted`, (event) => this.onAnswer(event)),
-      client.on(`${prefix}rejected`, (event) => this.onAnswer(event)),
+      _client.on(`${_prefix}accepted`, (event) => this._onAnswer(event)),
+      _client.on(`${_prefix}rejected`, (event) => this._onAnswer(event)),
     ];
-    void this.recall();
-    this.stopWatching = client.state.subscribe(({ phase }) => {
-      if (this.live && phase !== 'live' && phase !== 'syncing') {
-        this.live = false;
-        this.changed();
+    void this._recall();
+    this._stopWatching = _client.state.subscribe((state) => {
+      if (this._live && !isUp(state)) {
+        this._live = false;
+        this._changed();
       }
     });
   }
 
   /** How it is now. */
   get(): ShadowView<T> {
-    if (this.live) this.asOf = this.wall();
-    return (this.view ??= this.look());
+    if (this._live) this._asOf = this._wall();
+    return (this._view ??= this._look());
   }
 
   /** Calls `watch` after each change. Returns how to stop. */
   subscribe(watch: () => void): () => void {
     const entry = (): void => watch();
-    this.watchers.add(entry);
-    return () => void this.watchers.delete(entry);
+    this._watchers.add(entry);
+    return () => void this._watchers.delete(entry);
   }
 
   /** Resolves when it is known what the shadow is, or that there is none; rejects if the gateway does not grant it. */
   async ready(): Promise<ShadowView<T>> {
-    while (!this.known && !this.ended) await this.next();
-    if (this.ended) throw this.ended;
+    while (!this._known && !this._ended) await this._next();
+    if (this._ended) throw this._ended;
     return this.get();
   }
 
@@ -114,26 +115,26 @@ export class Shadow<T = JsonObject> implements Disposable {
     if (!isObject(patch)) throw new AnabranchError('bad_patch', 'A patch of a shadow is an object.', false, 'Give the fields that are to change.');
     // What is sent, and no other: a value that JSON has not is refused here, and what the app does to its object later changes nothing.
     const sent = JSON.parse(JSON.stringify(patch)) as JsonObject;
-    const messageId = this.uuid();
-    this.state.set(messageId, sent);
-    const settled = new Promise<Settled>((resolve) => this.waiting.set(messageId, [resolve]));
-    this.changed();
+    const messageId = this._uuid();
+    this._state.set(messageId, sent);
+    const settled = new Promise<Settled>((resolve) => this._waiting.set(messageId, [resolve]));
+    this._changed();
     const { queue = false, ...more } = options;
-    const topic = `${this.prefix}desired`;
+    const topic = `${this._prefix}desired`;
     let carrier = messageId;
-    const merged = (into: string): void => this.state.merged(messageId, (carrier = into));
-    const how = { messageId, patch: { author: this.author, merged }, ...more };
-    const queued = queue ? this.client.publish(topic, sent, { queue, ...how }) : undefined;
-    const published = queued ? queued.then((one) => one.confirmed()) : this.client.publish(topic, sent, how);
+    const merged = (into: string): void => this._state.merged(messageId, (carrier = into));
+    const how = { messageId, patch: { author: this._author, merged }, ...more };
+    const queued = queue ? this._client.publish(topic, sent, { queue, ...how }) : undefined;
+    const published = queued ? queued.then((one) => one.confirmed()) : this._client.publish(topic, sent, how);
     const stored: Promise<void> = (queued ?? published).then(() => {});
     stored.catch(() => {});
     published.then(
-      () => this.change(() => this.state.sent(carrier) && this.ask()),
+      () => this._change(() => this._state.sent(carrier) && this._ask()),
       (error: unknown) => {
         // It is on its way all the same.
         if (error instanceof AnabranchError && error.code === 'not_kept') return;
         const { code, message } = error instanceof AnabranchError ? error : { code: 'internal', message: String(error) };
-        this.change(() => this.state.rejected(carrier, typeof code === 'number' ? code : 0, message));
+        this._change(() => this._state.rejected(carrier, typeof code === 'number' ? code : 0, message));
       },
     );
     return {
@@ -152,19 +153,19 @@ export class Shadow<T = JsonObject> implements Disposable {
 
   /** What changes in the truth from now on, each upon the one before. Ends with the signal, or when the shadow is closed. */
   async *deltas({ signal }: { readonly signal?: AbortSignal } = {}): AsyncGenerator<ShadowDelta, void> {
-    let before = this.state.document;
-    while (!this.ended && !signal?.aborted) {
-      const now = this.state.document;
+    let before = this._state.document;
+    while (!this._ended && !signal?.aborted) {
+      const now = this._state.document;
       const delta = deltaBetween(before, now);
       before = now;
       if (delta) yield delta;
-      else await this.next(signal);
+      else await this._next(signal);
     }
   }
 
   /** Ends the watching, if nobody else has asked for this device's shadow. Changes that were made are sent all the same. */
   close(): void {
-    this.released();
+    this._released();
   }
 
   [Symbol.dispose](): void {
@@ -173,31 +174,31 @@ export class Shadow<T = JsonObject> implements Disposable {
 
   /** @internal */
   end(): void {
-    for (const subscription of this.subscriptions) subscription.close();
-    this.stopWatching();
-    this.ended ??= new AnabranchError('closed', 'The shadow was closed.', false, 'Ask the client for it again.');
-    this.live = false;
-    for (const waiting of this.waiting.values()) for (const resolve of waiting) resolve({ outcome: 'pending' });
-    this.waiting.clear();
-    this.changed();
+    for (const subscription of this._subscriptions) subscription.close();
+    this._stopWatching();
+    this._ended ??= new AnabranchError('closed', 'The shadow was closed.', false, 'Ask the client for it again.');
+    this._live = false;
+    for (const waiting of this._waiting.values()) for (const resolve of waiting) resolve({ outcome: 'pending' });
+    this._waiting.clear();
+    this._changed();
   }
 
   /** Changes that wait in the outbox, those of an earlier page included, show again. */
-  private async recall(): Promise<void> {
-    const topic = `${this.prefix}desired`;
-    const waiting = (await this.client.outbox()).filter((one) => one.topic === topic && !this.waiting.has(one.messageId));
-    if (waiting.length === 0 || this.ended) return;
-    this.change(() => {
+  private async _recall(): Promise<void> {
+    const topic = `${this._prefix}desired`;
+    const waiting = (await this._client.outbox()).filter((one) => one.topic === topic && !this._waiting.has(one.messageId));
+    if (waiting.length === 0 || this._ended) return;
+    this._change(() => {
       for (const { messageId, payload, wedged } of waiting) {
         if (!isObject(payload)) continue;
-        this.state.set(messageId, payload);
-        if (wedged) this.state.rejected(messageId, wedged.code, wedged.message);
+        this._state.set(messageId, payload);
+        if (wedged) this._state.rejected(messageId, wedged.code, wedged.message);
       }
     });
   }
 
-  private look(): ShadowView<T> {
-    const { document, desired, pending } = this.state;
+  private _look(): ShadowView<T> {
+    const { document, desired, pending } = this._state;
     const reported = document?.reported ?? {};
     return Object.freeze({
       reported: reported as Part<T>,
@@ -206,77 +207,77 @@ export class Shadow<T = JsonObject> implements Disposable {
       pending,
       document,
       version: document?.version ?? 0,
-      known: this.known,
-      live: this.live,
-      asOf: this.asOf,
-      closed: this.ended,
+      known: this._known,
+      live: this._live,
+      asOf: this._asOf,
+      closed: this._ended,
     });
   }
 
-  private onDocument(event: SubscriptionEvent): void {
-    this.change(() => {
-      if (event.type === 'cached') this.known = this.state.take(event.payload) || this.known;
+  private _onDocument(event: SubscriptionEvent): void {
+    this._change(() => {
+      if (event.type === 'cached') this._known = this._state.take(event.payload) || this._known;
       else if (event.type === 'message') {
-        this.state.take(event.payload);
-        this.known = this.seen = true;
+        this._state.take(event.payload);
+        this._known = this._seen = true;
       } else if (event.type === 'snapshot_begins' || (event.type === 'subscribed' && event.outcome === 'reset')) {
-        this.state.begin();
-        this.seen = false;
+        this._state.begin();
+        this._seen = false;
       } else if (event.type === 'snapshot_ends') {
         if (event.complete) {
-          if (!this.seen) this.state.take(null);
-          this.known = true;
-        } else if (!this.seen) this.ask();
-      } else if (event.type === 'live') this.live = true;
-      else if (event.type === 'closed') this.fail(event.error);
+          if (!this._seen) this._state.take(null);
+          this._known = true;
+        } else if (!this._seen) this._ask();
+      } else if (event.type === 'live') this._live = true;
+      else if (event.type === 'closed') this._fail(event.error);
     });
   }
 
-  private onAnswer(event: SubscriptionEvent): void {
-    if (event.type === 'closed') return this.change(() => this.fail(event.error));
+  private _onAnswer(event: SubscriptionEvent): void {
+    if (event.type === 'closed') return this._change(() => this._fail(event.error));
     if (event.type === 'gap' || (event.type === 'subscribed' && event.outcome !== 'live' && event.outcome !== 'resumed'))
-      return this.change(() => this.state.unsure() && this.ask());
+      return this._change(() => this._state.unsure() && this._ask());
     if (event.type !== 'message' || !isObject(event.payload)) return;
     const { incarnation, version, code, message } = event.payload;
     const id = String(event.metadata.correlationId ?? '');
-    this.change(() => {
-      if (id !== '' && id === this.asked) {
-        this.asked = '';
-        if (!this.known) this.known = this.state.take(version === 0 ? null : event.payload) || version === 0;
-        this.state.decided(Number(incarnation), Number(version));
-      } else if (typeof code === 'number') this.state.rejected(id, code, String(message));
-      else this.state.accepted(id, Number(incarnation), Number(version));
+    this._change(() => {
+      if (id !== '' && id === this._asked) {
+        this._asked = '';
+        if (!this._known) this._known = this._state.take(version === 0 ? null : event.payload) || version === 0;
+        this._state.decided(Number(incarnation), Number(version));
+      } else if (typeof code === 'number') this._state.rejected(id, code, String(message));
+      else this._state.accepted(id, Number(incarnation), Number(version));
     });
   }
 
   /** Asks the gateway what the shadow is, where the document or answers may be lost. It answers behind all that was sent before. Who may not ask goes on in doubt. */
-  private ask(): void {
-    this.asked = this.uuid();
-    this.client.publish(`${this.prefix}get`, null, { messageId: this.asked }).catch(() => {});
+  private _ask(): void {
+    this._asked = this._uuid();
+    this._client.publish(`${this._prefix}get`, null, { messageId: this._asked }).catch(() => {});
   }
 
-  private fail(error: AnabranchError): void {
-    this.ended ??= error;
-    this.live = false;
+  private _fail(error: AnabranchError): void {
+    this._ended ??= error;
+    this._live = false;
   }
 
-  private change(change: () => void): void {
+  private _change(change: () => void): void {
     change();
-    for (const [id, settled] of this.state.settle()) {
-      for (const resolve of this.waiting.get(id) ?? []) resolve(settled);
-      this.waiting.delete(id);
+    for (const [id, settled] of this._state.settle()) {
+      for (const resolve of this._waiting.get(id) ?? []) resolve(settled);
+      this._waiting.delete(id);
     }
-    if (this.live) this.asOf = this.wall();
-    this.changed();
+    if (this._live) this._asOf = this._wall();
+    this._changed();
   }
 
-  private changed(): void {
-    this.view = undefined;
-    for (const watch of [...this.watchers]) watch();
+  private _changed(): void {
+    this._view = undefined;
+    for (const watch of [...this._watchers]) watch();
   }
 
   /** Resolves at the next change, or with the signal. */
-  private next(signal?: AbortSignal): Promise<void> {
+  private _next(signal?: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
       const done = (): void => {
         stop();

@@ -9,32 +9,37 @@ export interface Observable<T> {
 
 /** @internal An observable and the right to change it. */
 export class Observed<T> implements Observable<T> {
-  private readonly watchers = new Set<(value: T) => void>();
+  private readonly _watchers = new Set<(value: T) => void>();
 
   constructor(
-    private value: T,
-    private readonly threw: (error: unknown) => void,
+    private _value: T,
+    private readonly _threw: (error: unknown) => void,
   ) {}
 
-  readonly get = (): T => this.value;
+  readonly get = (): T => this._value;
 
   readonly subscribe = (watch: (value: T) => void): (() => void) => {
     // A function of its own, so that the same watcher may be given twice.
     const entry = (value: T): void => watch(value);
-    this.watchers.add(entry);
-    return () => void this.watchers.delete(entry);
+    this._watchers.add(entry);
+    return () => void this._watchers.delete(entry);
   };
 
   set(value: T): void {
-    this.value = value;
-    for (const watch of [...this.watchers]) {
+    this._value = value;
+    for (const watch of [...this._watchers]) {
       try {
         watch(value);
       } catch (error) {
-        this.threw(error);
+        this._threw(error);
       }
     }
   }
+}
+
+/** Whether there is a connection, as far as anybody knows. */
+export function isUp({ phase }: ConnectionState): boolean {
+  return phase === 'live' || phase === 'syncing';
 }
 
 /** Before anything has asked for a connection. */

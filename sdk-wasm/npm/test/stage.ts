@@ -79,11 +79,11 @@ export class Stage implements Environment {
   random32 = (): number => (this.seed = Math.imul(this.seed, 1_664_525) + 1_013_904_223) >>> 0;
   load = (): Promise<CoreClassFactory> => Promise.resolve(this.core);
 
-  setTimer(run: () => void, ms: number): () => void {
+  setTimer = (run: () => void, ms: number): (() => void) => {
     const timer = { at: this.mono + ms, run };
     this.timers.push(timer);
     return () => (this.timers = this.timers.filter((other) => other !== timer));
-  }
+  };
 
   /** Lets time pass, timers and promises included. */
   async pass(ms: number): Promise<void> {

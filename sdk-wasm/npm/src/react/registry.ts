@@ -19,44 +19,44 @@ class Entry<Snapshot> {
   users = 0;
   shown: Snapshot;
   source: Source<Snapshot> | undefined;
-  private readonly watchers = new Set<() => void>();
-  private stopLinger: (() => void) | undefined;
-  private due = false;
+  private readonly _watchers = new Set<() => void>();
+  private _stopLinger: (() => void) | undefined;
+  private _due = false;
 
   constructor(
-    private readonly open: (changed: () => void) => Source<Snapshot>,
+    private readonly _open: (changed: () => void) => Source<Snapshot>,
     idle: Snapshot,
-    private readonly forget: () => void,
+    private readonly _forget: () => void,
   ) {
     this.shown = idle;
   }
 
   subscribe(watch: () => void): () => void {
-    this.stopLinger?.();
-    this.stopLinger = undefined;
-    this.watchers.add(watch);
-    this.source ??= this.open(() => this.changed());
+    this._stopLinger?.();
+    this._stopLinger = undefined;
+    this._watchers.add(watch);
+    this.source ??= this._open(() => this._changed());
     this.shown = this.source.get();
     return () => {
-      this.watchers.delete(watch);
-      if (this.watchers.size > 0) return;
+      this._watchers.delete(watch);
+      if (this._watchers.size > 0) return;
       const timer = setTimeout(() => {
         this.source?.close();
-        this.forget();
+        this._forget();
       }, LINGER_MS);
-      this.stopLinger = () => clearTimeout(timer);
+      this._stopLinger = () => clearTimeout(timer);
     };
   }
 
   /** Together, once for each frame that is painted. */
-  private changed(): void {
-    if (this.due) return;
-    this.due = true;
+  private _changed(): void {
+    if (this._due) return;
+    this._due = true;
     const show = (): void => {
-      this.due = false;
+      this._due = false;
       if (!this.source) return;
       this.shown = this.source.get();
-      for (const watch of [...this.watchers]) watch();
+      for (const watch of [...this._watchers]) watch();
     };
     const visible = typeof document === 'object' && document.visibilityState !== 'hidden' && typeof requestAnimationFrame === 'function';
     if (visible) requestAnimationFrame(show);

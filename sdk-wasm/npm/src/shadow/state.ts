@@ -82,26 +82,26 @@ function read(payload: unknown): ShadowDocument | null {
 /** One device's shadow: the truth as it came, and this client's changes on top of it until the truth has them. As `sdk-core/src/shadow.rs`. */
 export class ShadowState {
   document: ShadowDocument | null = null;
-  private incarnation = 0;
-  private version = 0;
-  private changes: Change[] = [];
+  private _incarnation = 0;
+  private _version = 0;
+  private _changes: Change[] = [];
 
   /** What is desired, this client's changes included that the truth does not have yet. */
   get desired(): JsonObject {
     let desired = this.document?.desired ?? {};
-    for (const { patch } of this.changes.filter((change) => this.isAhead(change))) desired = mergePatch(desired, patch) as JsonObject;
+    for (const { patch } of this._changes.filter((change) => this._isAhead(change))) desired = mergePatch(desired, patch) as JsonObject;
     return desired;
   }
 
   get pending(): Record<string, Pending> {
     const fields = new Map<string, Pending>();
-    for (const { patch, pending } of this.changes) for (const field of leaves(patch)) fields.set(field, pending);
+    for (const { patch, pending } of this._changes) for (const field of leaves(patch)) fields.set(field, pending);
     return Object.fromEntries(fields);
   }
 
   /** Another history or a whole snapshot begins: what comes next is true, whatever its version. */
   begin(): void {
-    this.incarnation = this.version = 0;
+    this._incarnation = this._version = 0;
   }
 
   /** Takes a payload of `shadow/document`. Says whether it is news. */
@@ -109,11 +109,11 @@ export class ShadowState {
     const document = read(payload);
     if (!document && payload !== null) return false;
     if (document) {
-      if (!this.isBehind(document.incarnation, document.version)) return false;
-      ({ incarnation: this.incarnation, version: this.version } = document);
+      if (!this._isBehind(document.incarnation, document.version)) return false;
+      ({ incarnation: this._incarnation, version: this._version } = document);
     } else {
       // Whatever comes of this incarnation comes late.
-      this.version = Number.POSITIVE_INFINITY;
+      this._version = Number.POSITIVE_INFINITY;
     }
     const news = document !== this.document;
     this.document = document;
@@ -124,42 +124,42 @@ export class ShadowState {
     const fields = new Set(leaves(patch));
     // A field that is set again shows no longer that it was refused before.
     const stays = ({ pending, patch }: Change): boolean => pending.stage !== 'rejected' || !leaves(patch).some((field) => fields.has(field));
-    this.changes = this.changes.filter(stays);
-    const rejected = this.changes.filter(({ pending }) => pending.stage === 'rejected');
-    if (rejected.length > REJECTED) this.changes = this.changes.filter((change) => change !== rejected[0]);
-    this.changes.push({ id, message: id, patch, pending: { stage: 'queued' }, incarnation: 0, doubted: false });
+    this._changes = this._changes.filter(stays);
+    const rejected = this._changes.filter(({ pending }) => pending.stage === 'rejected');
+    if (rejected.length > REJECTED) this._changes = this._changes.filter((change) => change !== rejected[0]);
+    this._changes.push({ id, message: id, patch, pending: { stage: 'queued' }, incarnation: 0, doubted: false });
   }
 
   /** The outbox has put this change into an earlier message, whose end is its end. */
   merged(id: string, into: string): void {
-    for (const change of this.of(id)) change.message = into;
+    for (const change of this._of(id)) change.message = into;
   }
 
   /** The log has this message. Says whether its answer may be lost, as `unsure` does: it may have been stored before that. */
   sent(message: string): boolean {
-    const queued = this.of(message).filter(({ pending }) => pending.stage === 'queued');
+    const queued = this._of(message).filter(({ pending }) => pending.stage === 'queued');
     for (const change of queued) change.pending = { stage: 'sent' };
     return queued.some(({ doubted }) => doubted);
   }
 
   accepted(message: string, incarnation: number, version: number): void {
-    for (const change of this.of(message)) Object.assign(change, { pending: { stage: 'accepted', version }, incarnation });
+    for (const change of this._of(message)) Object.assign(change, { pending: { stage: 'accepted', version }, incarnation });
   }
 
   rejected(message: string, code: number, why: string): void {
-    for (const change of this.of(message)) change.pending = { stage: 'rejected', code, message: why };
+    for (const change of this._of(message)) change.pending = { stage: 'rejected', code, message: why };
   }
 
   /** Answers may be lost. Says whether that concerns a change: then the gateway is to be asked, and its answer goes to `decided`. */
   unsure(): boolean {
-    const open = this.changes.filter(({ pending }) => pending.stage === 'queued' || pending.stage === 'sent');
+    const open = this._changes.filter(({ pending }) => pending.stage === 'queued' || pending.stage === 'sent');
     for (const change of open) change.doubted = true;
     return open.some(({ pending }) => pending.stage === 'sent');
   }
 
   /** The gateway has said what the shadow is, behind all that was sent before it was asked: what was in doubt is decided as of this version. */
   decided(incarnation: number, version: number): void {
-    for (const change of this.changes) {
+    for (const change of this._changes) {
       if (change.doubted && change.pending.stage === 'sent') Object.assign(change, { pending: { stage: 'accepted', version }, incarnation });
     }
   }
@@ -167,21 +167,21 @@ export class ShadowState {
   /** The changes that have ended by now, once each. Refused ones stay pending until their fields are set again. */
   settle(): [string, Settled][] {
     const ended: [string, Settled][] = [];
-    this.changes = this.changes.filter((change) => {
+    this._changes = this._changes.filter((change) => {
       const { id, pending } = change;
       if (pending.stage === 'rejected' && id !== '') {
         ended.push([id, { outcome: 'rejected', code: pending.code, message: pending.message }]);
         change.id = change.message = '';
       }
-      const settled = this.outcome(change);
+      const settled = this._outcome(change);
       if (settled) ended.push([id, settled]);
       return !settled;
     });
     return ended;
   }
 
-  private outcome({ pending, patch, incarnation }: Change): Settled | undefined {
-    if (pending.stage !== 'accepted' || this.isBehind(incarnation, pending.version)) return undefined;
+  private _outcome({ pending, patch, incarnation }: Change): Settled | undefined {
+    if (pending.stage !== 'accepted' || this._isBehind(incarnation, pending.version)) return undefined;
     const { document } = this;
     if (document?.incarnation !== incarnation || !holds(document.desired, patch)) return { outcome: 'superseded' };
     // A removal asks for nothing.
@@ -190,17 +190,17 @@ export class ShadowState {
   }
 
   /** The changes that this message carries. */
-  private of(message: string): Change[] {
-    return this.changes.filter((change) => message !== '' && change.message === message);
+  private _of(message: string): Change[] {
+    return this._changes.filter((change) => message !== '' && change.message === message);
   }
 
   /** Whether the truth has not come to this version. */
-  private isBehind(incarnation: number, version: number): boolean {
-    return incarnation > this.incarnation || (incarnation === this.incarnation && version > this.version);
+  private _isBehind(incarnation: number, version: number): boolean {
+    return incarnation > this._incarnation || (incarnation === this._incarnation && version > this._version);
   }
 
-  private isAhead({ pending, incarnation }: Change): boolean {
-    if (pending.stage === 'accepted') return this.isBehind(incarnation, pending.version);
+  private _isAhead({ pending, incarnation }: Change): boolean {
+    if (pending.stage === 'accepted') return this._isBehind(incarnation, pending.version);
     return pending.stage !== 'rejected';
   }
 }

@@ -19,92 +19,92 @@ export interface EngineListener {
  * when the core has long returned, so a handler may call the client again: what that causes waits its turn.
  */
 export class Engine {
-  private core: Core | undefined;
-  private readonly queue: [Effect, number][] = [];
-  private readonly afterwards: (() => void)[] = [];
-  private draining = false;
-  private trap: { cause: unknown } | undefined;
-  private traps: number[] = [];
+  private _core: Core | undefined;
+  private readonly _queue: [Effect, number][] = [];
+  private readonly _afterwards: (() => void)[] = [];
+  private _draining = false;
+  private _trap: { cause: unknown } | undefined;
+  private _traps: number[] = [];
 
   constructor(
-    private readonly create: CoreClassFactory,
-    private readonly clientId: string,
-    private readonly sdk: string,
-    private readonly environment: Environment,
-    private readonly listener: EngineListener,
+    private readonly _create: CoreClassFactory,
+    private readonly _clientId: string,
+    private readonly _sdk: string,
+    private readonly _environment: Environment,
+    private readonly _listener: EngineListener,
   ) {
-    this.core = this.instance();
+    this._core = this._instance();
   }
 
   /** Makes one call to the core. After the engine has failed or stopped it does nothing. */
   readonly call: Call = (name, ...args) => {
-    if (!this.core || this.trap) return;
+    if (!this._core || this._trap) return;
     const frame = name === 'received' ? String(args[1]) : '';
     try {
-      const { [name]: step } = this.core as unknown as Record<string, (...args: unknown[]) => string | undefined>;
-      const effects = JSON.parse(step?.call(this.core, ...args, this.environment.now(), this.environment.wall()) ?? '[]') as Effect[];
-      for (const effect of effects) this.queue.push([effect, frame.length]);
+      const { [name]: step } = this._core as unknown as Record<string, (...args: unknown[]) => string | undefined>;
+      const effects = JSON.parse(step?.call(this._core, ...args, this._environment.now(), this._environment.wall()) ?? '[]') as Effect[];
+      for (const effect of effects) this._queue.push([effect, frame.length]);
     } catch (cause) {
-      this.trap = { cause };
+      this._trap = { cause };
     }
-    this.drain();
+    this._drain();
   };
 
   /** Carries out an effect that is not the core's, behind those that are under way. */
   tell(effect: Effect): void {
-    this.queue.push([effect, 0]);
-    this.drain();
+    this._queue.push([effect, 0]);
+    this._drain();
   }
 
   /** Reads something from the core, which changes nothing. */
   read<T>(get: (core: Core) => T): T | undefined {
-    if (!this.core || this.trap) return undefined;
+    if (!this._core || this._trap) return undefined;
     try {
-      return get(this.core);
+      return get(this._core);
     } catch (cause) {
-      this.trap = { cause };
-      this.drain();
+      this._trap = { cause };
+      this._drain();
       return undefined;
     }
   }
 
   /** Runs once no call and no effect is under way: now, or when they end. */
   whenIdle(run: () => void): void {
-    if (this.draining) this.afterwards.push(run);
+    if (this._draining) this._afterwards.push(run);
     else run();
   }
 
   stop(): void {
-    this.core?.free();
-    this.core = undefined;
-    this.queue.length = 0;
+    this._core?.free();
+    this._core = undefined;
+    this._queue.length = 0;
   }
 
-  private drain(): void {
-    if (this.draining) return;
-    this.draining = true;
+  private _drain(): void {
+    if (this._draining) return;
+    this._draining = true;
     for (;;) {
-      for (let next = this.queue.shift(); next; next = this.queue.shift()) this.listener.effect(...next);
-      if (!this.trap) break;
-      this.replace(this.trap.cause);
+      for (let next = this._queue.shift(); next; next = this._queue.shift()) this._listener.effect(...next);
+      if (!this._trap) break;
+      this._replace(this._trap.cause);
     }
-    this.draining = false;
-    for (const run of this.afterwards.splice(0)) run();
+    this._draining = false;
+    for (const run of this._afterwards.splice(0)) run();
   }
 
   /** A trapped instance is dead: its memory may be half changed. It is dropped, not freed. */
-  private replace(cause: unknown): void {
-    this.trap = undefined;
-    this.core = undefined;
-    const now = this.environment.now();
-    this.traps = [...this.traps.filter((at) => now - at < TRAPS_WITHIN_MS), now];
-    if (this.traps.length >= TRAPS) return this.listener.failed(cause);
-    this.core = this.instance();
-    this.listener.restarted(cause);
+  private _replace(cause: unknown): void {
+    this._trap = undefined;
+    this._core = undefined;
+    const now = this._environment.now();
+    this._traps = [...this._traps.filter((at) => now - at < TRAPS_WITHIN_MS), now];
+    if (this._traps.length >= TRAPS) return this._listener.failed(cause);
+    this._core = this._instance();
+    this._listener.restarted(cause);
   }
 
-  private instance(): Core {
-    const { random32 } = this.environment;
-    return new (this.create())(this.clientId, this.sdk, random32(), random32());
+  private _instance(): Core {
+    const { random32 } = this._environment;
+    return new (this._create())(this._clientId, this._sdk, random32(), random32());
   }
 }

@@ -14,13 +14,13 @@ export interface Socket {
   close(code?: number): void;
 }
 
-/** Everything that the shell takes from around it, so that a test can put something else there. */
+/** Everything that the shell takes from around it, so that a test can put something else there. Clocks and timers are handed on by themselves. */
 export interface Environment {
   /** Milliseconds on a clock that never goes back. */
-  now(): number;
+  readonly now: () => number;
   /** Milliseconds since 1970. */
-  wall(): number;
-  setTimer(run: () => void, ms: number): () => void;
+  readonly wall: () => number;
+  readonly setTimer: (run: () => void, ms: number) => () => void;
   /** Absent where pages are only rendered: there nothing ever connects. */
   readonly socket?: (url: string, protocol: string) => Socket;
   readonly cursors?: CursorStore;

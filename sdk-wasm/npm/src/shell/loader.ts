@@ -14,47 +14,47 @@ export interface LoaderListener {
 
 /** Loads the core once, with as many attempts as it takes. */
 export class Loader {
-  private busy = false;
-  private over = false;
-  private failures = 0;
-  private stopTimer: (() => void) | undefined;
+  private _busy = false;
+  private _over = false;
+  private _failures = 0;
+  private _stopTimer: (() => void) | undefined;
 
   constructor(
-    private readonly environment: Environment,
-    private readonly source: WasmSource | undefined,
-    private readonly listener: LoaderListener,
+    private readonly _environment: Environment,
+    private readonly _source: WasmSource | undefined,
+    private readonly _listener: LoaderListener,
   ) {}
 
   /** Tries now, unless a try is under way or it is loaded. */
   async load(): Promise<void> {
-    if (this.busy || this.over) return;
-    this.busy = true;
-    this.stopTimer?.();
+    if (this._busy || this._over) return;
+    this._busy = true;
+    this._stopTimer?.();
     try {
-      const create = await this.environment.load(this.source);
-      if (this.over) return;
-      this.over = true;
-      this.listener.loaded(create);
+      const create = await this._environment.load(this._source);
+      if (this._over) return;
+      this._over = true;
+      this._listener.loaded(create);
     } catch (cause) {
-      if (!this.over) this.missed(cause);
+      if (!this._over) this._missed(cause);
     } finally {
-      this.busy = false;
+      this._busy = false;
     }
   }
 
   stop(): void {
-    this.over = true;
-    this.stopTimer?.();
+    this._over = true;
+    this._stopTimer?.();
   }
 
-  private missed(cause: unknown): void {
+  private _missed(cause: unknown): void {
     if (cause instanceof WebAssembly.CompileError || cause instanceof WebAssembly.LinkError) {
-      this.over = true;
-      return this.listener.failed(cause);
+      this._over = true;
+      return this._listener.failed(cause);
     }
-    const most = Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** this.failures++);
-    const delay = most * (0.5 + this.environment.random32() / 2 ** 33);
-    this.stopTimer = this.environment.setTimer(() => void this.load(), delay);
-    this.listener.later(cause, this.failures, delay);
+    const most = Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** this._failures++);
+    const delay = most * (0.5 + this._environment.random32() / 2 ** 33);
+    this._stopTimer = this._environment.setTimer(() => void this.load(), delay);
+    this._listener.later(cause, this._failures, delay);
   }
 }

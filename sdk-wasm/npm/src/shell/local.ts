@@ -35,20 +35,20 @@ export interface Brain {
 
 /** The core in this page, and what it keeps. */
 export class Local implements Brain {
-  private retired = false;
-  private readonly places: Map<string, { readonly filter: string; readonly cursor: string }>;
-  private readonly told = new Set<string>();
+  private _retired = false;
+  private readonly _places: Map<string, { readonly filter: string; readonly cursor: string }>;
+  private readonly _told = new Set<string>();
 
   constructor(
     readonly engine: Engine,
-    private readonly keeper: Keeper | undefined,
+    private readonly _keeper: Keeper | undefined,
     kept: Kept | undefined,
     /** Whose core has trapped: what the store did not take is known from it. */
     before: Local | undefined,
   ) {
-    this.places = new Map(before?.places);
+    this._places = new Map(before?._places);
     if (!kept) return;
-    for (const { name, filter, cursor } of kept.places) this.places.set(name, { filter, cursor });
+    for (const { name, filter, cursor } of kept.places) this._places.set(name, { filter, cursor });
     engine.read((core) => {
       for (const { messageId, envelope, expires, wedged } of kept.publishes) {
         core.kept_publish(messageId, envelope, expires ?? -1, wedged?.[0] ?? 0, wedged?.[1] ?? '');
@@ -61,39 +61,39 @@ export class Local implements Brain {
 
   /** The engine has another core now. What is still said to this one is said again to that. */
   retire(): void {
-    this.retired = true;
+    this._retired = true;
   }
 
   readonly call: Call = (...said) => {
-    if (!this.retired) this.engine.call(...said);
+    if (!this._retired) this.engine.call(...said);
   };
 
   ask(question: Question, answer: (text: string) => void): void {
-    if (this.retired) return;
+    if (this._retired) return;
     switch (question[0]) {
       case 'cached': {
         const [, filter, limit] = question;
         return answer(this.engine.read((core) => core.cached(filter, limit)) ?? '[]');
       }
       case 'outbox':
-        return answer(JSON.stringify(this.outbox()));
+        return answer(JSON.stringify(this._outbox()));
       case 'place': {
         const [, name, filter] = question;
-        const place = this.places.get(name);
+        const place = this._places.get(name);
         return answer(place?.filter === filter ? place.cursor : '');
       }
       case 'flush':
-        return void (this.keeper?.flush() ?? Promise.resolve(null)).then((reason) => answer(reason ?? ''));
+        return void (this._keeper?.flush() ?? Promise.resolve(null)).then((reason) => answer(reason ?? ''));
       case 'told':
-        return void this.told.add(question[1]);
+        return void this._told.add(question[1]);
       case 'withdraw':
       case 'retry': {
         const [what, id] = question;
-        const [, , , sent, wedged] = this.outbox().find(([other]) => other === id) ?? [0, 0, 0, true];
+        const [, , , sent, wedged] = this._outbox().find(([other]) => other === id) ?? [0, 0, 0, true];
         const can = wedged !== undefined || (what === 'withdraw' && !sent);
         if (can) this.call(what, id);
         // A core that has trapped at it has done nothing; the next one is asked again.
-        if (this.retired) return;
+        if (this._retired) return;
         if (can) this.engine.tell(['did', what, id]);
         answer(String(can));
       }
@@ -110,11 +110,11 @@ export class Local implements Brain {
 
   place(name: string, filter?: string, cursor?: string): void {
     if (filter === undefined || cursor === undefined) {
-      this.places.delete(name);
-      return this.keeper?.write(['cursor', name]);
+      this._places.delete(name);
+      return this._keeper?.write(['cursor', name]);
     }
-    this.places.set(name, { filter, cursor });
-    this.keeper?.write(['cursor', name, filter, cursor]);
+    this._places.set(name, { filter, cursor });
+    this._keeper?.write(['cursor', name, filter, cursor]);
   }
 
   whenIdle(run: () => void): void {
@@ -125,8 +125,8 @@ export class Local implements Brain {
     this.engine.stop();
   }
 
-  private outbox(): Row[] {
+  private _outbox(): Row[] {
     const rows = JSON.parse(this.engine.read((core) => core.outbox()) ?? '[]') as Row[];
-    return rows.map(([id, envelope, kept, sent, ...why]) => [id, envelope, kept, sent || this.told.has(id), ...why]);
+    return rows.map(([id, envelope, kept, sent, ...why]) => [id, envelope, kept, sent || this._told.has(id), ...why]);
   }
 }

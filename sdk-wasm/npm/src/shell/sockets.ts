@@ -12,44 +12,44 @@ export interface SocketListener {
 
 /** The sockets by attempt: at most one in use, and perhaps one that is on its way out. */
 export class Sockets {
-  private readonly open_ = new Map<number, Socket>();
+  private readonly _open = new Map<number, Socket>();
 
   constructor(
-    private readonly environment: Environment,
-    private readonly url: string,
-    private readonly listener: SocketListener,
+    private readonly _environment: Environment,
+    private readonly _url: string,
+    private readonly _listener: SocketListener,
   ) {}
 
   /** Throws where the browser refuses to try, as for `ws:` from an `https:` page. */
   open(attempt: number): void {
-    const socket = this.environment.socket?.(this.url, PROTOCOL);
+    const socket = this._environment.socket?.(this._url, PROTOCOL);
     if (!socket) return;
-    this.open_.set(attempt, socket);
-    socket.onopen = () => this.listener.opened(attempt);
+    this._open.set(attempt, socket);
+    socket.onopen = () => this._listener.opened(attempt);
     socket.onmessage = (event) => {
-      if (typeof event.data === 'string') this.listener.received(attempt, event.data);
+      if (typeof event.data === 'string') this._listener.received(attempt, event.data);
     };
     socket.onclose = (event) => {
-      this.open_.delete(attempt);
-      this.listener.closed(attempt, event.code);
+      this._open.delete(attempt);
+      this._listener.closed(attempt, event.code);
     };
   }
 
   send(attempt: number, text: string): void {
-    this.open_.get(attempt)?.send(text);
+    this._open.get(attempt)?.send(text);
   }
 
   /** Closes it without waiting for the other side: a dead peer would keep `onclose` back for a minute. */
   close(attempt: number, code = 1000): void {
-    const socket = this.open_.get(attempt);
+    const socket = this._open.get(attempt);
     if (!socket) return;
-    this.open_.delete(attempt);
+    this._open.delete(attempt);
     socket.onopen = socket.onmessage = socket.onclose = null;
     // Pages may close with 1000 and 3000 to 4999 only.
     socket.close(code === 1000 || (code >= 3000 && code <= 4999) ? code : undefined);
   }
 
-  closeAll(): void {
-    for (const attempt of [...this.open_.keys()]) this.close(attempt);
+  letGo(): void {
+    for (const attempt of [...this._open.keys()]) this.close(attempt);
   }
 }

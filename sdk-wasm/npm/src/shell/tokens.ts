@@ -13,13 +13,11 @@ export async function askForToken(
   environment: Environment,
 ): Promise<string> {
   const limit = new AbortController();
-  const stop = environment.setTimer(() => limit.abort(), LIMIT_MS);
-  const onCancel = (): void => limit.abort();
-  cancel.addEventListener('abort', onCancel, { once: true });
+  const giveUp = (): void => limit.abort();
+  const stop = environment.setTimer(giveUp, LIMIT_MS);
+  cancel.addEventListener('abort', giveUp);
   const late = new Promise<never>((_, reject) => {
-    limit.signal.addEventListener('abort', () => reject(new Error(`no token within ${LIMIT_MS / 1000} seconds`)), {
-      once: true,
-    });
+    limit.signal.addEventListener('abort', () => reject(new Error(`no token within ${LIMIT_MS / 1000} seconds`)));
   });
   try {
     const token: unknown = await Promise.race([ask(why, { signal: limit.signal }), late]);
@@ -27,6 +25,6 @@ export async function askForToken(
     return token;
   } finally {
     stop();
-    cancel.removeEventListener('abort', onCancel);
+    cancel.removeEventListener('abort', giveUp);
   }
 }

@@ -19,7 +19,7 @@ export function indexedDb({ maxAgeMs = MAX_AGE_MS }: IndexedDbOptions = {}): Kee
   return keepIn((needs) => {
     if (typeof indexedDB === 'undefined') throw new Error('there is no IndexedDB here');
     const name = `anabranch ${needs.owner}`;
-    return new IndexedDbStore(indexedDB, name, maxAgeMs, () => needs.wall(), (run, ms) => needs.setTimer(run, ms));
+    return new IndexedDbStore(indexedDB, name, maxAgeMs, needs.wall, needs.setTimer);
   });
 }
 
@@ -32,7 +32,7 @@ export function keepIn(make: (needs: KeeperNeeds) => Store): Keeping {
       if (!needs.alone) letGo ??= await lock(`anabranch store ${needs.owner}`);
       return store;
     };
-    const keeper = new Batches({ ...needs, wall: () => needs.wall(), setTimer: (run, ms) => needs.setTimer(run, ms), changed: (storage) => {
+    const keeper = new Batches({ ...needs, changed: (storage) => {
       if (storage.kind === 'memory') letGo?.();
       needs.changed(storage);
     } }, open);

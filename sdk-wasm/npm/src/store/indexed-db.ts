@@ -54,105 +54,105 @@ class Held extends Error {
  * places are written again, and the cache begins anew: as if its older messages had been trimmed.
  */
 export class IndexedDbStore implements Store {
-  private db: IDBDatabase | undefined;
+  private _db: IDBDatabase | undefined;
   /** What the database holds beside messages. */
-  private outbox = new Map<string, Row>();
-  private places = new Map<string, Place>();
-  private seq = 0;
+  private _outbox = new Map<string, Row>();
+  private _places = new Map<string, Place>();
+  private _seq = 0;
   /** The keys of the messages by topic, oldest first, and the newest key of all. After a transaction that failed some are of messages that are not there, which does no harm. */
-  private keys = new Map<string, number[]>();
-  private key = 0;
+  private _keys = new Map<string, number[]>();
+  private _key = 0;
   /** The database is empty, and should not be. */
-  private anew = false;
-  private readonly mark = `${Math.random()}`;
+  private _anew = false;
+  private readonly _mark = `${Math.random()}`;
 
   constructor(
-    private readonly factory: IDBFactory,
-    private readonly name: string,
-    private readonly maxAgeMs: number,
-    private readonly wall: () => number,
-    private readonly setTimer: (run: () => void, ms: number) => () => void,
+    private readonly _factory: IDBFactory,
+    private readonly _name: string,
+    private readonly _maxAgeMs: number,
+    private readonly _wall: () => number,
+    private readonly _setTimer: (run: () => void, ms: number) => () => void,
   ) {}
 
   async load(): Promise<Kept> {
-    return this.twice(async () => {
-      const db = (this.db ??= await this.open(true));
-      const oldest = this.wall() - this.maxAgeMs;
+    return this._twice(async () => {
+      const db = (this._db ??= await this._open(true));
+      const oldest = this._wall() - this._maxAgeMs;
       const all = <T>(of: (store: string) => IDBObjectStore, store: string): IDBRequest<T[]> => of(store).getAll();
       let asked!: [IDBRequest<number | undefined>, IDBRequest<Row[]>, IDBRequest<Place[]>, IDBRequest<MessageRow[]>, IDBRequest<IDBValidKey[]>];
       const read = (of: (store: string) => IDBObjectStore): void =>
         void (asked = [of('meta').get('schema'), all(of, 'outbox'), all(of, 'place'), all(of, 'message'), of('message').getAllKeys()]);
-      await this.run(db, 'relaxed', read, true);
+      await this._run(db, 'relaxed', read, true);
       const [schema, outbox, { result: places }, { result: messages }, { result: keys }] = asked;
       // What is only cached comes again; what the user said does not.
       const newer = (schema.result ?? 0) > SCHEMA;
       const stays = ({ at }: MessageRow): boolean => !newer && at >= oldest;
       if (newer) places.length = 0;
       if (schema.result !== SCHEMA || !messages.every(stays)) {
-        await this.run(db, 'relaxed', (of) => {
+        await this._run(db, 'relaxed', (of) => {
           of('meta').put(SCHEMA, 'schema');
           if (newer) of('place').clear();
           messages.forEach((row, index) => stays(row) || of('message').delete(keys[index] as IDBValidKey));
         });
       }
-      this.key = Number(keys.at(-1) ?? 0);
-      this.keys.clear();
-      messages.forEach((row, index) => stays(row) && this.keysOf(row.topic).push(keys[index] as number));
+      this._key = Number(keys.at(-1) ?? 0);
+      this._keys.clear();
+      messages.forEach((row, index) => stays(row) && this._keysOf(row.topic).push(keys[index] as number));
       const rows = outbox.result.filter((row) => typeof row.messageId === 'string' && typeof row.envelope === 'string');
       rows.sort((a, b) => a.seq - b.seq);
-      this.outbox = new Map(rows.map((row) => [row.messageId, row]));
-      this.places = new Map(places.map((place) => [place.name, place]));
-      this.seq = rows.at(-1)?.seq ?? 0;
+      this._outbox = new Map(rows.map((row) => [row.messageId, row]));
+      this._places = new Map(places.map((place) => [place.name, place]));
+      this._seq = rows.at(-1)?.seq ?? 0;
       return { publishes: rows, messages: messages.filter(stays), places };
     });
   }
 
   async commit(writes: readonly Write[]): Promise<void> {
-    const outbox = new Map(this.outbox);
-    const places = new Map(this.places);
-    const before = this.seq;
-    await this.twice(async (full) => {
-      const db = (this.db ??= await this.open(false));
+    const outbox = new Map(this._outbox);
+    const places = new Map(this._places);
+    const before = this._seq;
+    await this._twice(async (full) => {
+      const db = (this._db ??= await this._open(false));
       outbox.clear();
       places.clear();
-      for (const [id, row] of this.outbox) outbox.set(id, row);
-      for (const [name, place] of this.places) places.set(name, place);
-      this.seq = before;
-      if (full) this.keys.clear();
-      const strict = this.anew || writes.some(([what]) => what === 'enqueue');
-      await this.run(db, strict ? 'strict' : 'relaxed', (of) => {
-        if (this.anew) {
+      for (const [id, row] of this._outbox) outbox.set(id, row);
+      for (const [name, place] of this._places) places.set(name, place);
+      this._seq = before;
+      if (full) this._keys.clear();
+      const strict = this._anew || writes.some(([what]) => what === 'enqueue');
+      await this._run(db, strict ? 'strict' : 'relaxed', (of) => {
+        if (this._anew) {
           for (const row of outbox.values()) of('outbox').put(row);
           for (const place of places.values()) of('place').put(place);
         }
         if (full) of('message').clear();
-        for (const write of writes) this.apply(write, of, outbox, places);
+        for (const write of writes) this._apply(write, of, outbox, places);
       });
-      this.anew = false;
+      this._anew = false;
     });
-    this.outbox = outbox;
-    this.places = places;
+    this._outbox = outbox;
+    this._places = places;
   }
 
   async wipe(): Promise<void> {
-    const db = (this.db ??= await this.open(true));
+    const db = (this._db ??= await this._open(true));
     // Whatever still writes for this owner finds that it has lost the database; this page goes on with an empty one.
-    await this.run(db, 'strict', (of) => ['outbox', 'message', 'place'].forEach((store) => of(store).clear()), true);
-    for (const all of [this.outbox, this.places, this.keys]) all.clear();
-    this.anew = false;
+    await this._run(db, 'strict', (of) => ['outbox', 'message', 'place'].forEach((store) => of(store).clear()), true);
+    for (const all of [this._outbox, this._places, this._keys]) all.clear();
+    this._anew = false;
   }
 
   close(): void {
-    this.db?.close();
-    this.db = undefined;
+    this._db?.close();
+    this._db = undefined;
   }
 
   /** As `Kept::apply` says. Nothing is read for it: what the next write must know is in memory. */
-  private apply(write: Write, of: (store: string) => IDBObjectStore, outbox: Map<string, Row>, places: Map<string, Place>): void {
+  private _apply(write: Write, of: (store: string) => IDBObjectStore, outbox: Map<string, Row>, places: Map<string, Place>): void {
     switch (write[0]) {
       case 'enqueue': {
         const [, messageId, envelope, expires] = write;
-        const row = { messageId, envelope, expires, wedged: null, seq: (this.seq += 1) };
+        const row = { messageId, envelope, expires, wedged: null, seq: (this._seq += 1) };
         outbox.delete(messageId);
         outbox.set(messageId, row);
         return void of('outbox').put(row);
@@ -170,11 +170,11 @@ export class IndexedDbStore implements Store {
         return void of('outbox').delete(write[1]);
       case 'message': {
         const [, topic, position, envelope, flags = 0] = write;
-        this.keysOf(topic).push((this.key += 1));
-        return void of('message').add({ topic, position, envelope, flags, at: this.wall() } satisfies MessageRow, this.key);
+        this._keysOf(topic).push((this._key += 1));
+        return void of('message').add({ topic, position, envelope, flags, at: this._wall() } satisfies MessageRow, this._key);
       }
       case 'trim': {
-        const all = this.keysOf(write[1]);
+        const all = this._keysOf(write[1]);
         for (const key of all.splice(0, Math.max(0, all.length - write[2]))) of('message').delete(key);
         return;
       }
@@ -191,14 +191,14 @@ export class IndexedDbStore implements Store {
     }
   }
 
-  private keysOf(topic: string): number[] {
-    const all = this.keys.get(topic) ?? [];
-    this.keys.set(topic, all);
+  private _keysOf(topic: string): number[] {
+    const all = this._keys.get(topic) ?? [];
+    this._keys.set(topic, all);
     return all;
   }
 
   /** Tries again with a new connection, once; if there was no room, without the cache. */
-  private async twice<T>(act: (full: boolean) => Promise<T>): Promise<T> {
+  private async _twice<T>(act: (full: boolean) => Promise<T>): Promise<T> {
     try {
       return await act(false);
     } catch (cause) {
@@ -209,7 +209,7 @@ export class IndexedDbStore implements Store {
   }
 
   /** One transaction; resolves when it is committed. `takes`: the database is this page's from here on; else it fails unless it is. */
-  private run(db: IDBDatabase, durability: IDBTransactionDurability, act: (of: (store: string) => IDBObjectStore) => void, takes = false): Promise<void> {
+  private _run(db: IDBDatabase, durability: IDBTransactionDurability, act: (of: (store: string) => IDBObjectStore) => void, takes = false): Promise<void> {
     return new Promise((resolve, reject) => {
       const transaction = db.transaction(STORES, 'readwrite', { durability });
       const of = (store: string): IDBObjectStore => transaction.objectStore(store);
@@ -218,7 +218,7 @@ export class IndexedDbStore implements Store {
       transaction.onabort = () => reject(why ?? transaction.error ?? new Error('the browser gave up a transaction'));
       try {
         if (takes) of('owner').clear();
-        of('owner').put({ only: 1 }, this.mark).onerror = () => (why = new Taken());
+        of('owner').put({ only: 1 }, this._mark).onerror = () => (why = new Taken());
         act(of);
         transaction.commit();
       } catch (error) {
@@ -229,7 +229,7 @@ export class IndexedDbStore implements Store {
   }
 
   /** `first`: this page is to own it from here on. Later it must still be this page's, or have been deleted. */
-  private async open(first: boolean): Promise<IDBDatabase> {
+  private async _open(first: boolean): Promise<IDBDatabase> {
     let made = false;
     const upgrade = (db: IDBDatabase, from: number): void => {
       made = from === 0;
@@ -237,11 +237,11 @@ export class IndexedDbStore implements Store {
     };
     let db: IDBDatabase;
     try {
-      db = await this.request(SCHEMA, upgrade);
+      db = await this._request(SCHEMA, upgrade);
     } catch (cause) {
       if (!(cause instanceof DOMException && cause.name === 'VersionError')) throw cause;
       if (!first) throw new Taken();
-      db = await this.request(undefined, upgrade);
+      db = await this._request(undefined, upgrade);
       if (STORES.some((store) => !db.objectStoreNames.contains(store))) {
         db.close();
         throw new Error('it was written by a newer version, which this one cannot read');
@@ -249,31 +249,31 @@ export class IndexedDbStore implements Store {
     }
     const gone = (): void => {
       db.close();
-      if (this.db === db) this.db = undefined;
+      if (this._db === db) this._db = undefined;
     };
     // A newer page wants to change it; or the browser has taken it away.
     db.onversionchange = gone;
     db.onclose = gone;
     if (made && !first) {
-      this.anew = true;
-      this.keys.clear();
-      await this.run(db, 'relaxed', (of) => void of('meta').put(SCHEMA, 'schema'), true);
+      this._anew = true;
+      this._keys.clear();
+      await this._run(db, 'relaxed', (of) => void of('meta').put(SCHEMA, 'schema'), true);
     }
     return db;
   }
 
-  private request(version: number | undefined, upgrade: (db: IDBDatabase, from: number) => void): Promise<IDBDatabase> {
+  private _request(version: number | undefined, upgrade: (db: IDBDatabase, from: number) => void): Promise<IDBDatabase> {
     return new Promise((resolve, reject) => {
-      const request = this.factory.open(this.name, version);
+      const request = this._factory.open(this._name, version);
       let late = false;
       const giveUp = (): void => {
         late = true;
         reject(new Held());
       };
-      let stop = this.setTimer(giveUp, OPEN_MS);
+      let stop = this._setTimer(giveUp, OPEN_MS);
       request.onblocked = () => {
         stop();
-        stop = this.setTimer(giveUp, BLOCKED_MS);
+        stop = this._setTimer(giveUp, BLOCKED_MS);
       };
       request.onupgradeneeded = ({ oldVersion }) => {
         if (late) request.transaction?.abort();

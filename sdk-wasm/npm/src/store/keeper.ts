@@ -12,129 +12,129 @@ const NOTHING: Kept = { publishes: [], messages: [], places: [] };
 
 /** A keeper for any store. `open` gives it, or says by what it throws why there is none. */
 export class Batches implements Keeper {
-  private store: Store | undefined;
-  private failure: string | undefined;
-  private writes: Write[] = [];
+  private _store: Store | undefined;
+  private _failure: string | undefined;
+  private _writes: Write[] = [];
   /** Messages among them, and whether there is something that is not waited with. */
-  private messages = 0;
-  private urgent = false;
-  private asked: ((outcome: string | null) => void)[] = [];
-  private working: Promise<void> | undefined;
-  private stopTimer: (() => void) | undefined;
+  private _messages = 0;
+  private _urgent = false;
+  private _asked: ((outcome: string | null) => void)[] = [];
+  private _working: Promise<void> | undefined;
+  private _stopTimer: (() => void) | undefined;
   /** Nobody asks any more how it goes: another page may have the store by now. */
-  private closed = false;
-  private wroteAt = Number.NEGATIVE_INFINITY;
+  private _closed = false;
+  private _wroteAt = Number.NEGATIVE_INFINITY;
 
   constructor(
-    private readonly needs: KeeperNeeds,
-    private readonly open: () => Promise<Store>,
+    private readonly _needs: KeeperNeeds,
+    private readonly _open: () => Promise<Store>,
   ) {}
 
   async load(): Promise<Kept> {
     await this.flush();
     // What failed is tried anew: who asks has nothing in memory that could be ahead of it.
-    this.failure = undefined;
-    this.closed = false;
-    this.takeAll();
+    this._failure = undefined;
+    this._closed = false;
+    this._takeAll();
     try {
-      this.store ??= await this.open();
-      const kept = await this.store.load();
-      this.needs.changed({ kind: 'durable' });
+      this._store ??= await this._open();
+      const kept = await this._store.load();
+      this._needs.changed({ kind: 'durable' });
       return kept;
     } catch (cause) {
-      this.fail(cause);
+      this._fail(cause);
       return NOTHING;
     }
   }
 
   write(write: Write): void {
-    if (this.failure !== undefined) return;
-    this.writes.push(write);
-    this.messages += Number(write[0] === 'message');
+    if (this._failure !== undefined) return;
+    this._writes.push(write);
+    this._messages += Number(write[0] === 'message');
     // What the user said.
-    this.urgent ||= write[0] === 'enqueue';
-    if (this.writes.length > BEHIND) this.fail(new Error('it does not keep up'));
-    else this.goOn();
+    this._urgent ||= write[0] === 'enqueue';
+    if (this._writes.length > BEHIND) this._fail(new Error('it does not keep up'));
+    else this._goOn();
   }
 
   flush(): Promise<string | null> {
-    if (this.failure !== undefined) return Promise.resolve(this.failure);
-    if (this.writes.length === 0 && !this.working) return Promise.resolve(null);
-    const outcome = new Promise<string | null>((resolve) => this.asked.push(resolve));
-    this.work();
+    if (this._failure !== undefined) return Promise.resolve(this._failure);
+    if (this._writes.length === 0 && !this._working) return Promise.resolve(null);
+    const outcome = new Promise<string | null>((resolve) => this._asked.push(resolve));
+    this._work();
     return outcome;
   }
 
   hurry(): void {
-    const writes = this.takeAll();
-    this.stopTimer?.();
-    this.stopTimer = undefined;
-    if (this.failure !== undefined || !this.store || writes.length === 0) return;
+    const writes = this._takeAll();
+    this._stopTimer?.();
+    this._stopTimer = undefined;
+    if (this._failure !== undefined || !this._store || writes.length === 0) return;
     // The browser keeps the order of transactions, so one that is under way is not waited for.
-    this.store.commit(condense(writes)).catch((cause: unknown) => this.fail(cause));
+    this._store.commit(condense(writes)).catch((cause: unknown) => this._fail(cause));
   }
 
   async wipe(): Promise<void> {
     await this.flush();
-    this.store ??= await this.open();
-    await this.store.wipe();
+    this._store ??= await this._open();
+    await this._store.wipe();
   }
 
   close(): void {
-    this.closed = true;
-    void this.flush().then(() => this.store?.close());
+    this._closed = true;
+    void this.flush().then(() => this._store?.close());
   }
 
   /** Now, or together with what comes within a while. */
-  private goOn(): void {
-    if (this.urgent || this.asked.length > 0 || this.messages >= TOGETHER) this.work();
-    else if (this.writes.length > 0) {
-      this.stopTimer ??= this.needs.setTimer(() => this.work(), Math.max(0, this.wroteAt + TOGETHER_MS - this.needs.wall()));
+  private _goOn(): void {
+    if (this._urgent || this._asked.length > 0 || this._messages >= TOGETHER) this._work();
+    else if (this._writes.length > 0) {
+      this._stopTimer ??= this._needs.setTimer(() => this._work(), Math.max(0, this._wroteAt + TOGETHER_MS - this._needs.wall()));
     }
   }
 
   /** One batch after the other, each of them whole. */
-  private work(): void {
-    this.stopTimer?.();
-    this.stopTimer = undefined;
-    this.working ??= this.empty().finally(() => {
-      this.working = undefined;
-      this.goOn();
+  private _work(): void {
+    this._stopTimer?.();
+    this._stopTimer = undefined;
+    this._working ??= this._empty().finally(() => {
+      this._working = undefined;
+      this._goOn();
     });
   }
 
-  private async empty(): Promise<void> {
+  private async _empty(): Promise<void> {
     // What comes of one call of the core belongs together.
     await Promise.resolve();
-    this.wroteAt = this.needs.wall();
-    const writes = this.takeAll();
-    const asked = this.asked;
-    this.asked = [];
-    if (this.failure === undefined && writes.length > 0) {
+    this._wroteAt = this._needs.wall();
+    const writes = this._takeAll();
+    const asked = this._asked;
+    this._asked = [];
+    if (this._failure === undefined && writes.length > 0) {
       try {
-        if (!this.store) throw new Error('it was not opened');
-        await this.store.commit(condense(writes));
+        if (!this._store) throw new Error('it was not opened');
+        await this._store.commit(condense(writes));
       } catch (cause) {
-        this.fail(cause);
+        this._fail(cause);
       }
     }
-    for (const tell of asked) tell(this.failure ?? null);
+    for (const tell of asked) tell(this._failure ?? null);
   }
 
-  private takeAll(): Write[] {
-    const writes = this.writes;
-    this.writes = [];
-    this.messages = 0;
-    this.urgent = false;
+  private _takeAll(): Write[] {
+    const writes = this._writes;
+    this._writes = [];
+    this._messages = 0;
+    this._urgent = false;
     return writes;
   }
 
   /** Nothing is written any more: a later cursor could cover what is missing. */
-  private fail(cause: unknown): void {
-    if (this.failure !== undefined) return;
-    this.failure = cause instanceof Error ? cause.message || cause.name : String(cause);
-    this.takeAll();
-    this.store?.close();
-    if (!this.closed) this.needs.changed({ kind: 'memory', reason: this.failure });
+  private _fail(cause: unknown): void {
+    if (this._failure !== undefined) return;
+    this._failure = cause instanceof Error ? cause.message || cause.name : String(cause);
+    this._takeAll();
+    this._store?.close();
+    if (!this._closed) this._needs.changed({ kind: 'memory', reason: this._failure });
   }
 }

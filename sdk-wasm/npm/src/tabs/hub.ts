@@ -27,99 +27,99 @@ const CALLS: Readonly<Partial<Record<Step, boolean>>> = {
 
 /** The leader's core, for its own tab and for all others. */
 export class Hub implements Brain {
-  private readonly others = new Map<string, Other>();
-  private readonly owners = new Map<number, { readonly tab: string; readonly id: number }>();
-  private next = OTHERS;
-  private readonly own = { wants: false, hidden: false };
-  private wanted = false;
+  private readonly _others = new Map<string, Other>();
+  private readonly _owners = new Map<number, { readonly tab: string; readonly id: number }>();
+  private _next = OTHERS;
+  private readonly _own = { wants: false, hidden: false };
+  private _wanted = false;
 
   constructor(
     readonly leader: string,
-    private readonly local: Local,
-    private readonly say: Say,
+    private readonly _local: Local,
+    private readonly _say: Say,
     /** Watches for the end of a tab. */
-    private readonly watch: (tab: string) => void,
+    private readonly _watch: (tab: string) => void,
   ) {}
 
-  readonly call: Call = (...said) => this.local.call(...said);
+  readonly call: Call = (...said) => this._local.call(...said);
 
   ask(question: Question, answer: (text: string) => void): void {
-    this.local.ask(question, answer);
+    this._local.ask(question, answer);
   }
 
   place(name: string, filter?: string, cursor?: string): void {
-    this.local.place(name, filter, cursor);
+    this._local.place(name, filter, cursor);
   }
 
   whenIdle(run: () => void): void {
-    this.local.whenIdle(run);
+    this._local.whenIdle(run);
   }
 
   stop(): void {
-    this.local.stop();
+    this._local.stop();
   }
 
   want(wanted: boolean): void {
-    this.own.wants = wanted;
-    this.weigh();
+    this._own.wants = wanted;
+    this._weigh();
   }
 
   hide(hidden: boolean): void {
-    this.own.hidden = hidden;
-    this.weigh();
+    this._own.hidden = hidden;
+    this._weigh();
   }
 
   // What other tabs say.
 
   called(tab: string, name: string, args: readonly unknown[]): void {
     const named = CALLS[name as Step];
-    const other = this.other(tab);
+    const other = this._other(tab);
     if (named === undefined) return;
     let rest = args;
     if (named) {
-      const id = this.idFor(tab, other, Number(args[0]), name === 'subscribe');
+      const id = this._idFor(tab, other, Number(args[0]), name === 'subscribe');
       if (id === undefined) return;
       rest = [id, ...args.slice(1)];
-      if (name === 'unsubscribe') this.forget(other, Number(args[0]), id);
+      if (name === 'unsubscribe') this._forget(other, Number(args[0]), id);
     }
-    if (name === 'publish' && args[2] !== true && this.waits(String(args[0]))) return;
-    (this.local.call as (name: string, ...args: readonly unknown[]) => void)(name, ...rest);
+    if (name === 'publish' && args[2] !== true && this._waits(String(args[0]))) return;
+    (this._local.call as (name: string, ...args: readonly unknown[]) => void)(name, ...rest);
   }
 
   asked(tab: string, number: number, question: Question): void {
-    this.local.ask(question, (text) => this.say('answer', this.leader, tab, number, text));
+    this._local.ask(question, (text) => this._say('answer', this.leader, tab, number, text));
   }
 
   wants(tab: string, wanted: boolean): void {
-    this.other(tab).wants = wanted;
-    this.weigh();
+    this._other(tab).wants = wanted;
+    this._weigh();
   }
 
   hides(tab: string, hidden: boolean): void {
-    this.other(tab).hidden = hidden;
-    this.weigh();
+    this._other(tab).hidden = hidden;
+    this._weigh();
   }
 
   /** The other tabs, those that somebody sees first. */
   get tabs(): string[] {
-    const seen = (wanted: boolean): string[] => [...this.others].filter(([, { hidden }]) => hidden !== wanted).map(([tab]) => tab);
+    const seen = (wanted: boolean): string[] => [...this._others].filter(([, { hidden }]) => hidden !== wanted).map(([tab]) => tab);
     return [...seen(true), ...seen(false)];
   }
 
   has(tab: string): boolean {
-    return this.others.has(tab);
+    return this._others.has(tab);
   }
 
   /** A tab has ended, or has left. */
   gone(tab: string): void {
-    const other = this.others.get(tab);
+    const other = this._others.get(tab);
     if (!other) return;
-    this.others.delete(tab);
+    this._others.delete(tab);
     for (const id of other.ids.values()) {
-      this.owners.delete(id);
-      this.local.call('unsubscribe', id);
+      this._owners.delete(id);
+      this._local.call('unsubscribe', id);
     }
-    this.weigh();
+    this._weigh();
   }
 
   /** Passes on what others are meant by, and returns what this tab is. */
@@ -130,7 +130,7 @@ export class Hub implements Brain {
       case 'gap':
       case 'live': {
         const own = effect[1].filter((id) => id < OTHERS);
-        this.tell(effect, bytes, effect[1]);
+        this._tell(effect, bytes, effect[1]);
         if (own.length === 0) return undefined;
         return own.length === effect[1].length ? effect : ([effect[0], own, ...effect.slice(2)] as Effect);
       }
@@ -143,10 +143,10 @@ export class Hub implements Brain {
         const [name, id] = effect;
         if (id === null) break;
         if (id < OTHERS) return effect;
-        this.tell(effect, bytes, [id]);
-        const owner = this.owners.get(id);
-        const other = owner && this.others.get(owner.tab);
-        if (other && (name === 'revoked' || name === 'refused')) this.forget(other, owner.id, id);
+        this._tell(effect, bytes, [id]);
+        const owner = this._owners.get(id);
+        const other = owner && this._others.get(owner.tab);
+        if (other && (name === 'revoked' || name === 'refused')) this._forget(other, owner.id, id);
         return undefined;
       }
       case 'published':
@@ -159,58 +159,58 @@ export class Hub implements Brain {
       default:
         return effect;
     }
-    if (this.others.size > 0) this.say('effect', this.leader, effect, bytes, null);
+    if (this._others.size > 0) this._say('effect', this.leader, effect, bytes, null);
     return effect;
   }
 
   /** To the tabs whose subscriptions these are. */
-  private tell(effect: Effect, bytes: number, ids: readonly number[]): void {
+  private _tell(effect: Effect, bytes: number, ids: readonly number[]): void {
     const to: Record<string, number[]> = {};
     for (const id of ids) {
-      const owner = this.owners.get(id);
+      const owner = this._owners.get(id);
       if (owner) (to[owner.tab] ??= []).push(owner.id);
     }
-    if (Object.keys(to).length > 0) this.say('effect', this.leader, effect, bytes, to);
+    if (Object.keys(to).length > 0) this._say('effect', this.leader, effect, bytes, to);
   }
 
-  private other(tab: string): Other {
-    let other = this.others.get(tab);
+  private _other(tab: string): Other {
+    let other = this._others.get(tab);
     if (!other) {
       other = { ids: new Map(), wants: false, hidden: false };
-      this.others.set(tab, other);
-      this.watch(tab);
+      this._others.set(tab, other);
+      this._watch(tab);
     }
     return other;
   }
 
-  private idFor(tab: string, other: Other, id: number, fresh: boolean): number | undefined {
+  private _idFor(tab: string, other: Other, id: number, fresh: boolean): number | undefined {
     if (!fresh) return other.ids.get(id);
-    const own = (this.next += 1);
+    const own = (this._next += 1);
     other.ids.set(id, own);
-    this.owners.set(own, { tab, id });
+    this._owners.set(own, { tab, id });
     return own;
   }
 
-  private forget(other: Other, id: number, own: number): void {
+  private _forget(other: Other, id: number, own: number): void {
     other.ids.delete(id);
-    this.owners.delete(own);
+    this._owners.delete(own);
   }
 
   /** Whether a publish of this id waits already: a tab that comes back says again what it does not know to be stored. */
-  private waits(messageId: string): boolean {
+  private _waits(messageId: string): boolean {
     let outbox = '[]';
-    this.local.ask(['outbox'], (text) => (outbox = text));
+    this._local.ask(['outbox'], (text) => (outbox = text));
     return (JSON.parse(outbox) as unknown[][]).some(([id]) => id === messageId);
   }
 
   /** The connection stays while any tab wants it; it is hidden while all are. */
-  private weigh(): void {
-    const all = [this.own, ...this.others.values()];
+  private _weigh(): void {
+    const all = [this._own, ...this._others.values()];
     const wanted = all.some(({ wants }) => wants);
-    if (wanted !== this.wanted) {
-      this.wanted = wanted;
-      this.local.want(wanted);
+    if (wanted !== this._wanted) {
+      this._wanted = wanted;
+      this._local.want(wanted);
     }
-    this.local.hide(all.every(({ hidden, wants }) => hidden || !wants));
+    this._local.hide(all.every(({ hidden, wants }) => hidden || !wants));
   }
 }

@@ -31,138 +31,138 @@ const WIPE_MS = 3_000;
 export class Member implements Group {
   readonly exclusive = true;
   role: Role = 'waiting';
-  private readonly tab = crypto.getRandomValues(new Uint32Array(2)).join('-');
-  private readonly channel: BroadcastChannel;
-  private readonly name: string;
-  private hub: Hub | undefined;
-  private remote: Remote | undefined;
-  private cores = 0;
-  private state: ConnectionState | null = null;
-  private storage: Storage = IN_MEMORY;
+  private readonly _tab = crypto.getRandomValues(new Uint32Array(2)).join('-');
+  private readonly _channel: BroadcastChannel;
+  private readonly _name: string;
+  private _hub: Hub | undefined;
+  private _remote: Remote | undefined;
+  private _cores = 0;
+  private _state: ConnectionState | null = null;
+  private _storage: Storage = IN_MEMORY;
   /** Lets go of the lock, and of the wait for it; one for each time that this tab has joined. */
-  private membership: AbortController | undefined;
-  private letGo: (() => void) | undefined;
-  private heard = false;
-  private missed = 0;
-  private beatAt = 0;
-  private stopBeat: (() => void) | undefined;
-  private wiped: (() => void) | undefined;
+  private _membership: AbortController | undefined;
+  private _letGo: (() => void) | undefined;
+  private _heard = false;
+  private _missed = 0;
+  private _beatAt = 0;
+  private _stopBeat: (() => void) | undefined;
+  private _wiped: (() => void) | undefined;
   /** What the tab that is asked for a token says; nothing if it has none, or has ended. */
-  private answered: ((tab: string, token?: string | null) => void) | undefined;
+  private _answered: ((tab: string, token?: string | null) => void) | undefined;
   /** When this tab last did something as a leader, and what waits until it is sure that it is one. */
-  private sureAt = 0;
-  private unsure: (() => void)[] = [];
+  private _sureAt = 0;
+  private _unsure: (() => void)[] = [];
 
   constructor(
-    private readonly needs: GroupNeeds,
-    private readonly locks: LockManager,
+    private readonly _needs: GroupNeeds,
+    private readonly _locks: LockManager,
   ) {
-    this.name = `anabranch ${VERSION} ${needs.owner}`;
-    this.channel = new BroadcastChannel(this.name);
-    this.channel.onmessage = ({ data }) => this.sure(() => this.hear(data as Words));
+    this._name = `anabranch ${VERSION} ${_needs.owner}`;
+    this._channel = new BroadcastChannel(this._name);
+    this._channel.onmessage = ({ data }) => this._sure(() => this._hear(data as Words));
   }
 
   join(): void {
-    if (this.membership) return;
-    const membership = (this.membership = new AbortController());
+    if (this._membership) return;
+    const membership = (this._membership = new AbortController());
     const { signal } = membership;
     // The others may speak to this tab, and watch for its end, from the moment that it has a lock of its own.
     const living = (): Promise<void> => {
       if (!signal.aborted) {
-        this.say('who', this.tab);
-        this.queue(membership, {});
-        this.beat();
+        this._say('who', this._tab);
+        this._queue(membership, {});
+        this._beat();
       }
       return new Promise((resolve) => signal.addEventListener('abort', () => resolve()));
     };
-    this.locks.request(this.lockOf(this.tab), { signal }, living).catch(() => {});
+    this._locks.request(this._lockOf(this._tab), { signal }, living).catch(() => {});
   }
 
   leave(): void {
-    if (!this.membership) return;
-    this.say('bye', this.tab);
-    this.membership.abort();
-    this.membership = undefined;
-    this.stopBeat?.();
-    this.resign();
-    this.remote = undefined;
+    if (!this._membership) return;
+    this._say('bye', this._tab);
+    this._membership.abort();
+    this._membership = undefined;
+    this._stopBeat?.();
+    this._resign();
+    this._remote = undefined;
     this.role = 'waiting';
   }
 
   serve(local: Local): Brain {
-    const leader = `${this.tab} ${(this.cores += 1)}`;
-    this.state = null;
+    const leader = `${this._tab} ${(this._cores += 1)}`;
+    this._state = null;
     const watch = (tab: string): void => {
       const over = (): void => {
-        if (this.hub === hub) this.gone(tab);
+        if (this._hub === hub) this._gone(tab);
       };
-      void this.locks.request(this.lockOf(tab), over).catch(() => {});
+      void this._locks.request(this._lockOf(tab), over).catch(() => {});
     };
-    const hub = new Hub(leader, local, this.say, watch);
-    this.hub = hub;
-    this.say('lead', leader, this.state, this.storage, null);
+    const hub = new Hub(leader, local, this._say, watch);
+    this._hub = hub;
+    this._say('lead', leader, this._state, this._storage, null);
     return hub;
   }
 
   route(effect: Effect, bytes: number): Effect | undefined {
-    if (this.unsure.length === 0 && this.lively()) return this.pass(effect, bytes);
-    this.sure(() => {
-      const own = this.pass(effect, bytes);
-      if (own) this.needs.effect(own, bytes);
+    if (this._unsure.length === 0 && this._lively()) return this._pass(effect, bytes);
+    this._sure(() => {
+      const own = this._pass(effect, bytes);
+      if (own) this._needs.effect(own, bytes);
     });
     return undefined;
   }
 
-  private pass(effect: Effect, bytes: number): Effect | undefined {
-    if (effect[0] === 'state') this.state = effect[1];
-    return this.hub ? this.hub.route(effect, bytes) : effect;
+  private _pass(effect: Effect, bytes: number): Effect | undefined {
+    if (effect[0] === 'state') this._state = effect[1];
+    return this._hub ? this._hub.route(effect, bytes) : effect;
   }
 
   /**
    * Does something, and if this tab leads, as the leader. One that has hung, or was frozen, does not know yet that another may lead by now: what its core has
    * still in hand, it must neither send nor keep nor tell. So it looks first whether the lock is still its own; if it is not, all of that is dropped.
    */
-  private sure(act: () => void): void {
-    if (this.unsure.length === 0 && this.lively()) return act();
-    const { unsure } = this;
+  private _sure(act: () => void): void {
+    if (this._unsure.length === 0 && this._lively()) return act();
+    const { _unsure: unsure } = this;
     if (unsure.push(act) > 1) return;
-    void this.locks.query().then(({ held = [] }) => {
-      if (unsure !== this.unsure) return;
+    void this._locks.query().then(({ held = [] }) => {
+      if (unsure !== this._unsure) return;
       const holder = (name: string): string | undefined => held.find((lock) => lock.name === name)?.clientId;
-      if (holder(this.name) !== holder(this.lockOf(this.tab))) return this.robbed();
-      this.sureAt = this.needs.now();
-      for (const act of unsure.splice(0)) if (unsure === this.unsure) act();
+      if (holder(this._name) !== holder(this._lockOf(this._tab))) return this._robbed();
+      this._sureAt = this._needs.now();
+      for (const act of unsure.splice(0)) if (unsure === this._unsure) act();
     });
   }
 
-  private lively(): boolean {
+  private _lively(): boolean {
     if (this.role !== 'leader') return true;
-    const now = this.needs.now();
-    const lively = now - this.sureAt < SURE_MS;
-    if (lively) this.sureAt = now;
+    const now = this._needs.now();
+    const lively = now - this._sureAt < SURE_MS;
+    if (lively) this._sureAt = now;
     return lively;
   }
 
   stored(storage: Storage): void {
-    this.storage = storage;
-    if (this.hub) this.say('storage', this.hub.leader, storage);
+    this._storage = storage;
+    if (this._hub) this._say('storage', this._hub.leader, storage);
   }
 
   async token(why: TokenReason, cancel: AbortSignal): Promise<string | undefined> {
-    const { hub } = this;
-    const until = this.needs.now() + TOKEN_MS;
+    const { _hub: hub } = this;
+    const until = this._needs.now() + TOKEN_MS;
     for (const tab of hub?.tabs ?? []) {
-      const left = until - this.needs.now();
-      if (!hub || this.hub !== hub || cancel.aborted || left <= 0) return undefined;
+      const left = until - this._needs.now();
+      if (!hub || this._hub !== hub || cancel.aborted || left <= 0) return undefined;
       if (!hub.has(tab)) continue;
       const token = await new Promise<string | null | undefined>((resolve) => {
-        const late = this.needs.setTimer(() => resolve(null), left);
-        this.answered = (from, token) => {
+        const late = this._needs.setTimer(() => resolve(null), left);
+        this._answered = (from, token) => {
           if (from !== tab) return;
           late();
           resolve(token);
         };
-        this.say('token', hub.leader, tab, why);
+        this._say('token', hub.leader, tab, why);
       });
       if (typeof token === 'string') return token;
     }
@@ -170,167 +170,167 @@ export class Member implements Group {
   }
 
   logout(): Promise<boolean> {
-    this.say('logout');
+    this._say('logout');
     if (this.role === 'leader') return Promise.resolve(false);
     return new Promise((resolve) => {
-      const late = this.needs.setTimer(() => resolve(false), WIPE_MS);
-      this.wiped = () => {
+      const late = this._needs.setTimer(() => resolve(false), WIPE_MS);
+      this._wiped = () => {
         late();
         resolve(true);
       };
     });
   }
 
-  private readonly say: Say = (...words) => this.channel.postMessage(words);
+  private readonly _say: Say = (...words) => this._channel.postMessage(words);
 
-  private lockOf(tab: string): string {
+  private _lockOf(tab: string): string {
     return `anabranch tab ${tab}`;
   }
 
   /** Waits for the leader's lock, or takes it. */
-  private queue(membership: AbortController, options: LockOptions): void {
+  private _queue(membership: AbortController, options: LockOptions): void {
     const wait = new AbortController();
     const stop = (): void => wait.abort();
     membership.signal.addEventListener('abort', stop);
     const lead = (): Promise<void> => {
       if (membership.signal.aborted) return Promise.resolve();
-      const held = new Promise<void>((resolve) => (this.letGo = resolve));
-      this.remote?.stop();
-      this.remote = undefined;
+      const held = new Promise<void>((resolve) => (this._letGo = resolve));
+      this._remote?.stop();
+      this._remote = undefined;
       this.role = 'leader';
       // It may have hung when it was given the lock, too.
-      this.sureAt = Number.NEGATIVE_INFINITY;
-      this.sure(() => this.needs.lead());
+      this._sureAt = Number.NEGATIVE_INFINITY;
+      this._sure(() => this._needs.lead());
       return held;
     };
-    this.stopWaiting?.();
-    this.stopWaiting = stop;
-    const request = options.steal ? this.locks.request(this.name, { steal: true }, lead) : this.locks.request(this.name, { signal: wait.signal }, lead);
+    this._stopWaiting?.();
+    this._stopWaiting = stop;
+    const request = options.steal ? this._locks.request(this._name, { steal: true }, lead) : this._locks.request(this._name, { signal: wait.signal }, lead);
     request.catch(() => {
       // Given up by ourselves; or somebody took it from us.
-      if (this.role === 'leader' && membership === this.membership) this.robbed();
+      if (this.role === 'leader' && membership === this._membership) this._robbed();
     });
   }
 
-  private stopWaiting: (() => void) | undefined;
+  private _stopWaiting: (() => void) | undefined;
 
-  private robbed(): void {
-    const { membership } = this;
+  private _robbed(): void {
+    const { _membership: membership } = this;
     if (!membership || this.role !== 'leader') return;
-    this.needs.stepDown();
-    this.resign();
+    this._needs.stepDown();
+    this._resign();
     this.role = 'waiting';
-    this.queue(membership, {});
-    this.say('who', this.tab);
+    this._queue(membership, {});
+    this._say('who', this._tab);
   }
 
-  private gone(tab: string): void {
-    this.hub?.gone(tab);
-    this.answered?.(tab);
+  private _gone(tab: string): void {
+    this._hub?.gone(tab);
+    this._answered?.(tab);
   }
 
-  private resign(): void {
-    this.unsure = [];
-    this.hub = undefined;
-    this.letGo?.();
-    this.letGo = undefined;
+  private _resign(): void {
+    this._unsure = [];
+    this._hub = undefined;
+    this._letGo?.();
+    this._letGo = undefined;
   }
 
   /** Looks whether the leader lives. Whatever it says to anybody is a sign of it. */
-  private beat(): void {
-    this.stopBeat?.();
-    const late = this.needs.now() - this.beatAt > 3 * BEAT_MS;
-    this.beatAt = this.needs.now();
-    this.stopBeat = this.needs.setTimer(() => this.beat(), BEAT_MS);
-    if (this.role === 'leader') return void this.lively();
-    if (!this.membership) return;
+  private _beat(): void {
+    this._stopBeat?.();
+    const late = this._needs.now() - this._beatAt > 3 * BEAT_MS;
+    this._beatAt = this._needs.now();
+    this._stopBeat = this._needs.setTimer(() => this._beat(), BEAT_MS);
+    if (this.role === 'leader') return void this._lively();
+    if (!this._membership) return;
     // A tab that was frozen itself has heard nothing, and knows nothing.
-    if (this.heard || late) {
-      this.heard = false;
-      this.missed = 0;
+    if (this._heard || late) {
+      this._heard = false;
+      this._missed = 0;
       return;
     }
-    this.missed += 1;
-    if (this.missed < (this.remote ? MISSED : UNANSWERED)) return this.say('who', this.tab);
-    this.missed = 0;
-    this.queue(this.membership, { steal: true });
+    this._missed += 1;
+    if (this._missed < (this._remote ? MISSED : UNANSWERED)) return this._say('who', this._tab);
+    this._missed = 0;
+    this._queue(this._membership, { steal: true });
   }
 
-  private hear(words: Words): void {
-    if (!this.membership) return;
+  private _hear(words: Words): void {
+    if (!this._membership) return;
     switch (words[0]) {
       case 'who':
-        if (this.hub) this.say('lead', this.hub.leader, this.state, this.storage, words[1]);
+        if (this._hub) this._say('lead', this._hub.leader, this._state, this._storage, words[1]);
         return;
       case 'lead': {
         const [, leader, state, storage, tab] = words;
-        this.heard ||= this.remote?.leader === leader;
-        if (tab !== null && tab !== this.tab) return;
+        this._heard ||= this._remote?.leader === leader;
+        if (tab !== null && tab !== this._tab) return;
         // Somebody has taken the lock while this tab was frozen.
-        if (this.role === 'leader') this.robbed();
-        return this.follow(leader, state, storage);
+        if (this.role === 'leader') this._robbed();
+        return this._follow(leader, state, storage);
       }
       case 'bye':
-        return this.gone(words[1]);
+        return this._gone(words[1]);
       case 'logout':
-        return void this.loggedOut();
+        return void this._loggedOut();
       case 'wiped':
-        return this.wiped?.();
+        return this._wiped?.();
       case 'call':
-        if (this.hub?.leader === words[1]) this.hub.called(words[2], words[3], words[4]);
+        if (this._hub?.leader === words[1]) this._hub.called(words[2], words[3], words[4]);
         return;
       case 'ask':
-        if (this.hub?.leader === words[1]) this.hub.asked(words[2], words[3], words[4]);
+        if (this._hub?.leader === words[1]) this._hub.asked(words[2], words[3], words[4]);
         return;
       case 'want':
-        if (this.hub?.leader === words[1]) this.hub.wants(words[2], words[3]);
+        if (this._hub?.leader === words[1]) this._hub.wants(words[2], words[3]);
         return;
       case 'hide':
-        if (this.hub?.leader === words[1]) this.hub.hides(words[2], words[3]);
+        if (this._hub?.leader === words[1]) this._hub.hides(words[2], words[3]);
         return;
       case 'token of':
-        if (this.hub?.leader === words[1]) this.answered?.(words[2], words[3]);
+        if (this._hub?.leader === words[1]) this._answered?.(words[2], words[3]);
         return;
       case 'place':
-        if (this.hub?.leader === words[1]) this.hub.place(words[3], words[4], words[5]);
+        if (this._hub?.leader === words[1]) this._hub.place(words[3], words[4], words[5]);
         return;
     }
-    if (!this.remote || words[1] !== this.remote.leader) return;
-    this.heard = true;
-    if (words[0] === 'answer' && words[2] === this.tab) this.remote.answered(words[3], words[4]);
-    else if (words[0] === 'storage') this.needs.storage(words[2]);
-    else if (words[0] === 'token' && words[2] === this.tab) void this.ask(words[1], words[3]);
-    else if (words[0] === 'effect') this.take(words[2], words[3], words[4]);
+    if (!this._remote || words[1] !== this._remote.leader) return;
+    this._heard = true;
+    if (words[0] === 'answer' && words[2] === this._tab) this._remote.answered(words[3], words[4]);
+    else if (words[0] === 'storage') this._needs.storage(words[2]);
+    else if (words[0] === 'token' && words[2] === this._tab) void this._ask(words[1], words[3]);
+    else if (words[0] === 'effect') this._take(words[2], words[3], words[4]);
   }
 
-  private follow(leader: string, state: ConnectionState | null, storage: Storage): void {
-    if (this.remote?.leader === leader) return;
-    this.remote?.stop();
-    this.remote = new Remote(leader, this.tab, this.say);
+  private _follow(leader: string, state: ConnectionState | null, storage: Storage): void {
+    if (this._remote?.leader === leader) return;
+    this._remote?.stop();
+    this._remote = new Remote(leader, this._tab, this._say);
     this.role = 'follower';
-    this.heard = true;
-    this.needs.storage(storage);
-    if (state) this.needs.effect(['state', state], 0);
-    this.needs.follow(this.remote);
+    this._heard = true;
+    this._needs.storage(storage);
+    if (state) this._needs.effect(['state', state], 0);
+    this._needs.follow(this._remote);
   }
 
-  private take(effect: Effect, bytes: number, to: Readonly<Record<string, number[]>> | null): void {
-    if (!to) return this.needs.effect(effect, bytes);
-    const ids = to[this.tab];
+  private _take(effect: Effect, bytes: number, to: Readonly<Record<string, number[]>> | null): void {
+    if (!to) return this._needs.effect(effect, bytes);
+    const ids = to[this._tab];
     if (!ids) return;
     const first = Array.isArray(effect[1]) ? ids : ids[0];
-    this.needs.effect([effect[0], first, ...effect.slice(2)] as Effect, bytes);
+    this._needs.effect([effect[0], first, ...effect.slice(2)] as Effect, bytes);
   }
 
   /** The app has ten seconds, as ever. */
-  private async ask(leader: string, why: TokenReason): Promise<void> {
-    const token = await this.needs.token(why, new AbortController().signal).catch(() => null);
-    this.say('token of', leader, this.tab, token);
+  private async _ask(leader: string, why: TokenReason): Promise<void> {
+    const token = await this._needs.token(why, new AbortController().signal).catch(() => null);
+    this._say('token of', leader, this._tab, token);
   }
 
-  private async loggedOut(): Promise<void> {
+  private async _loggedOut(): Promise<void> {
     const leads = this.role === 'leader';
-    await this.needs.loggedOut();
-    if (leads) this.say('wiped');
+    await this._needs.loggedOut();
+    if (leads) this._say('wiped');
   }
 }

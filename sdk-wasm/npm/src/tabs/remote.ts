@@ -4,38 +4,38 @@ import type { Say } from './words.ts';
 
 /** The core of another tab. Its effects come to the session by themselves. */
 export class Remote implements Brain {
-  private readonly answers = new Map<number, (text: string) => void>();
-  private number = 0;
+  private readonly _answers = new Map<number, (text: string) => void>();
+  private _number = 0;
 
   constructor(
     readonly leader: string,
-    private readonly tab: string,
-    private readonly say: Say,
+    private readonly _tab: string,
+    private readonly _say: Say,
   ) {}
 
-  readonly call: Call = (name, ...args) => this.say('call', this.leader, this.tab, name, args);
+  readonly call: Call = (name, ...args) => this._say('call', this.leader, this._tab, name, args);
 
   ask(question: Question, answer: (text: string) => void): void {
-    this.answers.set((this.number += 1), answer);
-    this.say('ask', this.leader, this.tab, this.number, question);
+    this._answers.set((this._number += 1), answer);
+    this._say('ask', this.leader, this._tab, this._number, question);
   }
 
   answered(number: number, text: string): void {
-    const answer = this.answers.get(number);
-    this.answers.delete(number);
+    const answer = this._answers.get(number);
+    this._answers.delete(number);
     answer?.(text);
   }
 
   want(wanted: boolean): void {
-    this.say('want', this.leader, this.tab, wanted);
+    this._say('want', this.leader, this._tab, wanted);
   }
 
   hide(hidden: boolean): void {
-    this.say('hide', this.leader, this.tab, hidden);
+    this._say('hide', this.leader, this._tab, hidden);
   }
 
   place(name: string, filter?: string, cursor?: string): void {
-    this.say('place', this.leader, this.tab, name, filter, cursor);
+    this._say('place', this.leader, this._tab, name, filter, cursor);
   }
 
   whenIdle(run: () => void): void {
@@ -43,6 +43,6 @@ export class Remote implements Brain {
   }
 
   stop(): void {
-    this.answers.clear();
+    this._answers.clear();
   }
 }
