@@ -36,6 +36,7 @@ use anabranch_protocol::topic::Topic;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The library that tells of every trouble with a broker in its own words, beside ours.
@@ -122,7 +123,7 @@ pub trait Log: Send + Sync + 'static {
 /// A message that no log keeps: it has no position, and only who is there gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transient {
-    pub topic: Box<str>,
+    pub topic: Arc<str>,
     /// A complete envelope, as of a [`Record`].
     pub envelope: Bytes,
 }
@@ -142,7 +143,7 @@ pub struct Record {
     pub position: Position,
     /// When the log took it, in milliseconds since 1970. Not monotonic: clocks are set back.
     pub time: u64,
-    pub topic: Box<str>,
+    pub topic: Arc<str>,
     pub key: MessageKey,
     pub envelope: Bytes,
 }

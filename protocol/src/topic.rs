@@ -1,7 +1,7 @@
 //! A concrete, validated topic name.
 
 use crate::limits;
-use alloc::boxed::Box;
+use alloc::sync::Arc;
 use core::fmt;
 
 /// A concrete topic: `iotsphere/devices/d1/shadow/delta`.
@@ -9,7 +9,7 @@ use core::fmt;
 /// At most [`limits::TOPIC_BYTES`] bytes and [`limits::TOPIC_LEVELS`] levels, no wildcards, no control characters.
 /// Levels may be empty, as in MQTT: `a//b` has three.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Topic(Box<str>);
+pub struct Topic(Arc<str>);
 
 /// Why a text is not a topic, or not a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +82,12 @@ impl Topic {
     /// The parts between the slashes.
     pub fn levels(&self) -> core::str::Split<'_, char> {
         self.0.split('/')
+    }
+}
+
+impl From<Topic> for Arc<str> {
+    fn from(topic: Topic) -> Arc<str> {
+        topic.0
     }
 }
 

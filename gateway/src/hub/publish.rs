@@ -29,6 +29,15 @@ pub const WINDOW: usize = 131_072;
 /// The first copy's position, and whether an earlier try stored it.
 type Appended = Result<(Position, bool), AppendError>;
 
+/// Where the window stood when an append began.
+#[derive(Clone, Copy)]
+struct Begun {
+    key: MessageKey,
+    epoch: u64,
+    /// How many messages had ever become known.
+    pushed: u64,
+}
+
 /// Appends for a whole node.
 pub struct Publisher {
     log: Arc<dyn Log>,
@@ -49,11 +58,11 @@ impl Publisher {
         let key = record.key;
         let mut window = self.lock();
         match window.begin(key) {
-            Seen::New => {
+            Seen::New(pushed) => {
                 let append = self.log.append(record);
-                let epoch = window.epoch;
+                let begun = Begun { key, epoch: window.epoch, pushed };
                 drop(window);
-                Appending::new(Arc::clone(self), key, epoch, append).boxed()
+                Appending::new(Arc::clone(self), begun, append).boxed()
             }
             Seen::Appending(end) => async move {
                 match end.await {
@@ -71,8 +80,9 @@ impl Publisher {
         }
     }
 
-    /// An append that began in this epoch has ended. What its publishers are to be told.
-    fn ended(&self, key: MessageKey, epoch: u64, result: Result<Position, AppendError>) -> Appended {
+    /// An append has ended. What its publishers are to be told.
+    fn ended(&self, begun: Begun, result: Result<Position, AppendError>) -> Appended {
+        let Begun { key, epoch, pushed } = begun;
         let mut window = self.lock();
         // A confirm of a history that has ended says nothing of this one.
         if window.epoch != epoch {
@@ -81,7 +91,7 @@ impl Publisher {
         let waiting = window.end(key);
         // An earlier try of which nothing was known may have been stored before this one, and been read meanwhile. A failed one
         // is forgotten, so that a retry is a new append; if it was stored after all, the tail notes it.
-        let appended = result.map(|position| match window.note(key, position, false) {
+        let appended = result.map(|position| match window.confirmed(key, position, pushed) {
             Some(first) => (first, true),
             None => (position, false),
         });
@@ -93,10 +103,10 @@ impl Publisher {
     }
 
     /// Nobody drives this append any more: those who wait for it are told that nothing is known.
-    fn given_up(&self, key: MessageKey, epoch: u64) {
+    fn given_up(&self, begun: Begun) {
         let mut window = self.lock();
-        if window.epoch == epoch {
-            window.end(key);
+        if window.epoch == begun.epoch {
+            window.end(begun.key);
         }
     }
 

@@ -124,17 +124,34 @@ impl Ring {
         self.head = head;
     }
 
+    /// The last block that begins at a sequence or before it. From the newest on, in growing strides: nearly always one of the newest is
+    /// asked for, and a search by halves would look at a dozen others that no cache holds.
+    fn index_of(&self, sequence: Sequence) -> Option<usize> {
+        let (mut low, mut high, mut stride) = (self.blocks.len(), self.blocks.len(), 1);
+        loop {
+            low = low.checked_sub(stride).or((low > 0).then_some(0))?;
+            if self.blocks[low].first <= sequence {
+                break;
+            }
+            (high, stride) = (low, 2 * stride);
+        }
+        while high - low > 1 {
+            let middle = low.midpoint(high);
+            if self.blocks[middle].first <= sequence { low = middle } else { high = middle }
+        }
+        Some(low)
+    }
+
     /// The block that holds a sequence, and the block's first sequence.
     pub fn block(&self, sequence: Sequence) -> Option<(&Arc<Block>, Sequence)> {
-        let at = self.blocks.partition_point(|slot| slot.first <= sequence).checked_sub(1)?;
-        let slot = &self.blocks[at];
+        let slot = &self.blocks[self.index_of(sequence)?];
         (sequence < slot.first + slot.block.len() as u64).then_some((&slot.block, slot.first))
     }
 
     /// The blocks from the one that holds a sequence on, each with its first sequence. None if that was evicted.
     pub fn blocks_from(&self, from: Sequence) -> impl Iterator<Item = (&Arc<Block>, Sequence)> {
-        let at = self.blocks.partition_point(|slot| slot.first <= from).checked_sub(1);
-        self.blocks.range(at.unwrap_or(self.blocks.len())..).map(|slot| (&slot.block, slot.first))
+        let at = self.index_of(from).unwrap_or(self.blocks.len());
+        self.blocks.range(at..).map(|slot| (&slot.block, slot.first))
     }
 
     /// Frames from `from` on that lie side by side, up to `to` at most: the first piece of what is to be written.

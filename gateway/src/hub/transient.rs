@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// A message and its frame, encoded once for everyone.
 pub struct Passing {
-    pub topic: Box<str>,
+    pub topic: Arc<str>,
     pub frame: Vec<u8>,
 }
 

@@ -143,7 +143,7 @@ pub fn record(arrival: Arrival<'_>) -> Result<Record, Quarantine> {
     };
     let position =
         Position { partition: *partition, offset: *offset, fingerprint: Some(fingerprint(&arrival.body)) };
-    Ok(Record { position, time: *time, topic: topic.as_str().into(), key, envelope })
+    Ok(Record { position, time: *time, topic: topic.into(), key, envelope })
 }
 
 /// An envelope as it came, or completed.

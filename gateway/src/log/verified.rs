@@ -69,6 +69,8 @@ impl<S> Clone for Verified<S> {
 #[derive(Debug)]
 struct Shared<S> {
     source: Arc<S>,
+    /// The largest envelope that the source takes.
+    max_record: usize,
     patience: Patience,
     history: watch::Sender<History>,
     /// What the tails have delivered, partition by partition: of several in one partition, the one that is furthest.
@@ -91,12 +93,13 @@ impl<S: Source> Verified<S> {
     /// `id` is the history that the source shows now.
     pub fn new(source: Arc<S>, id: LogId, patience: Patience) -> Verified<S> {
         let history = History { id, why: ResetReason::Recreated, head: Cursor::beginning(id), closed: false };
-        let partitions = usize::from(source.capabilities().partitions);
+        let Capabilities { partitions, max_record, .. } = source.capabilities();
         let shared = Shared {
             source,
+            max_record,
             patience,
             history: watch::Sender::new(history),
-            landmarks: repeat_with(Mutex::default).take(partitions).collect(),
+            landmarks: repeat_with(Mutex::default).take(usize::from(partitions)).collect(),
             name: name::Name::default(),
             poisoned: AtomicU64::new(0),
         };
@@ -120,7 +123,7 @@ impl<S: Source> Shared<S> {
     }
 
     fn check(&self, partition: Partition) -> Result<(), ReadError> {
-        if self.history().closed {
+        if self.history.borrow().closed {
             return Err(ReadError::Unavailable("the log is closed".into()));
         }
         if partition >= self.source.capabilities().partitions {
@@ -228,10 +231,10 @@ impl<S: Source> Log for Verified<S> {
     }
 
     fn append(&self, record: NewRecord) -> BoxFuture<'static, Result<Position, AppendError>> {
-        if self.shared.history().closed {
+        if self.shared.history.borrow().closed {
             return async { Err(AppendError::Closed) }.boxed();
         }
-        let max = self.shared.source.capabilities().max_record;
+        let max = self.shared.max_record;
         if record.envelope.len() > max {
             let size = record.envelope.len();
             return async move { Err(AppendError::TooLarge { size, max }) }.boxed();

@@ -18,7 +18,7 @@ async fn payload(stream: &mut BoxStream<'static, Transient>) -> (String, serde_j
     let envelope: serde_json::Value = serde_json::from_slice(&message.envelope).expect("JSON");
     assert_eq!(envelope["metadata"]["topic"], *message.topic);
     assert!(envelope["metadata"]["messageId"].is_string());
-    (message.topic.into(), envelope["payload"].clone())
+    (message.topic.to_string(), envelope["payload"].clone())
 }
 
 /// Waits until the gateway listens: Redis says how many it has reached.

@@ -1,7 +1,7 @@
 //! An append under way, seen from the publisher that began it.
 
-use super::{Appended, Publisher};
-use crate::log::{AppendError, DEADLINE, MessageKey};
+use super::{Appended, Begun, Publisher};
+use crate::log::{AppendError, DEADLINE};
 use anabranch_protocol::cursor::Position;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -18,9 +18,7 @@ pub(super) struct Appending(Option<Running>);
 /// The append itself, until the window has heard of its end.
 struct Running {
     publisher: Arc<Publisher>,
-    key: MessageKey,
-    /// The window's when it began.
-    epoch: u64,
+    begun: Begun,
     append: BoxFuture<'static, Result<Position, AppendError>>,
     /// Set once the log does not confirm at once: many do, and a timer for each would cost as much as they do.
     deadline: Option<Pin<Box<Sleep>>>,
@@ -30,11 +28,10 @@ struct Running {
 impl Appending {
     pub fn new(
         publisher: Arc<Publisher>,
-        key: MessageKey,
-        epoch: u64,
+        begun: Begun,
         append: BoxFuture<'static, Result<Position, AppendError>>,
     ) -> Appending {
-        Appending(Some(Running { publisher, key, epoch, append, deadline: None, has_ended: false }))
+        Appending(Some(Running { publisher, begun, append, deadline: None, has_ended: false }))
     }
 }
 
@@ -71,14 +68,14 @@ impl Future for Running {
             }
         };
         self.has_ended = true;
-        Poll::Ready(self.publisher.ended(self.key, self.epoch, result))
+        Poll::Ready(self.publisher.ended(self.begun, result))
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         if !self.has_ended {
-            self.publisher.given_up(self.key, self.epoch);
+            self.publisher.given_up(self.begun);
         }
     }
 }

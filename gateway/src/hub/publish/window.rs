@@ -40,8 +40,8 @@ pub(super) struct Stored {
 
 /// What is known of a message when it comes.
 pub(super) enum Seen {
-    /// Nothing. Its append is under way from now on.
-    New,
+    /// Nothing. Its append is under way from now on. How many had ever become known by then.
+    New(u64),
     Appending(Receiver<Appended>),
     Stored(Stored),
 }
@@ -60,7 +60,7 @@ impl Window {
             }
             None => {
                 self.appending.insert(key, Vec::new());
-                Seen::New
+                Seen::New(self.known.pushed)
             }
         }
     }
@@ -68,6 +68,16 @@ impl Window {
     /// An append has ended. Who waited for it.
     pub fn end(&mut self, key: MessageKey) -> Vec<Sender<Appended>> {
         self.appending.remove(&key).unwrap_or_default()
+    }
+
+    /// The append of a message has been confirmed that was [`Seen::New`] when so many were known. Notes it, as [`Window::note`] does: not looking
+    /// for it again where nothing came in between saves 0.08 µs, for a log that confirms at once.
+    pub fn confirmed(&mut self, key: MessageKey, position: Position, pushed: u64) -> Option<Position> {
+        if self.known.pushed != pushed {
+            return self.note(key, position, false);
+        }
+        self.known.push(key, Stored { position, read: None });
+        None
     }
 
     /// Where the message is known to be stored.
@@ -140,6 +150,8 @@ impl Window {
 struct Known {
     newer: Generation,
     older: Generation,
+    /// How many have ever been added.
+    pushed: u64,
     /// Seeded: whoever could choose where keys fall could make them all fall into one place.
     hasher: DefaultHashBuilder,
 }
@@ -168,6 +180,7 @@ impl Known {
             self.newer.stored.clear();
             self.newer.places.clear();
         }
+        self.pushed += 1;
         let Generation { stored, places } = &mut self.newer;
         let place = stored.len() as u32;
         stored.push((key, one));

@@ -101,6 +101,6 @@ impl Pair {
     }
 }
 
-fn contents(batch: &Batch) -> Vec<(Box<str>, Bytes)> {
+fn contents(batch: &Batch) -> Vec<(Arc<str>, Bytes)> {
     batch.records.iter().map(|record| (record.topic.clone(), record.envelope.clone())).collect()
 }

@@ -159,7 +159,7 @@ impl Writer {
         written.records.push(Record {
             position: Position { partition: 0, offset: Offset(offset), fingerprint },
             time,
-            topic: append.record.topic.as_str().into(),
+            topic: append.record.topic.into(),
             key: append.record.key,
             envelope: append.record.envelope,
         });

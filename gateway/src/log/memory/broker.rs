@@ -132,7 +132,7 @@ impl Broker {
         shelf.push(Record {
             position,
             time: now(),
-            topic: record.topic.as_str().into(),
+            topic: record.topic.into(),
             key: record.key,
             envelope: record.envelope,
         });
@@ -141,8 +141,11 @@ impl Broker {
     }
 
     fn place(&self, topic: &str) -> Partition {
+        if self.options.partitions <= 1 {
+            return 0;
+        }
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(topic);
-        (hash % u64::from(self.options.partitions.max(1))) as Partition
+        (hash % u64::from(self.options.partitions)) as Partition
     }
 
     fn ask<T: Send + 'static>(

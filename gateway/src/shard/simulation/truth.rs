@@ -58,7 +58,7 @@ impl Truth {
                 let envelope = Envelope::parse(text).expect("an envelope");
                 let message_id: Box<str> = envelope.message_id.as_deref().expect("a message id").into();
                 let number = envelope.payload.parse().expect("a number");
-                self.unknown.remove(&record.topic);
+                self.unknown.remove(&*record.topic);
                 let line = &mut self.standing[usize::from(partition)];
                 let repeated = line.iter().any(|one| one.message_id == message_id);
                 // Where the broker dies over one record, the one behind it may be told as lost with it.
@@ -69,7 +69,7 @@ impl Truth {
                 let topic = record.topic;
                 line.push(Stored {
                     position: record.position,
-                    topic,
+                    topic: topic.as_ref().into(),
                     number,
                     message_id,
                     forgotten: false,
