@@ -45,7 +45,7 @@ pub struct Continuity {
     anchor: Option<(Offset, Fingerprint)>,
     /// Whether the present consumption has still to deliver the anchor.
     anchoring: bool,
-    /// Whether unreadable records lie between the anchor and `covered`: a restart cannot pass through them.
+    /// Whether the anchor, or a record between it and `covered`, kills whoever reads it: a restart begins behind `covered`.
     stepped_over: bool,
     remembered: VecDeque<(Offset, Fingerprint)>,
 }
@@ -284,6 +284,11 @@ impl Continuity {
         self.covered = Some(Offset(after.0 + 1));
         self.stepped_over = true;
         Gap { after, before: Offset(after.0 + 2), why: GapReason::Poisoned }
+    }
+
+    /// The anchor kills whoever reads it again: a restart begins behind it. Says whether that is news.
+    pub fn leave_anchor(&mut self) -> bool {
+        !std::mem::replace(&mut self.stepped_over, true)
     }
 
     /// The record that a restart must find again.

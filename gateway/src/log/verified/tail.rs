@@ -3,7 +3,7 @@
 use super::name::{Doubt, UNANSWERED};
 use super::{History, Shared, within};
 use crate::log::continuity::{Continuity, Judgement, Then};
-use crate::log::source::{Consumption, Delivery, Pace, Source, SourceError, SourceEvent};
+use crate::log::source::{Consumption, Delivery, Fetched, Pace, Source, SourceError, SourceEvent};
 use crate::log::{Budget, Health, ResetReason, Start, TailEvent};
 use anabranch_protocol::cursor::{LogId, Offset, Partition, Position};
 use futures_util::future::{BoxFuture, FutureExt, join};
@@ -380,7 +380,8 @@ impl<S: Source> Tail<S> {
     }
 
     /// The broker ended the consumer over a record. Two deaths at the same place: take one record at a time. A third:
-    /// the record after the last one is the culprit, unless the last one cannot be read either. Says whether it was stepped over.
+    /// the record after the last one is the culprit, unless the last one cannot be read either. Says whether the next consumer begins
+    /// behind the culprit.
     async fn killed(&mut self) -> bool {
         let covered = self.continuity.covered();
         if self.deaths.count == 0 || self.deaths.at != covered {
@@ -395,15 +396,19 @@ impl<S: Source> Tail<S> {
         if let Some(anchor) = self.continuity.anchor() {
             let one = Budget { records: 1, bytes: 1 };
             let fetch = self.shared.source.fetch(self.partition, anchor.offset, one, Pace::Single);
-            // What the broker sends just before the record that kills may die with it, again and again. Then the one after
-            // the last that came is announced as lost all the same: to wait for ever would be silence.
             let hopeless = self.deaths.count >= HOPELESS;
-            let readable = within(fetch).await.is_ok_and(|fetched| match fetched.deliveries.first() {
-                Some(delivery) => delivery.offset() == anchor.offset,
-                None => fetched.killed && hopeless,
-            });
-            if !readable {
-                return false; // The broker is ill, not the record.
+            match within(fetch).await {
+                Ok(Fetched { deliveries, .. })
+                    if deliveries.first().is_some_and(|first| first.offset() == anchor.offset) => {}
+                // What the broker sends just before the record that kills may die with it, again and again; or the last one that came
+                // is itself what kills by now, and the one after it, if there is one, is good. So the last one is left alone first,
+                // which costs nothing: it has come. Who dies behind it, too, steps over: to wait for ever would be silence.
+                Ok(Fetched { deliveries, killed: true, .. }) if hopeless && deliveries.is_empty() => {
+                    if self.continuity.leave_anchor() {
+                        return true;
+                    }
+                }
+                _ => return false, // The broker is ill, not the record.
             }
         }
         let gap = self.continuity.step_over();

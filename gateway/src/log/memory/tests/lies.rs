@@ -231,6 +231,20 @@ async fn a_poisoned_record_that_takes_the_one_before_with_it_is_stepped_over() {
     assert_eq!((follower.records.len(), follower.resets.len()), (19, 0));
 }
 
+/// The last record that came kills whoever reads it by now. It has come, so nothing is lost, and what comes behind it is good.
+#[tokio::test(start_paused = true)]
+async fn a_last_record_that_has_come_and_then_kills_costs_nothing() {
+    let (log, lies, _, mut follower) = seen(10).await;
+    lies.poison(0, Offset(10));
+    lies.disconnect();
+    let alone = tokio::time::timeout(PATIENCE / 2, follower.until_records(11));
+    assert!(alone.await.is_err(), "nothing is there");
+    append(&*log, 10..20).await;
+    let done = tokio::time::timeout(Duration::from_secs(600), follower.until_covered(Offset(20))).await;
+    assert!(done.is_ok(), "waits for ever");
+    assert_eq!((follower.records.len(), follower.gaps.len(), follower.resets.len()), (20, 0, 0));
+}
+
 /// As long as the last record cannot be read either, the broker may be ill: no record is given up over three deaths.
 #[tokio::test(start_paused = true)]
 async fn a_broker_that_recovers_has_poisoned_nothing() {
