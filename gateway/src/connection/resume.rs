@@ -17,11 +17,13 @@ pub struct Verdict {
     pub outcome: Outcome,
     /// The client's own cursor, if it is one of this history. Before `cursor`, if there is a gap.
     pub given: Option<Cursor>,
+    /// How often this node was found not to have come to `cursor` yet.
+    pub waits: u32,
 }
 
 impl Verdict {
     pub fn new(cursor: Cursor, outcome: Outcome) -> Verdict {
-        Verdict { cursor, outcome, given: None }
+        Verdict { cursor, outcome, given: None, waits: 0 }
     }
 
     /// The client came with a cursor of this history.

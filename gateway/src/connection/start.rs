@@ -26,7 +26,7 @@ pub struct Start {
 impl Start {
     /// Decides, by the verdict on the client's cursor, what it wished, and what its filter's topics may be.
     pub fn new(verdict: &Verdict, wish: &Wish, holds: Holds, values: &Values) -> Start {
-        let Verdict { cursor, outcome, given } = verdict.clone();
+        let Verdict { cursor, outcome, given, .. } = verdict.clone();
         if !holds.state {
             return Start { after: cursor, state: None, outcome, snapshot: None };
         }

@@ -20,6 +20,8 @@ use std::time::Duration;
 /// read further.
 const AHEAD: Duration = Duration::from_secs(2);
 const AHEAD_STEP: Duration = Duration::from_millis(50);
+/// So many steps between two looks at the log while this node is waited for: two seconds.
+const LOOKS_AGAIN: u32 = 40;
 
 impl Shard {
     /// Carries out, in order, what the session of a connection has put into `self.actions`.
@@ -112,22 +114,28 @@ impl Shard {
                 return self.begin(id, subscriptions, Ok(Verdict::new(head, Outcome::Live)), now);
             }
             StartAt::Cursor(text) => {
-                let verdict = match text.parse::<Cursor>() {
-                    Err(_) => Verdict::reset(Code::CURSOR_MALFORMED, &head),
-                    Ok(cursor) => {
-                        let partitions = log.capabilities().partitions;
-                        match resume::from_ring(&cursor, &self.ring, head.log(), partitions) {
-                            Some(verdict) => verdict,
-                            None => return self.look_up(id, subscriptions, ask(cursor, head, log)),
-                        }
+                return match text.parse::<Cursor>() {
+                    Err(_) => {
+                        let verdict = Verdict::reset(Code::CURSOR_MALFORMED, &head);
+                        self.begin(id, subscriptions, Ok(verdict), now)
                     }
+                    Ok(cursor) => self.resume(id, subscriptions, cursor, now),
                 };
-                return self.begin(id, subscriptions, Ok(verdict), now);
             }
             StartAt::Earliest => None,
             StartAt::Since(ms) => Some(self.node.clock.unix_ms().saturating_sub(ms)),
         };
         self.look_up(id, subscriptions, async move { resume::from_start(since, &head, &*log).await });
+    }
+
+    /// Finds out what a client's cursor is worth.
+    fn resume(&mut self, id: ConnectionId, subscriptions: Vec<Asked>, cursor: Cursor, now: Millis) {
+        let (head, log) = (self.ring.head().clone(), Arc::clone(&self.node.log));
+        let partitions = log.capabilities().partitions;
+        match resume::from_ring(&cursor, &self.ring, head.log(), partitions) {
+            Some(verdict) => self.begin(id, subscriptions, Ok(verdict), now),
+            None => self.look_up(id, subscriptions, ask(cursor, head, log)),
+        }
     }
 
     fn look_up(
@@ -197,6 +205,18 @@ impl Shard {
                 self.actions = actions;
                 return self.begin(id, subscriptions, Ok(verdict), now);
             }
+            // This node is behind the one that the client comes from: what it has not read it cannot vouch for, and a failover may take
+            // that back. Nor is a snapshot whole there, which is as of this node's head.
+            Ok(verdict) if !self.ring.head().includes_all(&verdict.cursor) => {
+                let (log, head) = (Arc::clone(&self.node.log), self.ring.head().clone());
+                self.actions = actions;
+                return self.look_up(id, subscriptions, wait(verdict, head, log));
+            }
+            // It has come there. What the log said before, it may say no more.
+            Ok(Verdict { given: Some(given), waits: 1.., .. }) => {
+                self.actions = actions;
+                return self.resume(id, subscriptions, given, now);
+            }
             Ok(verdict) => {
                 let nothing = self.values.are_none();
                 let starts = subscriptions.into_iter().filter_map(|subscription| {
@@ -208,18 +228,6 @@ impl Shard {
                     Some((subscription, start))
                 });
                 let starts: Vec<(Asked, Start)> = starts.collect();
-                // A snapshot is whole as of this node's head, which has not come to where the client stands.
-                let early = |(_, start): &(Asked, Start)| {
-                    start.state.is_some() && !self.ring.head().includes_all(&start.after)
-                };
-                if starts.iter().any(early) {
-                    let subscriptions = starts.into_iter().map(|(subscription, _)| subscription).collect();
-                    self.actions = actions;
-                    return self.look_up(id, subscriptions, async move {
-                        tokio::time::sleep(AHEAD_STEP).await;
-                        Ok(verdict)
-                    });
-                }
                 let mut place = verdict.cursor.clone();
                 starts.iter().for_each(|(_, start)| place.retreat_to(&start.place()));
                 let joins_at_head = connection.is_current() && place.includes_all(self.ring.head());
@@ -262,5 +270,24 @@ async fn ask(cursor: Cursor, head: Cursor, log: Arc<dyn crate::log::Log>) -> Res
             return Ok(verdict);
         }
         tokio::time::sleep(AHEAD_STEP).await;
+    }
+}
+
+/// Waits a little for this node to come to where a client stands. Now and then looks whether that place is still there.
+async fn wait(verdict: Verdict, head: Cursor, log: Arc<dyn crate::log::Log>) -> Result<Verdict, ReadError> {
+    tokio::time::sleep(AHEAD_STEP).await;
+    let waits = verdict.waits.saturating_add(1);
+    if !waits.is_multiple_of(LOOKS_AGAIN) {
+        return Ok(Verdict { waits, ..verdict });
+    }
+    let again = match verdict.given.clone() {
+        Some(given) => resume::from_log(given, head, &*log).await,
+        // Who came without a cursor, and waits, wants all that there is: a place since some time is never ahead of the head.
+        None => resume::from_start(None, &head, &*log).await,
+    };
+    match again {
+        Ok(again) if again.given.is_none() => Ok(Verdict { waits, ..again }),
+        // The place is there, or the log does not answer at present.
+        Ok(_) | Err(_) => Ok(Verdict { waits, ..verdict }),
     }
 }
