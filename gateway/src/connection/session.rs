@@ -69,6 +69,8 @@ pub enum Action {
     Stop { subscription: SubscriptionId, filter: Filter },
     /// This subscription was taken away: nothing after what has been written is delivered for it, and the client is told.
     Revoke { subscription: SubscriptionId, filter: Filter, code: Code },
+    /// Other grants are in force: what is due is matched anew.
+    Rematch,
     /// What is conflated on purpose has changed: [`Session::pace`].
     Pace,
     /// Append a record, then call [`Session::appended`].
@@ -386,6 +388,10 @@ impl Session {
             .filter(|s| !fresh.grants.may_subscribe(&s.filter))
             .map(|s| s.id)
             .collect();
+        // Something may still be due of a subscription that the client has ended: there is nothing of it left to revoke.
+        if lost.is_empty() && fresh.grants != current.grants {
+            do_.push(Action::Rematch);
+        }
         for id in lost {
             if let Some(gone) = self.subscriptions.remove(id) {
                 do_.push(Action::Revoke { subscription: id, filter: gone.filter, code: Code::NOT_ALLOWED });

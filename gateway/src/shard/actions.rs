@@ -68,6 +68,7 @@ impl Shard {
                     self.set_pace(id);
                 }
             }
+            Action::Rematch => connection.fall_behind(&self.ring, false),
             Action::Append { message_id, record } => {
                 let serial = connection.serial;
                 let mut publishing = self.node.publisher.publish(record);
