@@ -36,6 +36,7 @@ use crate::hub::classes::{Class, Classes, Value};
 use anabranch_protocol::filter::Filter;
 use std::ops::Range;
 use std::sync::Arc;
+use tokio::runtime::Runtime;
 use trace::{Mode, Trace};
 use world::World;
 
@@ -56,11 +57,16 @@ fn classes() -> Arc<Classes> {
     Arc::new(Classes::new([state]).expect("no conflict"))
 }
 
+/// For its clock, which stands still until it is told to move.
+fn paused() -> Runtime {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.expect("a runtime")
+}
+
 /// Lives one life.
 fn live(seed: u64, mode: Mode) -> Vec<String> {
     let _said = Said(seed);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    let runtime = runtime.expect("a runtime");
+    let runtime = paused();
     let _context = runtime.enter();
     let trace = Trace::new(mode);
     World::new(&runtime, seed, trace.clone()).run();

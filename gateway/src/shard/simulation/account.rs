@@ -39,6 +39,8 @@ pub struct Account {
     messages: Vec<Message>,
     places: BTreeSet<(Partition, Offset)>,
     gaps: Vec<Gap>,
+    /// Topics of which the store may hold nothing.
+    purged: BTreeSet<Box<str>>,
     /// What a dashboard would show.
     view: BTreeMap<Box<str>, (Position, u64)>,
 }
@@ -53,6 +55,7 @@ impl Account {
             messages: Vec::new(),
             places: BTreeSet::new(),
             gaps: Vec::new(),
+            purged: BTreeSet::new(),
             view: BTreeMap::new(),
         }
     }
@@ -106,11 +109,14 @@ impl Account {
             let again =
                 self.messages.iter().find(|one| one.message_id == *message_id && one.number == *number);
             let again = again.filter(|one| !one.newest && !truth.doubled.contains(&one.message_id));
+            // What comes of a history that has ended, before anybody knows, is void: a reset follows.
+            let again = again.filter(|_| self.base.as_ref().is_none_or(|base| truth.is_whole(base.log())));
             assert!(again.is_none(), "I2: {message_id} at {position}, which came before: {again:?}");
         }
         if is_state(topic) {
             self.view.insert(topic.clone(), (*position, *number));
         }
+        self.purged.remove(topic);
         self.places.insert((position.partition, position.offset));
         self.messages.push(message);
     }
@@ -129,6 +135,12 @@ impl Account {
             cursor.includes(last)
         });
         self.view.retain(|_, (position, _)| cursor.includes(*position));
+    }
+
+    /// The store was told to forget what this filter means.
+    pub fn purge(&mut self, gone: &Filter) {
+        let topics = self.messages.iter().map(|one| &one.topic).filter(|topic| gone.matches(topic));
+        self.purged.extend(topics.cloned());
     }
 
     fn was_told(&self, position: Position) -> bool {
@@ -159,6 +171,7 @@ impl Account {
     /// The newest message of each topic that the app was told of and this cursor covers.
     pub fn newest_messages(&self, cursor: &Cursor) -> BTreeMap<&str, &Message> {
         let covered = self.messages.iter().filter(|one| cursor.includes(one.position));
+        let covered = covered.filter(|one| !self.purged.contains(&one.topic));
         covered.map(|one| (&*one.topic, one)).collect()
     }
 
@@ -167,15 +180,23 @@ impl Account {
         let base = self.base.as_ref().unwrap_or_else(|| panic!("{who}: {} has never begun", self.filter));
         assert_eq!(base.log(), cursor.log(), "{who}: {} was never told of the reset", self.filter);
         assert!(truth.is_at_head(cursor), "{who}: {} stands elsewhere", self.filter);
-        // Where a failover took a record back, and retention then dropped what came in its place, there is nothing to compare.
-        let compared = |one: &&Message| one.position.offset >= truth.oldest(one.position.partition);
+        // A cursor that stands behind a gap has nothing to be compared by; and before anybody knows that a history has ended, a node may
+        // show a value of it.
+        let torn = truth.was_torn(cursor.log());
+        let compared = |one: &&Message| {
+            let partition = one.position.partition;
+            let blind = torn && (one.newest || self.gaps.iter().any(|gap| gap.partition == partition));
+            !blind && one.position.offset > truth.blind_to(partition)
+        };
         for one in self.messages.iter().filter(compared) {
             let stands = truth.at(one.position);
             let same =
                 stands.is_some_and(|stored| (stored.number, &stored.topic) == (one.number, &one.topic));
             assert!(same, "{who}: {one:?} stands no more, and nobody has said so");
         }
-        let wanted = |one: &&Stored| !base.includes(one.position) && self.filter.matches(&one.topic);
+        let wanted = |one: &&Stored| {
+            !base.includes(one.position) && self.filter.matches(&one.topic) && !truth.is_hidden(one)
+        };
         for one in truth.standing().filter(wanted).filter(|one| !is_state(&one.topic) && !one.repeated) {
             assert!(
                 self.was_told(one.position),

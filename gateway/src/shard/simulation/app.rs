@@ -127,6 +127,15 @@ impl App {
         }
     }
 
+    /// What this filter means may no longer be shown, so the store holds nothing of it, whatever the places say. It may hold what
+    /// another subscription means, too.
+    pub fn purge(&mut self, gone: &Filter) {
+        let writing = self.writing.iter_mut().filter_map(|(_, come)| come.as_mut());
+        let come = self.places.values_mut().chain(self.written.values_mut()).chain(writing);
+        let open = self.subscriptions.values_mut().map(|one| &mut one.account);
+        come.map(|(_, account)| account).chain(open).for_each(|account| account.purge(gone));
+    }
+
     /// The store has written this. I4: what a cursor covers, the app has been told, and the store has it.
     pub fn check_written(&mut self, batch: &[Write], keeper: &Keeper, truth: &Truth) {
         for write in batch {

@@ -2,6 +2,7 @@
 
 mod acts;
 
+use super::Grants;
 use super::account::{Event, Message};
 use super::app::App;
 use super::dice::Dice;
@@ -10,7 +11,6 @@ use super::link::{Heard, Link};
 use super::said::Said;
 use super::trace::Trace;
 use super::truth::Truth;
-use super::{ALL, Grants};
 use crate::socket::pipe::Pipe;
 use anabranch_protocol::client_frame::SubscriptionId;
 use anabranch_protocol::cursor::{Cursor, Position};
@@ -18,7 +18,7 @@ use anabranch_protocol::envelope::Envelope;
 use anabranch_protocol::server_frame::{About, GapReason, ServerFrame};
 use anabranch_sdk_core::store::Write;
 use anabranch_sdk_core::{Effect, Machine, Now, Phase, TokenWhy};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use acts::{Start, envelope};
 
@@ -37,8 +37,8 @@ pub struct Client {
     pub link: Option<Link>,
     pub dialing: Option<u32>,
     pub request: Option<(u32, TokenWhy)>,
-    /// Of the newest token.
-    grants: Grants,
+    /// What the tokens that it was given grant.
+    tokens: BTreeMap<String, Grants>,
     pub keeper: Keeper,
     pub app: App,
     pub said: Said,
@@ -69,7 +69,7 @@ impl Client {
             link: None,
             dialing: None,
             request: None,
-            grants: ALL,
+            tokens: BTreeMap::new(),
             keeper: Keeper::default(),
             app: App::default(),
             said: Said::default(),
@@ -204,7 +204,7 @@ impl Client {
                     // A machine that hears at once that it slept and that its socket is gone asks that socket first.
                     if let Some(link) = &mut self.link {
                         assert_eq!(link.attempt, attempt, "sends on the open socket alone");
-                        link.send(&text, self.grants);
+                        link.send(&text, &self.tokens);
                     }
                 }
                 Effect::Close { attempt, .. } => self.hang_up(attempt),
@@ -231,6 +231,7 @@ impl Client {
                 Effect::Revoked { subscription, .. } => {
                     let gone = self.app.subscriptions[&subscription].account.filter.clone();
                     self.app.end(subscription, &mut self.keeper);
+                    self.app.purge(&gone);
                     let left: Vec<_> =
                         self.app.subscriptions.values().map(|one| &one.account.filter).collect();
                     for cached in self.machine.cached(&gone, usize::MAX) {

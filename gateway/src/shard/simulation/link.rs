@@ -1,9 +1,9 @@
 //! A client's socket: frames become bytes, of which any number is under way, and it may break between any two.
 
-use super::Grants;
 use super::app::filter;
+use super::{ALL, Grants};
 use crate::socket::pipe::{Pipe, client_frame, take_server_frame};
-use anabranch_protocol::client_frame::{ClientFrame, Subscribe, SubscriptionId};
+use anabranch_protocol::client_frame::{ClientFrame, Subscribe, SubscriptionId, Token};
 use anabranch_protocol::envelope::Envelope;
 use anabranch_protocol::filter::Filter;
 use anabranch_protocol::server_frame::{Refused, ServerFrame};
@@ -58,17 +58,18 @@ impl Link {
     }
 
     /// The client sends a frame. Of a publish, a client that lost count might send two.
-    pub fn send(&mut self, text: &str, grants: Grants) {
+    pub fn send(&mut self, text: &str, tokens: &BTreeMap<String, Grants>) {
+        let grants = |token: &str| tokens.get(token).copied().unwrap_or(ALL);
         let mut note = |subscribe: &Subscribe<'_>| {
             self.asked.insert(subscribe.id, Filter::new(&subscribe.filter).expect("a filter"));
         };
         let mut copies = 1;
         match ClientFrame::from_json(text).expect("the client speaks the protocol") {
             ClientFrame::Hello(hello) => {
-                self.grants.push_back(grants);
+                self.grants.push_back(grants(&hello.token));
                 hello.subscriptions.iter().for_each(note);
             }
-            ClientFrame::Authenticate(_) => self.grants.push_back(grants),
+            ClientFrame::Authenticate(Token(token)) => self.grants.push_back(grants(&token)),
             ClientFrame::Subscribe(subscribe) => note(&subscribe),
             ClientFrame::Publish { .. } if std::mem::take(&mut self.twice[0]) => copies = 2,
             _ => {}

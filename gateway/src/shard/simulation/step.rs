@@ -42,9 +42,8 @@ pub enum Lie {
     Stall(bool),
     Disconnect,
     Unreachable(bool),
-    /// The so-manieth record from the end kills whoever reads it.
-    Poison(Partition, usize),
-    Heal,
+    /// A record comes that kills whoever reads it.
+    Poison,
     Refuse,
     Hang,
     Take,
@@ -181,8 +180,8 @@ fn lie(dice: &mut Dice) -> Lie {
         5 => Lie::Disconnect,
         6 => Lie::Unreachable(true),
         7 => Lie::Unreachable(false),
-        8 => Lie::Poison(partition, back),
-        9 => Lie::Heal,
+        8 => Lie::Poison,
+        9 => Lie::Disconnect,
         10 => Lie::Refuse,
         11 => Lie::Hang,
         12 => Lie::Take,

@@ -19,8 +19,10 @@ pub struct Stored {
     pub forgotten: bool,
     /// It kills whoever reads it, or did once.
     pub poisoned: bool,
-    /// The same message stands before it.
+    /// The same message stands before it, or may be thought to.
     pub repeated: bool,
+    /// One was lost that stood here and killed whoever read it: who had stepped over that one cannot know that another stands here.
+    stepped_over: bool,
 }
 
 /// The book of one world.
@@ -30,6 +32,10 @@ pub struct Truth {
     standing: Vec<Vec<Stored>>,
     /// Where each message was ever stored, by message id.
     ever: BTreeMap<Box<str>, Vec<Position>>,
+    /// Message ids of which a copy was lost.
+    lost: BTreeSet<Box<str>>,
+    /// Where it stood, and whether it killed whoever read it.
+    lost_places: BTreeMap<(Partition, Offset), bool>,
     /// State topics whose newest value was lost, and nobody can know the one before.
     unknown: BTreeSet<Box<str>>,
     /// Histories that have lost their end: an offset of theirs says nothing.
@@ -44,6 +50,8 @@ impl Truth {
             lies,
             standing: (0..PARTITIONS).map(|_| Vec::new()).collect(),
             ever: BTreeMap::new(),
+            lost: BTreeSet::new(),
+            lost_places: BTreeMap::new(),
             unknown: BTreeSet::new(),
             torn: BTreeSet::new(),
             doubled: BTreeSet::new(),
@@ -60,21 +68,22 @@ impl Truth {
                 let number = envelope.payload.parse().expect("a number");
                 self.unknown.remove(&*record.topic);
                 let line = &mut self.standing[usize::from(partition)];
-                let repeated = line.iter().any(|one| one.message_id == message_id);
-                // Where the broker dies over one record, the one behind it may be told as lost with it.
-                if line.last().is_some_and(|one| one.poisoned) {
-                    self.doubled.insert(message_id.clone());
-                }
+                let torn = self.lies.history().is_some_and(|log| self.torn.contains(&log.0));
+                let repeated = line.iter().any(|one| one.message_id == message_id)
+                    // A node that had read the copy that is lost, and cannot know that it is, takes this for the second.
+                    || (torn && self.lost.contains(&message_id));
                 self.ever.entry(message_id.clone()).or_default().push(record.position);
-                let topic = record.topic;
+                let (position, topic) = (record.position, record.topic);
+                let stepped_over = self.lost_places.get(&(partition, position.offset)) == Some(&true);
                 line.push(Stored {
-                    position: record.position,
+                    position,
                     topic: topic.as_ref().into(),
                     number,
                     message_id,
                     forgotten: false,
                     poisoned: false,
                     repeated,
+                    stepped_over,
                 });
             }
         }
@@ -119,11 +128,11 @@ impl Truth {
                 newest.insert(&one.topic, one);
             }
         }
-        newest.retain(|_, one| !one.repeated);
+        newest.retain(|topic, one| {
+            let gone = one.forgotten || one.poisoned || one.stepped_over || self.is_hidden(one);
+            !gone && !one.repeated && !self.unknown.contains(*topic)
+        });
         newest
-            .into_iter()
-            .filter(|(topic, one)| !one.forgotten && !one.poisoned && !self.unknown.contains(*topic))
-            .collect()
     }
 
     pub fn was_stored(&self, message_id: &str) -> bool {
@@ -161,6 +170,27 @@ impl Truth {
         self.lies.history() == Some(log) && !self.torn.contains(&log.0)
     }
 
+    /// Whether the end of this history was lost before: where what came in its place is forgotten, nobody can tell the two apart.
+    pub fn was_torn(&self, log: LogId) -> bool {
+        self.torn.contains(&log.0)
+    }
+
+    /// The last place at which what a client has seen cannot be compared: a failover took a record back, and what came in its place
+    /// was forgotten, or kills whoever reads it.
+    pub fn blind_to(&self, partition: Partition) -> Offset {
+        let taken =
+            |one: &&Stored| one.poisoned && self.lost_places.contains_key(&(partition, one.position.offset));
+        let killing = self.there(partition).filter(taken).last().map(|one| one.position.offset);
+        killing.unwrap_or_default().max(Offset(self.oldest(partition).0 - 1))
+    }
+
+    /// Whether this came in the place of what was lost, at or before a place at which the two cannot be told apart: who had come there
+    /// before does not know that another stands here.
+    pub fn is_hidden(&self, one: &Stored) -> bool {
+        let Position { partition, offset, .. } = one.position;
+        self.lost_places.contains_key(&(partition, offset)) && offset <= self.blind_to(partition)
+    }
+
     /// The broker has lost its newest `count` records, and told nobody.
     pub fn lose(&mut self, partition: Partition, count: usize) {
         let line = &mut self.standing[usize::from(partition)];
@@ -174,7 +204,9 @@ impl Truth {
             if is_state(&lost.topic) {
                 self.unknown.insert(lost.topic);
             }
-            self.doubled.insert(lost.message_id);
+            *self.lost_places.entry((partition, lost.position.offset)).or_default() |= lost.poisoned;
+            self.doubled.insert(lost.message_id.clone());
+            self.lost.insert(lost.message_id);
         }
     }
 

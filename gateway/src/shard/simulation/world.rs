@@ -1,6 +1,8 @@
 //! Everything together: a broker that lies, hosts, clients, and the time that passes for all.
 
-use super::client::{Client, EPOCH, envelope};
+mod stories;
+
+use super::client::{Client, EPOCH, Start, envelope};
 use super::dice::Dice;
 use super::host::{Host, Memory};
 use super::step::{self, Act, Answer, Lie, Step};
@@ -12,7 +14,7 @@ use crate::log::{Log, MessageKey, NewRecord};
 use crate::outside::own::Own;
 use crate::shard::by_hand;
 use anabranch_protocol::client_frame::SnapshotMode;
-use anabranch_protocol::cursor::Offset;
+use anabranch_protocol::cursor::{Offset, Position};
 use anabranch_protocol::topic::Topic;
 use anabranch_sdk_core::Wish;
 use anabranch_sdk_core::outbox::Terms;
@@ -35,6 +37,8 @@ pub struct World<'r> {
     trace: Trace,
     /// Whether the broker lies, and tokens narrow.
     harm: bool,
+    /// Nothing lies or fails any more.
+    peace: bool,
     broker: Arc<MemoryLog>,
     lies: Lies,
     truth: Truth,
@@ -47,31 +51,48 @@ pub struct World<'r> {
 }
 
 impl<'r> World<'r> {
+    /// One or two hosts, and as many clients.
     pub fn new(runtime: &'r Runtime, seed: u64, trace: Trace) -> World<'r> {
-        let own = Own::new(EPOCH, seed);
         let mut dice = Dice::new(seed);
-        let harm = !seed.is_multiple_of(3);
+        let (hosts, clients) = (1 + dice.index(2), 1 + dice.index(2));
+        World::of(runtime, dice, !seed.is_multiple_of(3), trace, hosts, clients)
+    }
+
+    fn of(
+        runtime: &'r Runtime,
+        mut dice: Dice,
+        harm: bool,
+        trace: Trace,
+        hosts: usize,
+        clients: usize,
+    ) -> World<'r> {
+        let own = Own::new(EPOCH, dice.seed());
         let broker = MemoryLog::new(Options { partitions: PARTITIONS, ..Options::default() });
         let lies = broker.lies();
         let memory = Memory { ring: dice.pick(&[300, 3_000, 1_000_000]), newest: 1_000_000 };
-        trace.line(|| format!("seed {seed}, harm: {harm}, {memory:?}"));
-        let hosts = (0..1 + dice.index(2)).map(|number| Host::new(number, broker.clone(), memory)).collect();
-        let clients = 0..1 + dice.index(2);
-        let clients =
-            clients.map(|number| Client::new(number, Dice::new(dice.seed()), trace.clone())).collect();
-        let truth = Truth::new(lies.clone());
-        let (now, ahead, numbers) = (0, EPOCH as i64, 0);
-        World { runtime, own, dice, trace, harm, broker, lies, truth, hosts, clients, now, ahead, numbers }
+        trace.line(|| format!("harm: {harm}, {memory:?}"));
+        let mut client = |number| Client::new(number, Dice::new(dice.seed()), trace.clone());
+        World {
+            runtime,
+            own,
+            harm,
+            peace: false,
+            truth: Truth::new(lies.clone()),
+            lies,
+            hosts: (0..hosts).map(|number| Host::new(number, broker.clone(), memory)).collect(),
+            clients: (0..clients).map(&mut client).collect(),
+            broker,
+            now: 0,
+            ahead: EPOCH as i64,
+            numbers: 0,
+            dice,
+            trace,
+        }
     }
 
     /// A life of so many steps, and the peace after it.
     pub fn run(mut self) {
-        self.hosts.iter_mut().for_each(|host| _ = host.start());
-        for client in &mut self.clients {
-            let wish = Wish { snapshot: client.dice.pick(&SnapshotMode::ALL), conflate_ms: 0 };
-            client.subscribe(Some("all"), "#", super::client::Start::Earliest, wish, &self.truth);
-            client.connect(&self.truth);
-        }
+        self.begin();
         let steps = 30 + self.dice.below(120);
         for _ in 0..steps {
             let step = step::next(&mut self.dice, self.harm);
@@ -80,6 +101,15 @@ impl<'r> World<'r> {
         }
         self.settle();
         self.judge();
+    }
+
+    fn begin(&mut self) {
+        self.hosts.iter_mut().for_each(|host| _ = host.start());
+        for client in &mut self.clients {
+            let wish = Wish { snapshot: client.dice.pick(&SnapshotMode::ALL), conflate_ms: 0 };
+            client.subscribe(Some("all"), "#", Start::Earliest, wish, &self.truth);
+            client.connect(&self.truth);
+        }
     }
 
     fn take(&mut self, step: Step) {
@@ -100,7 +130,7 @@ impl<'r> World<'r> {
                 self.ahead += by;
                 self.set_clock();
             }
-            Step::Append(count) => (0..count).for_each(|_| self.append()),
+            Step::Append(count) => (0..count).for_each(|_| _ = self.append()),
             Step::Pump => _ = self.any_host().pump(),
             Step::Turn => {
                 self.any_host().turn();
@@ -122,8 +152,8 @@ impl<'r> World<'r> {
         &mut self.hosts[which]
     }
 
-    /// A device publishes, past every gateway.
-    fn append(&mut self) {
+    /// A device publishes, past every gateway; where its message stands, if the log takes it.
+    fn append(&mut self) -> Option<Position> {
         self.numbers += 1;
         let (topic, id) = (self.dice.pick(&TOPICS), format!("d-{}", self.numbers));
         let record = NewRecord {
@@ -131,9 +161,9 @@ impl<'r> World<'r> {
             key: MessageKey::new(topic, &id),
             envelope: envelope(&id, topic, self.numbers).into(),
         };
-        // It hears of it, or does not: no concern of this world.
-        drop(self.broker.append(record).now_or_never());
+        let appended = self.broker.append(record).now_or_never();
         self.truth.read();
+        appended.and_then(Result::ok)
     }
 
     fn lie(&mut self, lie: Lie) {
@@ -159,13 +189,12 @@ impl<'r> World<'r> {
             Lie::Stall(stalled) => lies.stall(stalled),
             Lie::Disconnect => lies.disconnect(),
             Lie::Unreachable(unreachable) => lies.unreachable(unreachable),
-            Lie::Poison(partition, back) => {
-                if let Some(position) = self.back(partition, back) {
-                    lies.poison(partition, position.offset);
+            Lie::Poison => {
+                if let Some(position) = self.append() {
+                    lies.poison(position.partition, position.offset);
                     self.truth.poison(position);
                 }
             }
-            Lie::Heal => (0..PARTITIONS).for_each(|partition| lies.heal(partition)),
             Lie::Refuse => lies.publishing(Publishing::Refuses("alarm".into())),
             Lie::Hang => lies.publishing(Publishing::Hangs),
             Lie::Take => {
@@ -187,7 +216,7 @@ impl<'r> World<'r> {
         }
     }
 
-    fn back(&self, partition: u16, count: usize) -> Option<anabranch_protocol::cursor::Position> {
+    fn back(&self, partition: u16, count: usize) -> Option<Position> {
         let there: Vec<_> = self.truth.there(partition).map(|one| one.position).collect();
         there.iter().rev().nth(count).copied()
     }
@@ -241,7 +270,7 @@ impl<'r> World<'r> {
             return;
         }
         let now = (self.now as i64 + self.ahead) as u64 / 1_000;
-        let ends = now + 60 + self.dice.below(900);
+        let ends = now + self.dice.pick(&[10, 40, 900]) + self.dice.below(60);
         let grants = if answer == Answer::Narrow { NARROW } else { ALL };
         let token = |ends| by_hand::token(&client.name, grants.0, grants.1, ends);
         let token = match answer {
@@ -263,7 +292,8 @@ impl<'r> World<'r> {
         }
         self.truth.read();
         for which in 0..self.clients.len() {
-            self.answer(which, Answer::Good);
+            let narrow = self.harm && !self.peace && self.dice.one_in(4);
+            self.answer(which, if narrow { Answer::Narrow } else { Answer::Good });
             self.dial(which);
             let (client, truth) = (&mut self.clients[which], &self.truth);
             busy |= client.link.as_mut().is_some_and(|link| link.push(usize::MAX));
@@ -325,7 +355,8 @@ impl<'r> World<'r> {
     /// Peace: nothing lies or fails any more, and everything must come to its end.
     fn settle(&mut self) {
         self.trace.line(|| format!("{} ms: peace", self.now));
-        for lie in [Lie::Stall(false), Lie::Heal, Lie::Take, Lie::LoseConfirms(0), Lie::WithholdName(false)] {
+        self.peace = true;
+        for lie in [Lie::Stall(false), Lie::Take, Lie::LoseConfirms(0), Lie::WithholdName(false)] {
             self.lie(lie);
         }
         self.lies.unreachable(false);

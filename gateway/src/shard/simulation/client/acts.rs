@@ -149,7 +149,7 @@ impl Client {
     /// The token provider answers.
     pub fn answer(&mut self, token: Option<&str>, grants: Grants, truth: &Truth) {
         let Some((request, _)) = self.request.take() else { return };
-        self.grants = grants;
+        self.tokens.extend(token.map(|token| (token.to_owned(), grants)));
         match token {
             Some(token) => self.machine.handle_token(self.now(), request, token),
             None => self.machine.handle_token_failed(self.now(), request),
