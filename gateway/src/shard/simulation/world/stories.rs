@@ -90,12 +90,16 @@ fn what_is_due_of_an_ended_subscription_does_not_outlive_its_grants() {
     world.begin();
     world.connect_to(0, 300);
     while world.clients[0].request.is_none() {
+        world.hosts[0].pump();
         world.talk_to(0);
         world.tick(ROUND_MS);
     }
     (0..30).for_each(|_| _ = world.append());
-    world.hosts[0].pump();
-    world.hosts[0].turn();
+    // The socket is full soon, and the rest is due.
+    for _ in 0..4 {
+        world.hosts[0].pump();
+        world.hosts[0].turn();
+    }
     world.clients[0].unsubscribe(&world.truth);
     world.answer(0, Answer::Narrow);
     // The link checks what comes.
