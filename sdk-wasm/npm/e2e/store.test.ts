@@ -328,3 +328,40 @@ test('of a newer version the outbox is taken over, and the cache dropped', async
   assert.deepEqual(await numbers(page, 'cached'), []);
   await page.close();
 });
+
+test('of an older version everything is taken over', async () => {
+  world.link.cut();
+  const page = await world.tab();
+  const metadata = { messageId: 'm-1', timestamp: '2026-11-21T05:20:00Z', topic: 'queue/x', source: 's', version: '1.0' };
+  await page.evaluate(
+    ([name, queued, cached]) =>
+      new Promise<void>((resolve) => {
+        // The first version, which had no row for the page that owns it.
+        const request = indexedDB.open(name, 1);
+        request.onupgradeneeded = () => {
+          const db = request.result;
+          db.createObjectStore('outbox', { keyPath: 'messageId' }).put({ messageId: 'm-1', envelope: queued, expires: null, wedged: null, seq: 1 });
+          const messages = db.createObjectStore('message', { autoIncrement: true });
+          messages.createIndex('topic', 'topic');
+          messages.add({ topic: 'log/a', position: '0:1:00000001', envelope: cached, flags: 0, at: Date.now() });
+          db.createObjectStore('place', { keyPath: 'name' }).put({ name: 'log/# 0', filter: 'log/#', cursor: '7f3a9c21d0e1b2c4/0:1:00000001' });
+          const meta = db.createObjectStore('meta');
+          meta.put(1, 'schema');
+          meta.put('a page that is gone', 'owner');
+        };
+        request.onsuccess = () => {
+          request.result.close();
+          resolve();
+        };
+      }),
+    [`anabranch ${world.gateway.url} ${user}`, JSON.stringify({ metadata, payload: { n: 1 } }), JSON.stringify({ metadata: { ...metadata, topic: 'log/a' }, payload: { n: 7 } })] as const,
+  );
+  await world.begin(page, { user });
+  assert.deepEqual(await outbox(page), [{ n: 1 }]);
+  await has(page, 7);
+  await queue(page, 'queue/x', 2);
+  await world.reload(page, { user });
+  assert.deepEqual(await outbox(page), [{ n: 1 }, { n: 2 }]);
+  assert.deepEqual([await numbers(page, 'cached'), await storage(page)], [[7], { kind: 'durable' }]);
+  await page.close();
+});
