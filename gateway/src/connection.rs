@@ -175,12 +175,13 @@ impl Connection {
 
     /// Goes back to a cursor that another subscription begins at, if that is before where it stands.
     ///
-    /// To be called before that subscription is started: the others remember what they have.
-    pub fn go_back_to(&mut self, cursor: &Cursor, ring: &Ring) {
+    /// To be called before that subscription is started: the others remember what they have. `lacks`: its snapshot is not complete.
+    pub fn go_back_to(&mut self, cursor: &Cursor, lacks: bool, ring: &Ring) {
         let mut target = self.cursor(ring);
         self.session.subscriptions_mut().note_delivered(&target);
         target.retreat_to(cursor);
-        self.read_from(Behind::new(target, true));
+        let behind = Behind::new(target, true);
+        self.read_from(if lacks { behind.lacking() } else { behind });
     }
 
     /// Another history begins, which agrees up to `head` with the one in which the connection stood at `place`. It reads on by

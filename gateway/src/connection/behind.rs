@@ -87,9 +87,14 @@ impl Behind {
         Behind { cursor, source: Source::Values, page: None, owed: None, lacks: false, announce }
     }
 
+    /// A snapshot that begins with it lacks values.
+    pub fn lacking(self) -> Behind {
+        Behind { lacks: true, ..self }
+    }
+
     /// Goes on for one that has read before, with what is to be said at the end.
     pub fn instead_of(self, before: &Behind) -> Behind {
-        Behind { lacks: before.lacks, announce: self.announce || before.announce, ..self }
+        Behind { lacks: self.lacks || before.lacks, announce: self.announce || before.announce, ..self }
     }
 
     /// Where the connection stands. What is due of the page is not included.

@@ -406,7 +406,7 @@ impl Session {
         if !self.is_open() || !self.subscriptions.awaits(asked) {
             return false;
         }
-        let Start { after, state, outcome, snapshot } = start;
+        let Start { after, state, outcome, snapshot, .. } = start;
         self.subscriptions.start(asked.id, &after, state.as_ref());
         let subscription = asked.id;
         do_.push(Action::Say(ServerFrame::Subscribed { subscription, cursor: after, outcome, snapshot }));

@@ -233,7 +233,8 @@ impl Shard {
                 starts.iter().for_each(|(_, start)| place.retreat_to(&start.place()));
                 let joins_at_head = connection.is_current() && place.includes_all(self.ring.head());
                 if !joins_at_head {
-                    connection.go_back_to(&place, &self.ring);
+                    let lacks = starts.iter().any(|(_, start)| start.lacks);
+                    connection.go_back_to(&place, lacks, &self.ring);
                 }
                 for (subscription, start) in starts {
                     let filter = connection.session.subscriptions().filter(subscription.id).cloned();

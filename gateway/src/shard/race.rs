@@ -337,6 +337,24 @@ fn a_subscriber_races_replay_fourth_slice() {
     race();
 }
 
+/// Found by the random race: there was no room for a value when the first part of a snapshot was told, and the rest comes from another shard.
+#[test]
+fn the_rest_of_a_snapshot_is_not_complete_where_its_beginning_was_not() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.expect("a runtime");
+    let _context = runtime.enter();
+    let mut world = World::new(700, 300, 5, 1_000);
+    world.client.subscribe("#", &Start::Now, SnapshotMode::IfNew, 0);
+    for (topic, payload) in [("s", "1"), ("p/1", PATCHES[0]), ("p/2", PATCHES[4])] {
+        world.log.push(topic, payload, 0);
+    }
+    world.pump(3);
+    world.reconnect();
+    world.client.read(599);
+    world.reconnect();
+    world.settle(&runtime);
+}
+
 /// Found by the random race: the deletion lies among what the log has lost, and one client began at the beginning and has the value.
 #[test]
 fn a_lost_deletion_reaches_who_has_the_value() {
