@@ -9,6 +9,7 @@
 //! A connection never leaves its shard, so nothing here is locked except the two mailboxes.
 
 mod actions;
+mod ahead;
 #[cfg(test)]
 mod by_hand;
 pub mod lines;

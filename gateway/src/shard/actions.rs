@@ -1,5 +1,6 @@
 //! Carries out what sessions ask for.
 
+use super::ahead::{ask, wait};
 use super::{CLOSE_MS, Completion, Shard};
 use crate::connection::Asked;
 use crate::connection::look_ups::LookUp;
@@ -14,14 +15,6 @@ use anabranch_protocol::cursor::Cursor;
 use anabranch_protocol::server_frame::{Outcome, ServerFrame};
 use futures_util::FutureExt;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How long a client's cursor may be ahead of this node before it is called ahead of the log: another node may have
-/// read further.
-const AHEAD: Duration = Duration::from_secs(2);
-const AHEAD_STEP: Duration = Duration::from_millis(50);
-/// So many steps between two looks at the log while this node is waited for: two seconds.
-const LOOKS_AGAIN: u32 = 40;
 
 impl Shard {
     /// Carries out, in order, what the session of a connection has put into `self.actions`.
@@ -258,38 +251,5 @@ impl Shard {
         }
         self.actions = actions;
         self.touch(id);
-    }
-}
-
-/// Asks the log about a cursor that the ring cannot judge. One that is ahead is given a little time: this node may be
-/// behind the one that the client comes from.
-async fn ask(cursor: Cursor, head: Cursor, log: Arc<dyn crate::log::Log>) -> Result<Verdict, ReadError> {
-    let give_up = tokio::time::Instant::now() + AHEAD;
-    loop {
-        let verdict = resume::from_log(cursor.clone(), head.clone(), &*log).await?;
-        let ahead = verdict.outcome == Outcome::Reset(Code::CURSOR_AHEAD);
-        if !ahead || tokio::time::Instant::now() >= give_up {
-            return Ok(verdict);
-        }
-        tokio::time::sleep(AHEAD_STEP).await;
-    }
-}
-
-/// Waits a little for this node to come to where a client stands. Now and then looks whether that place is still there.
-async fn wait(verdict: Verdict, head: Cursor, log: Arc<dyn crate::log::Log>) -> Result<Verdict, ReadError> {
-    tokio::time::sleep(AHEAD_STEP).await;
-    let waits = verdict.waits.saturating_add(1);
-    if !waits.is_multiple_of(LOOKS_AGAIN) {
-        return Ok(Verdict { waits, ..verdict });
-    }
-    let again = match verdict.given.clone() {
-        Some(given) => resume::from_log(given, head, &*log).await,
-        // Who came without a cursor, and waits, wants all that there is: a place since some time is never ahead of the head.
-        None => resume::from_start(None, &head, &*log).await,
-    };
-    match again {
-        Ok(again) if again.given.is_none() => Ok(Verdict { waits, ..again }),
-        // The place is there, or the log does not answer at present.
-        Ok(_) | Err(_) => Ok(Verdict { waits, ..verdict }),
     }
 }
