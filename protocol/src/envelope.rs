@@ -221,7 +221,7 @@ impl<'a> Envelope<'a> {
             .string("messageType", self.message_type.unwrap_or_default().name())
             .string("version", self.version.as_deref().unwrap_or("1.0"));
         for (key, value) in &self.unknown {
-            metadata.raw(key, value);
+            metadata.member(key, value);
         }
         metadata.end();
         envelope.raw("payload", self.payload).end();

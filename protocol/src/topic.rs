@@ -102,10 +102,13 @@ pub(crate) fn check_common(name: &str) -> Result<(), NameError> {
     if name.bytes().filter(|&b| b == b'/').count() >= limits::TOPIC_LEVELS {
         return Err(NameError::TooDeep);
     }
-    if name.chars().any(char::is_control) {
-        return Err(NameError::Control);
-    }
-    Ok(())
+    // Nearly every name is ASCII, whose bytes are looked at several at a time.
+    let control = if name.is_ascii() {
+        name.bytes().any(|byte| byte.is_ascii_control())
+    } else {
+        name.chars().any(char::is_control)
+    };
+    if control { Err(NameError::Control) } else { Ok(()) }
 }
 
 impl AsRef<str> for Topic {

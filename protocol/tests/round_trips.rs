@@ -1,6 +1,8 @@
 //! Whatever one side writes, the other reads as the same.
 
-use anabranch_protocol::client_frame::{ClientFrame, Hello, SnapshotMode, StartAt, Subscribe, Token};
+use anabranch_protocol::client_frame::{
+    ClientFrame, Hello, SnapshotMode, StartAt, Subscribe, Token, published,
+};
 use anabranch_protocol::code::Code;
 use anabranch_protocol::cursor::{Cursor, Fingerprint, LogId, Offset, Position};
 use anabranch_protocol::envelope::{Envelope, MessageType, Stamp};
@@ -250,5 +252,27 @@ proptest! {
         prop_assert_eq!(&read, &expected);
         let nothing = Stamp { message_id: "x", timestamp: "x", source: "x" };
         prop_assert_eq!(&read.complete("a/b", nothing), &stored, "what is complete stays as it is");
+    }
+
+    /// A publish as our clients write it is read in one pass; whatever else stands there is left to those who read any frame.
+    #[test]
+    fn publishes(
+        envelope in prop_oneof![
+            envelope().prop_map(|envelope| {
+                envelope.complete("a/b", Stamp { message_id: "made", timestamp: "2026-01-01T00:00:00Z", source: "x" })
+            }),
+            json().prop_map(str::to_owned),
+        ],
+        behind in prop::sample::select(&["", "", " ", ",\"more\":1", ",\"envelope\":1", "}", ",", "x"][..]),
+    ) {
+        let frame = format!("{{\"type\":\"publish\",\"envelope\":{envelope}{behind}}}");
+        let read = match ClientFrame::from_json(&frame) {
+            Ok(ClientFrame::Publish { envelope }) => Envelope::parse(envelope).ok(),
+            _ => None,
+        };
+        match published(&frame) {
+            Some(at_once) => prop_assert_eq!(Some(at_once), read),
+            None => prop_assert!(read.is_none() || behind != ""),
+        }
     }
 }

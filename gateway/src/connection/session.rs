@@ -18,7 +18,9 @@ use crate::auth::Principal;
 use crate::hub::classes::Classes;
 use crate::hub::sizes::Sizes;
 use crate::log::{AppendError, MessageKey, NewRecord, iso_8601};
-use anabranch_protocol::client_frame::{ClientFrame, Hello, StartAt, Subscribe, SubscriptionId, Token};
+use anabranch_protocol::client_frame::{
+    ClientFrame, Hello, StartAt, Subscribe, SubscriptionId, Token, published,
+};
 use anabranch_protocol::code::Code;
 use anabranch_protocol::cursor::{Cursor, Position};
 use anabranch_protocol::envelope::{Envelope, Stamp};
@@ -201,6 +203,12 @@ impl Session {
         if matches!(self.stage, Stage::Closed) {
             return;
         }
+        if let Stage::Open(principal) = &self.stage
+            && let Some(envelope) = published(text)
+        {
+            let principal = Arc::clone(principal);
+            return self.publish(envelope, &principal, moment, rules, door, do_);
+        }
         let frame = match ClientFrame::from_json(text) {
             Ok(frame) => frame,
             Err(error) => return self.end(Refusal { code: error.code, message: error.message }, do_),
@@ -220,7 +228,13 @@ impl Session {
             },
             (Stage::Open(principal), ClientFrame::Publish { envelope }) => {
                 let principal = Arc::clone(principal);
-                self.publish(envelope, &principal, moment, rules, door, do_);
+                match Envelope::parse(envelope) {
+                    Ok(parsed) => self.publish(parsed, &principal, moment, rules, door, do_),
+                    Err(error) => {
+                        let refusal = Refusal { code: error.code, message: error.message };
+                        do_.push(refuse_message(Envelope::claimed_id(envelope).as_deref(), refusal));
+                    }
+                }
             }
             (_, ClientFrame::Authenticate(Token(token))) => self.authenticate(&token, moment, door, do_),
             // One that has ended meanwhile has no pace.
@@ -331,32 +345,24 @@ impl Session {
 
     fn publish(
         &mut self,
-        envelope: &str,
+        envelope: Envelope<'_>,
         principal: &Principal,
         moment: &Moment<'_>,
         rules: &Rules,
         door: &dyn Doorkeeper,
         do_: &mut Vec<Action>,
     ) {
-        let refuse = |id: Option<&str>, refusal| refuse_message(id.map(|id| id.to_owned().into()), refusal);
-        let parsed = match Envelope::parse(envelope) {
-            Ok(parsed) => parsed,
-            Err(error) => {
-                let refusal = Refusal { code: error.code, message: error.message };
-                return do_.push(refuse(Envelope::claimed_id(envelope).as_deref(), refusal));
-            }
-        };
-        let id = parsed.message_id.clone();
+        let id = envelope.message_id.clone();
         let id = id.as_deref();
         if u64::from(self.publishing) >= rules.limits.publishes_in_flight {
-            return do_.push(refuse(id, Refusal::plain(Code::TOO_MANY_IN_FLIGHT)));
+            return do_.push(refuse_message(id, Refusal::plain(Code::TOO_MANY_IN_FLIGHT)));
         }
-        match ingest(parsed, principal, moment.unix_ms, &rules.sizes, door) {
+        match ingest(envelope, principal, moment.unix_ms, &rules.sizes, door) {
             Ok((message_id, record)) => {
                 self.publishing += 1;
                 do_.push(Action::Append { message_id, record });
             }
-            Err(refusal) => do_.push(refuse(id, refusal)),
+            Err(refusal) => do_.push(refuse_message(id, refusal)),
         }
     }
 
@@ -434,7 +440,7 @@ impl Session {
             Ok((position, duplicate)) => {
                 Action::Say(ServerFrame::Published { message_id: message_id.into(), position, duplicate })
             }
-            Err(error) => refuse_message(Some(message_id.into()), append_refusal(&error)),
+            Err(error) => refuse_message(Some(&message_id), append_refusal(&error)),
         });
         self.leave(do_);
     }

@@ -91,14 +91,21 @@ impl<'o> ObjectWriter<'o> {
         ObjectWriter { out, first: true }
     }
 
-    /// Writes a key; the value is to be appended to what is returned.
+    /// Writes a key that needs no escapes; the value is to be appended to what is returned.
     pub fn key(&mut self, key: &str) -> &mut String {
+        debug_assert_eq!(plain::prefix(key.as_bytes()), key.len());
+        let out = self.next();
+        out.push('"');
+        out.push_str(key);
+        out.push_str("\":");
+        out
+    }
+
+    fn next(&mut self) -> &mut String {
         if !self.first {
             self.out.push(',');
         }
         self.first = false;
-        write_string(self.out, key);
-        self.out.push(':');
         self.out
     }
 
@@ -132,6 +139,15 @@ impl<'o> ObjectWriter<'o> {
     /// A field whose value is JSON already.
     pub fn raw(&mut self, key: &str, json: &str) -> &mut Self {
         self.key(key).push_str(json);
+        self
+    }
+
+    /// A field whose key somebody else chose, and whose value is JSON already.
+    pub fn member(&mut self, key: &str, json: &str) -> &mut Self {
+        let out = self.next();
+        write_string(out, key);
+        out.push(':');
+        out.push_str(json);
         self
     }
 

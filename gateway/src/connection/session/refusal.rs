@@ -64,6 +64,6 @@ pub(super) fn refuse_subscription(id: SubscriptionId, refusal: Refusal) -> Actio
     refused(Some(id), None, refusal)
 }
 
-pub(super) fn refuse_message(id: Option<Cow<'static, str>>, refusal: Refusal) -> Action {
-    refused(None, id, refusal)
+pub(super) fn refuse_message(id: Option<&str>, refusal: Refusal) -> Action {
+    refused(None, id.map(|id| id.to_owned().into()), refusal)
 }
