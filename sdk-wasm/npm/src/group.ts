@@ -10,6 +10,7 @@ export interface GroupNeeds {
   /** Whose tabs they are: the gateway and the user. */
   readonly owner: string;
   readonly now: () => number;
+  readonly wall: () => number;
   readonly setTimer: (run: () => void, ms: number) => () => void;
   /** The connection is this tab's: it starts a core, and gives it to `serve`. */
   lead(): void;
@@ -35,6 +36,8 @@ export interface Group {
   join(): void;
   /** Another tab may have the connection; this one has let go of its core. */
   leave(): void;
+  /** The app pauses this tab alone, for a reason, or takes that back. It stays one of the group. */
+  pause(reason: string, paused: boolean): void;
   /** This tab's core is ready. The tab uses what is returned, from here on, and the others use the core through it. */
   serve(local: Local): Brain;
   /** Passes on what others are meant by, and returns what this tab is. */
@@ -46,5 +49,5 @@ export interface Group {
   logout(): Promise<boolean>;
 }
 
-/** Makes a tab's part in a group, for `createClient`. `sharedTabs()` of `@anabranch/client/tabs` gives one. */
-export type Tabs = (needs: GroupNeeds) => Group;
+/** Makes a tab's part in a group, for `createClient`; none where tabs cannot know of each other. `sharedTabs()` of `@anabranch/client/tabs` gives one. */
+export type Tabs = (needs: GroupNeeds) => Group | undefined;

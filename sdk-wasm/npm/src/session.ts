@@ -76,12 +76,13 @@ export class Session implements Host {
     this._group = _environment.socket && _options.tabs?.({
       owner,
       now,
+      wall,
       setTimer,
       lead: () => this._lead(),
       follow: (brain) => this._follow(brain),
-      stepDown: () => this._letGo(),
+      stepDown: () => this._handOver(),
       effect: (effect, bytes) => {
-        this._body.hear();
+        if (effect[0] !== 'state') this._body.hear();
         this._carryOut(effect, bytes);
       },
       storage: (storage) => this.storage.set(Object.freeze(storage)),
@@ -106,8 +107,8 @@ export class Session implements Host {
           wake: () => this._woken(),
           hide: (hidden) => this._hide(hidden),
           flush: () => this._flush(),
-          pause: (reason) => this.pause(reason),
-          resume: (reason) => this.unpause(reason),
+          pause: (reason) => this.pause(reason, true),
+          resume: (reason) => this.unpause(reason, true),
         })
       : () => {};
   }
@@ -208,21 +209,24 @@ export class Session implements Host {
     return this._keeper !== undefined;
   }
 
-  pause(reason: string): void {
+  /** `stops`: not the app says so, but the browser, which stops the page. */
+  pause(reason: string, stops = false): void {
+    if (this._over) return;
+    if (this._group && !stops) return this._group.pause(reason, true);
     this._pauses.add(reason);
     if (!this._group) return this._call('pause', reason);
     // Another tab may go on.
     this._letGo();
     this._group.leave();
-    if (!this._over && this.state.get().phase !== 'paused') {
-      this._changed({ ...IDLE, phase: 'paused', since: this._environment.wall() });
-    }
+    if (this.state.get().phase !== 'paused') this._changed({ ...IDLE, phase: 'paused', since: this._environment.wall() });
   }
 
-  unpause(reason: string): void {
+  unpause(reason: string, stops = false): void {
+    if (this._over) return;
+    if (this._group && !stops) return this._group.pause(reason, false);
     if (!this._pauses.delete(reason)) return;
     if (!this._group) this._call('resume', reason);
-    else if (this._pauses.size === 0 && this._create && !this._over) this._group.join();
+    else if (this._pauses.size === 0 && this._create) this._group.join();
   }
 
   private _hide(hidden: boolean): void {
@@ -319,7 +323,7 @@ export class Session implements Host {
   private _lead(): void {
     const { _create: create } = this;
     if (!create || this._over) return;
-    this._letGo();
+    this._handOver();
     const engine = new Engine(create, this._options.clientId ?? '', SDK, this._environment, {
       effect: (effect, bytes) => this._tellTabs(effect, bytes),
       restarted: (cause) => this._restarted(engine, cause),
@@ -334,7 +338,7 @@ export class Session implements Host {
   /** Goes on with the core of another tab. */
   private _follow(brain: Brain): void {
     if (this._over) return;
-    this._letGo();
+    this._handOver();
     this._brain = brain;
     this._answerAll();
   }
@@ -351,6 +355,13 @@ export class Session implements Host {
     this._engine.stop();
     this._engine = undefined;
     this._keeper?.close();
+  }
+
+  /** Lets go of it while the page runs: there is no connection until the next core says that there is one. */
+  private _handOver(): void {
+    this._letGo();
+    const state = this.state.get();
+    if (isUp(state)) this._changed({ ...state, phase: this._users.size > 0 ? 'connecting' : 'idle', since: this._environment.wall() });
   }
 
   private _answerAll(): void {

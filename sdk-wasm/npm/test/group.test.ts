@@ -36,6 +36,7 @@ class Others implements Group {
     return this.hubs.at(-1)?.route(effect, bytes) ?? (this.hubs.length > 0 ? undefined : effect);
   }
   leave(): void {}
+  pause(): void {}
   stored(): void {}
   token(): Promise<undefined> {
     return Promise.resolve(undefined);
@@ -225,5 +226,39 @@ test('a change that the tabs\' store keeps becomes part of no other, as the next
   shadow.setDesired({ x: 2 });
   await settle();
   assert.deepEqual(authors.map((author) => author !== 0), [false, true], 'what ends with the page merges as ever');
+  client.close();
+});
+
+test('what waits is read once, whatever the others publish', async () => {
+  let reads = 0;
+  const stage = new Stage(() => {
+    const Core = trapping();
+    return class extends Core {
+      override outbox(): string {
+        reads += 1;
+        return super.outbox();
+      }
+    };
+  });
+  const shared = tabs(true);
+  const client = stage.client({ user: 'u', tabs: shared.make });
+  client.publish('a', 0, { messageId: 'own' }).catch(() => {});
+  const socket = await stage.live();
+  const { group } = shared;
+  const [hub] = group.hubs;
+  assert.ok(hub);
+  hub.wants('other', true);
+  const publish = (messageId: string): void => {
+    const envelope = JSON.stringify({ metadata: { messageId, topic: 'a' }, payload: 1 });
+    hub.called('other', 'publish', [messageId, envelope, false, -1, 0]);
+  };
+  reads = 0;
+  for (let i = 0; i < 50; i += 1) publish(`m-${i}`);
+  for (const again of ['own', 'm-7', 'm-49']) publish(again);
+  const failed = (): unknown[] => group.said.filter((words) => JSON.stringify(words[2]).startsWith('["failed"'));
+  assert.deepEqual([reads, failed(), socket.of('publish').length], [1, [], 51]);
+  socket.receive({ type: 'published', messageId: 'm-7', position: '0:99:00000063', duplicate: false });
+  publish('m-7');
+  assert.equal(socket.of('publish').length, 52, 'what waits no longer may be said again');
   client.close();
 });

@@ -100,6 +100,11 @@ export class Stage implements Environment {
     await settle();
   }
 
+  /** Time passes, and nothing else happens. */
+  skip(ms: number): void {
+    this.mono += ms;
+  }
+
   client(options: Partial<ClientOptions> = {}): Client {
     const client = new Client({ url: 'wss://gateway.test/v1/ws', token: () => 'token-1', ...options }, this);
     client.onError((error) => this.errors.push(error));

@@ -32,6 +32,8 @@ export class Hub implements Brain {
   private _next = OTHERS;
   private readonly _own = { wants: false, hidden: false };
   private _wanted = false;
+  /** The publishes that wait, from when somebody asks for the first time: the outbox is not read for each. */
+  private _waiting: Set<string> | undefined;
 
   constructor(
     readonly leader: string,
@@ -41,7 +43,10 @@ export class Hub implements Brain {
     private readonly _watch: (tab: string) => void,
   ) {}
 
-  readonly call: Call = (...said) => this._local.call(...said);
+  readonly call: Call = (...said) => {
+    if (said[0] === 'publish') this._waiting?.add(said[1] as string);
+    this._local.call(...said);
+  };
 
   ask(question: Question, answer: (text: string) => void): void {
     this._local.ask(question, answer);
@@ -83,7 +88,7 @@ export class Hub implements Brain {
       if (name === 'unsubscribe') this._forget(other, Number(args[0]), id);
     }
     if (name === 'publish' && args[2] !== true && this._waits(String(args[0]))) return;
-    (this._local.call as (name: string, ...args: readonly unknown[]) => void)(name, ...rest);
+    (this.call as (name: string, ...args: readonly unknown[]) => void)(name, ...rest);
   }
 
   asked(tab: string, number: number, question: Question): void {
@@ -151,9 +156,14 @@ export class Hub implements Brain {
       }
       case 'published':
       case 'failed':
-      case 'wedged':
       case 'merged':
+        this._waiting?.delete(effect[1]);
+        break;
       case 'did':
+        if (effect[1] === 'withdraw') this._waiting?.delete(effect[2]);
+        break;
+      case 'wedged':
+      case 'sent':
       case 'state':
         break;
       default:
@@ -198,9 +208,8 @@ export class Hub implements Brain {
 
   /** Whether a publish of this id waits already: a tab that comes back says again what it does not know to be stored. */
   private _waits(messageId: string): boolean {
-    let outbox = '[]';
-    this._local.ask(['outbox'], (text) => (outbox = text));
-    return (JSON.parse(outbox) as unknown[][]).some(([id]) => id === messageId);
+    if (!this._waiting) this._local.ask(['outbox'], (text) => (this._waiting = new Set((JSON.parse(text) as [string][]).map(([id]) => id))));
+    return this._waiting?.has(messageId) ?? false;
   }
 
   /** The connection stays while any tab wants it; it is hidden while all are. */

@@ -1,5 +1,5 @@
 /** `@anabranch/client/tabs`: one connection for all tabs of a user. Loaded by those who import it, and by nobody else. */
-import type { Group, GroupNeeds, Tabs } from '../group.ts';
+import type { Tabs } from '../group.ts';
 import { Member } from './member.ts';
 
 export type { Group, GroupNeeds, Role, Tabs } from '../group.ts';
@@ -8,20 +8,6 @@ export type { Group, GroupNeeds, Role, Tabs } from '../group.ts';
 export function sharedTabs(): Tabs {
   return (needs) => {
     const locks = typeof navigator === 'undefined' ? undefined : navigator.locks;
-    return locks && typeof BroadcastChannel === 'function' ? new Member(needs, locks) : alone(needs);
-  };
-}
-
-function alone(needs: GroupNeeds): Group {
-  return {
-    role: 'alone',
-    exclusive: false,
-    join: () => needs.lead(),
-    leave: () => {},
-    serve: (local) => local,
-    route: (effect) => effect,
-    stored: () => {},
-    token: () => Promise.resolve(undefined),
-    logout: () => Promise.resolve(false),
+    return locks && typeof BroadcastChannel === 'function' ? new Member(needs, locks) : undefined;
   };
 }

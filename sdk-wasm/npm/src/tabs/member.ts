@@ -2,8 +2,10 @@ import type { Group, GroupNeeds, Role } from '../group.ts';
 import { IN_MEMORY, type Storage } from '../keeping.ts';
 import type { ConnectionState, Effect, TokenReason } from '../shell/core.ts';
 import type { Brain, Local } from '../shell/local.ts';
+import { IDLE } from '../state.ts';
 import { Hub } from './hub.ts';
 import { Remote } from './remote.ts';
+import { Valve } from './valve.ts';
 import { VERSION, type Say, type Words } from './words.ts';
 
 /** How often a follower looks whether it has heard of the leader, in milliseconds. */
@@ -17,10 +19,14 @@ const BEAT_MS = 400;
 const MISSED = 3;
 /** A leader that has done nothing for so long, in milliseconds, may have been robbed meanwhile. Less than it takes to be. */
 const SURE_MS = 1_000;
-/** The same for a tab that was never answered: a leader may be opening its store. */
+/** The same for a tab that knows no leader yet. One that opens its store says so when it is asked, for as long as that takes; but it may be busy with what it has read. */
 const UNANSWERED = 12;
-/** How long other tabs may take to find a token, all together, in milliseconds. With the ten seconds of the leader's own app it is less than the core waits. */
+/**
+ * How long other tabs may take to find a token, all together, in milliseconds: with the ten seconds of the leader's own app it is less than the core waits.
+ * And how long the next one is not asked yet, as this one may hang.
+ */
 const TOKEN_MS = 15_000;
+const SHARE_MS = 4_000;
 /** How long a logout waits for the leader to wipe the store. */
 const WIPE_MS = 3_000;
 
@@ -32,10 +38,16 @@ export class Member implements Group {
   readonly exclusive = true;
   role: Role = 'waiting';
   private readonly _tab = crypto.getRandomValues(new Uint32Array(2)).join('-');
-  private readonly _channel: BroadcastChannel;
+  /** Open while this tab is one of the group: whoever listens is kept in memory. */
+  private _channel: BroadcastChannel | undefined;
   private readonly _name: string;
   private _hub: Hub | undefined;
   private _remote: Remote | undefined;
+  /** The way to either. */
+  private _valve: Valve | undefined;
+  private readonly _pauses = new Set<string>();
+  /** What the core has said of the connection, which the app is not told while it pauses. */
+  private _own: ConnectionState | undefined;
   private _cores = 0;
   private _state: ConnectionState | null = null;
   private _storage: Storage = IN_MEMORY;
@@ -47,8 +59,10 @@ export class Member implements Group {
   private _beatAt = 0;
   private _stopBeat: (() => void) | undefined;
   private _wiped: (() => void) | undefined;
-  /** What the tab that is asked for a token says; nothing if it has none, or has ended. */
+  /** What a tab that was asked for a token says; nothing if it has none, or has ended. */
   private _answered: ((tab: string, token?: string | null) => void) | undefined;
+  /** Those that did not answer in time when they were asked last. */
+  private readonly _silent = new Set<string>();
   /** When this tab last did something as a leader, and what waits until it is sure that it is one. */
   private _sureAt = 0;
   private _unsure: (() => void)[] = [];
@@ -58,14 +72,14 @@ export class Member implements Group {
     private readonly _locks: LockManager,
   ) {
     this._name = `anabranch ${VERSION} ${_needs.owner}`;
-    this._channel = new BroadcastChannel(this._name);
-    this._channel.onmessage = ({ data }) => this._sure(() => this._hear(data as Words));
   }
 
   join(): void {
     if (this._membership) return;
     const membership = (this._membership = new AbortController());
     const { signal } = membership;
+    this._channel = new BroadcastChannel(this._name);
+    this._channel.onmessage = ({ data }) => this._sure(() => this._hear(data as Words));
     // The others may speak to this tab, and watch for its end, from the moment that it has a lock of its own.
     const living = (): Promise<void> => {
       if (!signal.aborted) {
@@ -81,11 +95,14 @@ export class Member implements Group {
   leave(): void {
     if (!this._membership) return;
     this._say('bye', this._tab);
+    if (this._channel) this._channel.onmessage = null;
+    this._channel?.close();
+    this._channel = undefined;
     this._membership.abort();
     this._membership = undefined;
     this._stopBeat?.();
     this._resign();
-    this._remote = undefined;
+    this._forget();
     this.role = 'waiting';
   }
 
@@ -96,12 +113,38 @@ export class Member implements Group {
       const over = (): void => {
         if (this._hub === hub) this._gone(tab);
       };
-      void this._locks.request(this._lockOf(tab), over).catch(() => {});
+      const { signal } = this._membership ?? {};
+      void this._locks.request(this._lockOf(tab), signal ? { signal } : {}, over).catch(() => {});
     };
     const hub = new Hub(leader, local, this._say, watch);
     this._hub = hub;
-    this._say('lead', leader, this._state, this._storage, null);
-    return hub;
+    this._sure(() => {
+      if (this._hub === hub) this._say('lead', leader, this._state, this._storage, null);
+    });
+    return this._through(hub);
+  }
+
+  pause(reason: string, paused: boolean): void {
+    const before = this._pauses.size > 0;
+    if (paused) this._pauses.add(reason);
+    else this._pauses.delete(reason);
+    const now = this._pauses.size > 0;
+    if (now === before) return;
+    this._valve?.shut(now);
+    const since = this._needs.wall();
+    const goesOn = this._own ?? { ...IDLE, phase: this._valve?.wanted ? 'connecting' : 'idle', since };
+    this._needs.effect(['state', now ? { ...IDLE, phase: 'paused', since } : goesOn], 0);
+  }
+
+  private _through(brain: Brain): Brain {
+    return (this._valve = new Valve(brain, this._pauses.size > 0));
+  }
+
+  /** What of this the app is told. */
+  private _told(effect: Effect): Effect | undefined {
+    if (effect[0] !== 'state') return effect;
+    this._own = effect[1];
+    return this._pauses.size > 0 ? undefined : effect;
   }
 
   route(effect: Effect, bytes: number): Effect | undefined {
@@ -115,7 +158,8 @@ export class Member implements Group {
 
   private _pass(effect: Effect, bytes: number): Effect | undefined {
     if (effect[0] === 'state') this._state = effect[1];
-    return this._hub ? this._hub.route(effect, bytes) : effect;
+    const own = this._hub ? this._hub.route(effect, bytes) : effect;
+    return own && this._told(own);
   }
 
   /**
@@ -135,6 +179,12 @@ export class Member implements Group {
     });
   }
 
+  /** The same, but looks at the lock whatever this tab has done lately. */
+  private _doubt(act: () => void): void {
+    this._sureAt = Number.NEGATIVE_INFINITY;
+    this._sure(act);
+  }
+
   private _lively(): boolean {
     if (this.role !== 'leader') return true;
     const now = this._needs.now();
@@ -151,14 +201,22 @@ export class Member implements Group {
   async token(why: TokenReason, cancel: AbortSignal): Promise<string | undefined> {
     const { _hub: hub } = this;
     const until = this._needs.now() + TOKEN_MS;
-    for (const tab of hub?.tabs ?? []) {
+    const silent = (tab: string): number => Number(this._silent.has(tab));
+    const tabs = (hub?.tabs ?? []).sort((a, b) => silent(a) - silent(b));
+    for (const tab of tabs) {
       const left = until - this._needs.now();
       if (!hub || this._hub !== hub || cancel.aborted || left <= 0) return undefined;
       if (!hub.has(tab)) continue;
       const token = await new Promise<string | null | undefined>((resolve) => {
-        const late = this._needs.setTimer(() => resolve(null), left);
+        const giveUp = (): void => {
+          this._silent.add(tab);
+          resolve(null);
+        };
+        const late = this._needs.setTimer(giveUp, tab === tabs.at(-1) ? left : Math.min(left, SHARE_MS));
         this._answered = (from, token) => {
-          if (from !== tab) return;
+          this._silent.delete(from);
+          // One that was asked before may have found one after all.
+          if (from !== tab && typeof token !== 'string') return;
           late();
           resolve(token);
         };
@@ -181,7 +239,12 @@ export class Member implements Group {
     });
   }
 
-  private readonly _say: Say = (...words) => this._channel.postMessage(words);
+  /** Also when it is not one of them any more, or not now: of a logout the others hear. */
+  private readonly _say: Say = (...words) => {
+    const channel = this._channel ?? new BroadcastChannel(this._name);
+    channel.postMessage(words);
+    if (channel !== this._channel) channel.close();
+  };
 
   private _lockOf(tab: string): string {
     return `anabranch tab ${tab}`;
@@ -195,12 +258,13 @@ export class Member implements Group {
     const lead = (): Promise<void> => {
       if (membership.signal.aborted) return Promise.resolve();
       const held = new Promise<void>((resolve) => (this._letGo = resolve));
-      this._remote?.stop();
-      this._remote = undefined;
+      this._forget();
       this.role = 'leader';
       // It may have hung when it was given the lock, too.
-      this._sureAt = Number.NEGATIVE_INFINITY;
-      this._sure(() => this._needs.lead());
+      this._doubt(() => {
+        this._say('opening');
+        this._needs.lead();
+      });
       return held;
     };
     this._stopWaiting?.();
@@ -231,7 +295,7 @@ export class Member implements Group {
 
   private _resign(): void {
     this._unsure = [];
-    this._hub = undefined;
+    this._hub = this._valve = this._own = undefined;
     this._letGo?.();
     this._letGo = undefined;
   }
@@ -261,13 +325,16 @@ export class Member implements Group {
     switch (words[0]) {
       case 'who':
         if (this._hub) this._say('lead', this._hub.leader, this._state, this._storage, words[1]);
+        else if (this.role === 'leader') this._say('opening');
         return;
+      case 'opening':
+        return this._opens();
       case 'lead': {
         const [, leader, state, storage, tab] = words;
         this._heard ||= this._remote?.leader === leader;
         if (tab !== null && tab !== this._tab) return;
-        // Somebody has taken the lock while this tab was frozen.
-        if (this.role === 'leader') this._robbed();
+        // Somebody has taken the lock while this tab was frozen; or that was said before this tab took it.
+        if (this.role === 'leader') return this._doubt(() => {});
         return this._follow(leader, state, storage);
       }
       case 'bye':
@@ -310,12 +377,34 @@ export class Member implements Group {
     this.role = 'follower';
     this._heard = true;
     this._needs.storage(storage);
-    if (state) this._needs.effect(['state', state], 0);
-    this._needs.follow(this._remote);
+    this._own = undefined;
+    this._needs.follow(this._through(this._remote));
+    if (state) this._take(['state', state], 0, null);
+  }
+
+  /** Another tab has the lock and opens the store. Whom this one follows leads no more. */
+  private _opens(): void {
+    if (this.role === 'leader') return;
+    this._heard = true;
+    if (!this._remote) return;
+    // Whoever was robbed in the middle of it may say so late. Then the leader lives, and answers; it is told everything anew.
+    this._say('bye', this._tab);
+    this._forget();
+    this.role = 'waiting';
+    this._needs.stepDown();
+    this._say('who', this._tab);
+  }
+
+  /** Uses the leader that it knows no longer. */
+  private _forget(): void {
+    this._remote?.stop();
+    this._remote = this._valve = this._own = undefined;
   }
 
   private _take(effect: Effect, bytes: number, to: Readonly<Record<string, number[]>> | null): void {
-    if (!to) return this._needs.effect(effect, bytes);
+    const own = this._told(effect);
+    if (!own) return;
+    if (!to) return this._needs.effect(own, bytes);
     const ids = to[this._tab];
     if (!ids) return;
     const first = Array.isArray(effect[1]) ? ids : ids[0];

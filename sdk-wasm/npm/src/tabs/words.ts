@@ -4,13 +4,15 @@ import type { ConnectionState, Effect, TokenReason } from '../shell/core.ts';
 import type { Question } from '../shell/local.ts';
 
 /** Tabs of another version do not understand each other, and have a channel of their own. */
-export const VERSION = 3;
+export const VERSION = 4;
 
 export type Words =
   /** Who leads? I am new here, or the leader that I know says nothing. */
   | readonly ['who', tab: string]
   /** I lead. Tell me everything. To one tab, or to all. */
   | readonly ['lead', leader: string, state: ConnectionState | null, storage: Storage, tab: string | null]
+  /** I shall lead, and open the store yet: who led before does not any more. */
+  | readonly ['opening']
   | readonly ['bye', tab: string]
   /** A call to the leader's core, without the time. */
   | readonly ['call', leader: string, tab: string, name: string, args: readonly unknown[]]
