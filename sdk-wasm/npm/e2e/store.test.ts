@@ -102,7 +102,7 @@ test('keeps what every store keeps, and all of a batch or nothing', async () => 
         const whole = scope.keeper(owner);
         const before = told(await whole.load());
         whole.close();
-        for (let at = 0; round < 25 && at < writes.length; at += 1) {
+        for (let at = 0; round < 25 && at < writes.length + 2; at += 1) {
           const keeper = scope.keeper(owner);
           await keeper.load();
           for (const write of writes) keeper.write(write);
@@ -260,6 +260,146 @@ test('a page that was overtaken writes nothing any more', async () => {
   }, user);
   assert.match(String(reason), /taken/);
   assert.deepEqual(kept, ['m-1']);
+  await page.close();
+});
+
+/** In the page: a commit of `a`, and while it is under way another of `b`, in a hurry; `broken` makes the first fail so often, long after both were asked for. */
+async function overlap({ owner, broken = 0 }: { owner: string; broken?: number }): Promise<{ atOnce: number; told: (string | null)[] }> {
+  const scope = globalThis as unknown as { keeper(owner: string): PageKeeper; kept: PageKeeper };
+  const keeper = (scope.kept = scope.keeper(owner));
+  await keeper.load();
+  const { put } = IDBObjectStore.prototype;
+  const { transaction } = IDBDatabase.prototype;
+  let left = broken;
+  let begun = 0;
+  Object.assign(IDBObjectStore.prototype, {
+    put(this: IDBObjectStore, row: { messageId?: string }, ...key: IDBValidKey[]) {
+      const request = put.call(this, row, ...key);
+      // There already, as the database finds when it comes to it.
+      if (row.messageId === 'a' && left-- > 0) this.add(row);
+      return request;
+    },
+  });
+  Object.assign(IDBDatabase.prototype, {
+    transaction(this: IDBDatabase, ...how: Parameters<typeof transaction>) {
+      begun += 1;
+      return transaction.apply(this, how);
+    },
+  });
+  const message = (n: number): void => keeper.write(['message', 't', `0:${n}`, `{"n":${n}}`]);
+  keeper.write(['enqueue', 'a', '{}', null]);
+  message(1);
+  keeper.write(['cursor', 'mine', 't', 'c/0:1']);
+  const first = keeper.flush();
+  while (begun === 0) await null;
+  keeper.write(['enqueue', 'b', '{}', null]);
+  message(2);
+  message(3);
+  keeper.write(['trim', 't', 2]);
+  keeper.write(['cursor', 'mine', 't', 'c/0:3']);
+  keeper.hurry();
+  const atOnce = begun;
+  const told = [await first, await keeper.flush()];
+  Object.assign(IDBObjectStore.prototype, { put });
+  Object.assign(IDBDatabase.prototype, { transaction });
+  return { atOnce, told };
+}
+
+/** In the page: what the next page finds. */
+async function next(owner: string): Promise<unknown> {
+  const keeper = (globalThis as unknown as { keeper(owner: string): PageKeeper }).keeper(owner);
+  const { publishes, messages, places } = await keeper.load();
+  keeper.close();
+  return [publishes.map(({ messageId, wedged }) => [messageId, wedged]), messages.map(({ position }) => position), places.map(({ cursor }) => cursor)];
+}
+
+test('commits that overlap count in their order', async () => {
+  const page = await world.tab();
+  await page.evaluate(inPage);
+  const result = await page.evaluate(overlap, { owner: user });
+  assert.deepEqual(result, { atOnce: 2, told: [null, null] }, 'the second does not wait: the page may be about to end');
+  const refused = await page.evaluate(async () => {
+    const { kept } = globalThis as unknown as { kept: PageKeeper };
+    for (const id of ['a', 'b']) kept.write(['wedge', id, 4400, 'no']);
+    return kept.flush();
+  });
+  assert.equal(refused, null);
+  const wedged = [['a', [4400, 'no']], ['b', [4400, 'no']]];
+  assert.deepEqual(await page.evaluate(next, user), [wedged, ['0:2', '0:3'], ['c/0:3']]);
+  await page.close();
+});
+
+test('a commit that fails takes those behind it along, and all are tried again in their order', async () => {
+  const page = await world.tab();
+  await page.evaluate(inPage);
+  assert.deepEqual(await page.evaluate(overlap, { owner: user, broken: 1 }), { atOnce: 2, told: [null, null] });
+  const all = [[['a', null], ['b', null]], ['0:2', '0:3'], ['c/0:3']];
+  assert.deepEqual(await page.evaluate(next, user), all);
+
+  // For good: what came later is not there without it.
+  const { told } = await page.evaluate(overlap, { owner: `${user} again`, broken: 2 });
+  assert.deepEqual(told.map((reason) => /already exists|constraint/i.test(String(reason))), [true, true], told.join());
+  assert.deepEqual(await page.evaluate(next, `${user} again`), [[], [], []]);
+  await page.close();
+});
+
+test('the database is deleted after commits that overlapped: what both said is written again', async () => {
+  const page = await world.tab();
+  await page.evaluate(inPage);
+  await page.evaluate(overlap, { owner: user });
+  const reason = await page.evaluate(async (owner) => {
+    const { kept } = globalThis as unknown as { kept: PageKeeper };
+    await new Promise((resolve) => (indexedDB.deleteDatabase(`anabranch ${owner}`).onsuccess = resolve));
+    kept.write(['enqueue', 'c', '{}', null]);
+    kept.write(['message', 't', '0:4', '{}']);
+    kept.write(['trim', 't', 2]);
+    // There is no connection: what comes while one is opened goes with it.
+    const flushed = kept.flush();
+    for (let i = 0; i < 5; i += 1) await null;
+    kept.write(['enqueue', 'd', '{}', null]);
+    kept.hurry();
+    return [await flushed, await kept.flush()];
+  }, user);
+  assert.deepEqual(reason, [null, null]);
+  assert.deepEqual(await page.evaluate(next, user), [['a', 'b', 'c', 'd'].map((id) => [id, null]), ['0:4'], ['c/0:3']]);
+  await page.close();
+});
+
+test('a connection is lost again while what it is opened for is under way: nothing is said to be stored that is not', async () => {
+  const page = await world.tab();
+  await page.evaluate(inPage);
+  const told = await page.evaluate(async (owner) => {
+    const keeper = (globalThis as unknown as { keeper(owner: string): PageKeeper }).keeper(owner);
+    await keeper.load();
+    const { transaction } = IDBDatabase.prototype;
+    let begun = 0;
+    const told: Promise<string | null>[] = [];
+    const give = (id: string): void => {
+      keeper.write(['enqueue', id, '{}', null]);
+      keeper.hurry();
+      told.push(keeper.flush());
+    };
+    // `a` goes with the first connection; `b` opens the second; `c` comes before that has its transaction, and `d` right behind.
+    const late = new Promise<void>((resolve) =>
+      Object.assign(IDBDatabase.prototype, {
+        transaction(this: IDBDatabase, ...how: Parameters<typeof transaction>) {
+          const made = transaction.apply(this, how);
+          begun += 1;
+          // Its page is asked to let go of the connection, and does.
+          this.dispatchEvent(new Event('versionchange'));
+          if (begun === 2) queueMicrotask(() => resolve(give('d')));
+          return made;
+        },
+      }),
+    );
+    for (const id of ['a', 'b', 'c']) give(id);
+    await late;
+    const outcomes = await Promise.all(told);
+    Object.assign(IDBDatabase.prototype, { transaction });
+    return [outcomes, begun];
+  }, user);
+  assert.deepEqual(told, [[null, null, null, null], 3]);
+  assert.deepEqual(await page.evaluate(next, user), [['a', 'b', 'c', 'd'].map((id) => [id, null]), [], []]);
   await page.close();
 });
 

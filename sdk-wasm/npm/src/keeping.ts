@@ -45,11 +45,14 @@ export interface Kept {
   readonly places: readonly Place[];
 }
 
-/** Where a client writes what must outlive its page. One call at a time, in order. */
+/** Where a client writes what must outlive its page. One call at a time, in order; but a page that ends, perhaps, commits while earlier commits are under way. */
 export interface Store {
   /** Everything that was committed. */
   load(): Promise<Kept>;
-  /** Writes all of these, in their order, or none. What it takes is asked for at once: the page may end, or hang, before it sees how it went. */
+  /**
+   * Writes all of these, in their order, or none, and none if an earlier commit fails. What it takes is asked for at once: the page may end, or hang, before
+   * it sees how it went.
+   */
   commit(writes: readonly Write[]): Promise<void>;
   /** Forgets everything, for good. */
   wipe(): Promise<void>;

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import type { AnabranchError } from '../src/errors.ts';
-import type { Keeping, Write } from '../src/keeping.ts';
+import type { Keeping, Storage, Store, Write } from '../src/keeping.ts';
 import type { ClientOptions } from '../src/options.ts';
 import { condense } from '../src/store/condense.ts';
 import { Batches } from '../src/store/keeper.ts';
@@ -138,6 +138,96 @@ test('a queued publish is stored before it is said to be, and sent by the next p
   assert.deepEqual(store.publishes, []);
   await after.pass(2_000);
   assert.equal(next.state.get().phase, 'idle', 'nobody needs the connection any more');
+});
+
+test('what is written in a hurry is said to be stored when it is, and not when it cannot be', async () => {
+  const store = new MemoryStore();
+  const stage = new Stage();
+  const client = stage.client(kept(store));
+  await client.publish('a', 1, { queue: true, messageId: 'm-1' });
+  const told: string[] = [];
+  const hurried = (messageId: string): (() => void) => {
+    let open = (): void => {};
+    store.gate = new Promise((resolve) => (open = resolve));
+    const tell = (how: string) => () => void told.push(`${messageId} ${how}`);
+    client.publish('a', 1, { queue: true, messageId }).then(tell('is stored'), tell('is not'));
+    stage.page?.flush();
+    client.flush().then(tell('flushed'), tell('not flushed'));
+    return open;
+  };
+  const open = hurried('m-2');
+  await stage.pass(1_000);
+  assert.deepEqual([told, store.publishes.length], [[], 1], 'its commit is under way');
+  open();
+  await stage.pass(0);
+  assert.deepEqual([told.splice(0), store.publishes.length], [['m-2 is stored', 'm-2 flushed'], 2]);
+
+  const fail = hurried('m-3');
+  store.broken = new Error('no room');
+  await stage.pass(1_000);
+  assert.deepEqual(told, []);
+  fail();
+  await stage.pass(0);
+  assert.deepEqual(told, ['m-3 is not', 'm-3 not flushed']);
+  assert.deepEqual(client.storage.get(), { kind: 'memory', reason: 'no room' });
+});
+
+/** A keeper, and its store's commits in the test's hands. */
+function inHand(): { keeper: Batches; commits: { readonly ids: (string | undefined)[]; done(): void; fail(cause: Error): void }[]; calls: string[] } {
+  const commits: ReturnType<typeof inHand>['commits'] = [];
+  const calls: string[] = [];
+  const store: Store = {
+    load: () => (calls.push('load'), Promise.resolve({ publishes: [], messages: [], places: [] })),
+    commit: (writes) => new Promise((done, fail) => commits.push({ ids: writes.map(([, id]) => id), done, fail })),
+    wipe: () => (calls.push('wipe'), Promise.resolve()),
+    close: () => void calls.push('close'),
+  };
+  const { wall, setTimer } = new Stage();
+  const changed = ({ kind }: Storage): void => void calls.push(kind);
+  return { keeper: new Batches({ owner: 'o', alone: true, wall, setTimer, changed }, () => Promise.resolve(store)), commits, calls };
+}
+
+const settled = async (): Promise<void> => {
+  for (let i = 0; i < 50; i += 1) await Promise.resolve();
+};
+
+test('a commit that overlaps another is waited for, whichever ends first', async () => {
+  const { keeper, commits, calls } = inHand();
+  await keeper.load();
+  const told: string[] = [];
+  const flush = (name: string): void => void keeper.flush().then((reason) => told.push(`${name}: ${reason}`));
+  keeper.write(['enqueue', 'a', '{}', null]);
+  flush('a');
+  await settled();
+  keeper.write(['enqueue', 'b', '{}', null]);
+  flush('b');
+  keeper.hurry();
+  flush('again');
+  assert.deepEqual(commits.map(({ ids }) => ids), [['a'], ['b']], 'at once: the page may be about to end');
+  commits[1]?.done();
+  await settled();
+  assert.deepEqual(told, []);
+  commits[0]?.done();
+  await settled();
+  assert.deepEqual(told.splice(0), ['a: null', 'b: null', 'again: null']);
+
+  // A page that ends, perhaps, and begins again: not before it is known how the last commits went.
+  keeper.write(['settle', 'a']);
+  keeper.hurry();
+  keeper.write(['settle', 'b']);
+  keeper.hurry();
+  flush('c');
+  keeper.close();
+  void keeper.load();
+  await settled();
+  assert.deepEqual([told, calls], [[], ['load', 'durable']]);
+  commits[2]?.fail(new Error('no room'));
+  await settled();
+  assert.deepEqual(calls.slice(2), ['close'], 'the second of them is under way');
+  commits[3]?.fail(new Error('nor for this'));
+  await settled();
+  assert.deepEqual([told, calls.slice(3)], [['c: no room'], ['close', 'load', 'durable']]);
+  assert.equal(await keeper.flush(), null);
 });
 
 test('a refusal wedges its topic until the app decides', async () => {

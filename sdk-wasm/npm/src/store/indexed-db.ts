@@ -11,11 +11,15 @@ const MIGRATIONS: readonly ((db: IDBDatabase) => void)[] = [
     db.createObjectStore('place', { keyPath: 'name' });
     db.createObjectStore('meta');
   },
-  // One row at most, and its key names the page that owns the database: who puts a row there beside another's fails, and all that it writes with it.
+  // One row at most. Its key names the page that owns the database and that page's last transaction: who puts a row there beside another fails, and all
+  // that it writes with it.
   (db) => void db.createObjectStore('owner').createIndex('only', 'only', { unique: true }),
 ];
 const SCHEMA = MIGRATIONS.length;
 const STORES = ['outbox', 'message', 'place', 'meta', 'owner'];
+
+/** The transactions of all pages. */
+const ANY = (): IDBKeyRange => IDBKeyRange.lowerBound(0);
 
 /** How long an open may take, and how long when it is known that another page holds an older version: that one may never let go. */
 const OPEN_MS = 5_000;
@@ -25,6 +29,9 @@ const BLOCKED_MS = 2_000;
 interface Row extends KeptPublish {
   readonly seq: number;
 }
+
+/** Asks for one change of the database. */
+type Step = (of: (store: string) => IDBObjectStore) => void;
 
 interface MessageRow {
   readonly topic: string;
@@ -48,23 +55,28 @@ class Held extends Error {
 /**
  * A store in IndexedDB. Every request of a transaction is made at once, none of them waits for what another has read, and then it is committed: so the
  * browser ends it without the page. Else one that hangs in the middle would keep all others from the database for as long as it hangs. Each one fails
- * unless this page still owns the database, which the last to load it does.
+ * unless this page still owns the database, which the last to load it does, and the one before it is committed: so it need not be waited for.
  *
- * A connection that fails is opened anew, and the transaction tried again, once. If somebody has deleted the database meanwhile, publishes and
- * places are written again, and the cache begins anew: as if its older messages had been trimmed.
+ * Upon a failure the connection is opened anew, and all that is not known to be committed written again, once, in order. It does no harm if it was. If
+ * somebody has deleted the database meanwhile, publishes and places are written again, and the cache begins anew: as if its older messages had been
+ * trimmed.
  */
 export class IndexedDbStore implements Store {
   private _db: IDBDatabase | undefined;
-  /** What the database holds beside messages. */
+  /** What the database holds beside messages, once all that it was given is committed. */
   private _outbox = new Map<string, Row>();
   private _places = new Map<string, Place>();
   private _seq = 0;
-  /** The keys of the messages by topic, oldest first, and the newest key of all. After a transaction that failed some are of messages that are not there, which does no harm. */
+  /** The keys of the messages by topic, oldest first, and the newest key of all. Once the cache was dropped the oldest are of no messages: that does no harm. */
   private _keys = new Map<string, number[]>();
   private _key = 0;
   /** The database is empty, and should not be. */
   private _anew = false;
   private readonly _mark = `${Math.random()}`;
+  private _transactions = 0;
+  /** What is not known to be committed, a batch for each commit; and the second try, for all of them. What fails again stays so until the next load. */
+  private readonly _uncommitted = new Set<readonly Step[]>();
+  private _again: Promise<void> | undefined;
 
   constructor(
     private readonly _factory: IDBFactory,
@@ -82,7 +94,7 @@ export class IndexedDbStore implements Store {
       let asked!: [IDBRequest<number | undefined>, IDBRequest<Row[]>, IDBRequest<Place[]>, IDBRequest<MessageRow[]>, IDBRequest<IDBValidKey[]>];
       const read = (of: (store: string) => IDBObjectStore): void =>
         void (asked = [of('meta').get('schema'), all(of, 'outbox'), all(of, 'place'), all(of, 'message'), of('message').getAllKeys()]);
-      await this._run(db, 'relaxed', read, true);
+      await this._run(db, 'relaxed', read, ANY());
       const [schema, outbox, { result: places }, { result: messages }, { result: keys }] = asked;
       // What is only cached comes again; what the user said does not.
       const newer = (schema.result ?? 0) > SCHEMA;
@@ -103,43 +115,35 @@ export class IndexedDbStore implements Store {
       this._outbox = new Map(rows.map((row) => [row.messageId, row]));
       this._places = new Map(places.map((place) => [place.name, place]));
       this._seq = rows.at(-1)?.seq ?? 0;
+      this._forget();
       return { publishes: rows, messages: messages.filter(stays), places };
     });
   }
 
   async commit(writes: readonly Write[]): Promise<void> {
-    const outbox = new Map(this._outbox);
-    const places = new Map(this._places);
-    const before = this._seq;
-    await this._twice(async (full) => {
-      const db = (this._db ??= await this._open(false));
-      outbox.clear();
-      places.clear();
-      for (const [id, row] of this._outbox) outbox.set(id, row);
-      for (const [name, place] of this._places) places.set(name, place);
-      this._seq = before;
-      if (full) this._keys.clear();
-      const strict = this._anew || writes.some(([what]) => what === 'enqueue');
-      await this._run(db, strict ? 'strict' : 'relaxed', (of) => {
-        if (this._anew) {
-          for (const row of outbox.values()) of('outbox').put(row);
-          for (const place of places.values()) of('place').put(place);
-        }
-        if (full) of('message').clear();
-        for (const write of writes) this._apply(write, of, outbox, places);
-      });
-      this._anew = false;
-    });
-    this._outbox = outbox;
-    this._places = places;
+    const batch = writes.map((write) => this._apply(write));
+    this._uncommitted.add(batch);
+    const strict = writes.some(([what]) => what === 'enqueue');
+    let cause: unknown;
+    try {
+      // Without a connection one is being opened, perhaps: then this goes with what waits for it.
+      if (this._db) {
+        await this._run(this._db, strict ? 'strict' : 'relaxed', (of) => batch.forEach((step) => step(of)));
+        this._uncommitted.delete(batch);
+      }
+    } catch (error) {
+      cause = error;
+    }
+    while (this._uncommitted.has(batch)) await (this._again ??= this._rewrite(cause));
   }
 
   async wipe(): Promise<void> {
     const db = (this._db ??= await this._open(true));
     // Whatever still writes for this owner finds that it has lost the database; this page goes on with an empty one.
-    await this._run(db, 'strict', (of) => ['outbox', 'message', 'place'].forEach((store) => of(store).clear()), true);
+    await this._run(db, 'strict', (of) => ['outbox', 'message', 'place'].forEach((store) => of(store).clear()), ANY());
     for (const all of [this._outbox, this._places, this._keys]) all.clear();
     this._anew = false;
+    this._forget();
   }
 
   close(): void {
@@ -147,46 +151,48 @@ export class IndexedDbStore implements Store {
     this._db = undefined;
   }
 
-  /** As `Kept::apply` says. Nothing is read for it: what the next write must know is in memory. */
-  private _apply(write: Write, of: (store: string) => IDBObjectStore, outbox: Map<string, Row>, places: Map<string, Place>): void {
+  /** As `Kept::apply` says: in memory at once, and how to do it in the database, again and again if need be. Nothing is read for it. */
+  private _apply(write: Write): Step {
     switch (write[0]) {
       case 'enqueue': {
         const [, messageId, envelope, expires] = write;
         const row = { messageId, envelope, expires, wedged: null, seq: (this._seq += 1) };
-        outbox.delete(messageId);
-        outbox.set(messageId, row);
-        return void of('outbox').put(row);
+        this._outbox.delete(messageId);
+        this._outbox.set(messageId, row);
+        return (of) => of('outbox').put(row);
       }
       case 'wedge': {
         const [, messageId, code, message = ''] = write;
-        const row = outbox.get(messageId);
-        if (!row) return;
+        const row = this._outbox.get(messageId);
+        if (!row) return () => {};
         const next: Row = { ...row, wedged: code === undefined ? null : [code, message] };
-        outbox.set(messageId, next);
-        return void of('outbox').put(next);
+        this._outbox.set(messageId, next);
+        return (of) => of('outbox').put(next);
       }
       case 'settle':
-        outbox.delete(write[1]);
-        return void of('outbox').delete(write[1]);
+        this._outbox.delete(write[1]);
+        return (of) => of('outbox').delete(write[1]);
       case 'message': {
         const [, topic, position, envelope, flags = 0] = write;
-        this._keysOf(topic).push((this._key += 1));
-        return void of('message').add({ topic, position, envelope, flags, at: this._wall() } satisfies MessageRow, this._key);
+        const key = (this._key += 1);
+        this._keysOf(topic).push(key);
+        const row: MessageRow = { topic, position, envelope, flags, at: this._wall() };
+        return (of) => of('message').put(row, key);
       }
       case 'trim': {
         const all = this._keysOf(write[1]);
-        for (const key of all.splice(0, Math.max(0, all.length - write[2]))) of('message').delete(key);
-        return;
+        const beyond = all.splice(0, Math.max(0, all.length - write[2]));
+        return (of) => beyond.forEach((key) => of('message').delete(key));
       }
       case 'cursor': {
         const [, name, filter, cursor] = write;
         if (filter === undefined || cursor === undefined) {
-          places.delete(name);
-          return void of('place').delete(name);
+          this._places.delete(name);
+          return (of) => of('place').delete(name);
         }
         const place = { name, filter, cursor };
-        places.set(name, place);
-        return void of('place').put(place);
+        this._places.set(name, place);
+        return (of) => of('place').put(place);
       }
     }
   }
@@ -197,19 +203,47 @@ export class IndexedDbStore implements Store {
     return all;
   }
 
-  /** Tries again with a new connection, once; if there was no room, without the cache. */
-  private async _twice<T>(act: (full: boolean) => Promise<T>): Promise<T> {
-    try {
-      return await act(false);
-    } catch (cause) {
-      this.close();
-      if (cause instanceof Taken || cause instanceof Held) throw cause;
-      return act(cause instanceof DOMException && cause.name === 'QuotaExceededError');
-    }
+  /** Writes with a new connection all that is not known to be committed. `cause`: why the first try has failed. */
+  private async _rewrite(cause: unknown): Promise<void> {
+    await this._twice(async (full) => {
+      const db = (this._db ??= await this._open(false));
+      const batches = [...this._uncommitted];
+      const write: Step = (of) => {
+        if (this._anew) {
+          for (const row of this._outbox.values()) of('outbox').put(row);
+          for (const place of this._places.values()) of('place').put(place);
+        }
+        if (full) of('message').clear();
+        for (const step of batches.flat()) step(of);
+      };
+      // What is said to have failed may be committed: the last one may be any of this page's.
+      await this._run(db, 'strict', write, IDBKeyRange.bound([this._mark], [this._mark, Number.POSITIVE_INFINITY]));
+      this._anew = false;
+      for (const batch of batches) this._uncommitted.delete(batch);
+    }, cause);
+    this._again = undefined;
   }
 
-  /** One transaction; resolves when it is committed. `takes`: the database is this page's from here on; else it fails unless it is. */
-  private _run(db: IDBDatabase, durability: IDBTransactionDurability, act: (of: (store: string) => IDBObjectStore) => void, takes = false): Promise<void> {
+  /** What was not committed never will be. */
+  private _forget(): void {
+    this._uncommitted.clear();
+    this._again = undefined;
+  }
+
+  /** Tries again with a new connection, once; if there was no room, without the cache. With a `cause` the first try is over. */
+  private async _twice<T>(act: (full: boolean) => Promise<T>, cause?: unknown): Promise<T> {
+    try {
+      if (cause === undefined) return await act(false);
+    } catch (error) {
+      cause = error;
+    }
+    this.close();
+    if (cause instanceof Taken || cause instanceof Held) throw cause;
+    return act(cause instanceof DOMException && cause.name === 'QuotaExceededError');
+  }
+
+  /** One transaction; resolves when it is committed. It fails unless the last in the database is one of `over`: the one before it, if nothing is said. */
+  private _run(db: IDBDatabase, durability: IDBTransactionDurability, act: Step, over: IDBKeyRange | IDBValidKey = [this._mark, this._transactions]): Promise<void> {
     return new Promise((resolve, reject) => {
       const transaction = db.transaction(STORES, 'readwrite', { durability });
       const of = (store: string): IDBObjectStore => transaction.objectStore(store);
@@ -217,8 +251,8 @@ export class IndexedDbStore implements Store {
       transaction.oncomplete = () => resolve();
       transaction.onabort = () => reject(why ?? transaction.error ?? new Error('the browser gave up a transaction'));
       try {
-        if (takes) of('owner').clear();
-        of('owner').put({ only: 1 }, this._mark).onerror = () => (why = new Taken());
+        of('owner').delete(over);
+        of('owner').put({ only: 1 }, [this._mark, (this._transactions += 1)]).onerror = () => (why = new Taken());
         act(of);
         transaction.commit();
       } catch (error) {
@@ -256,8 +290,7 @@ export class IndexedDbStore implements Store {
     db.onclose = gone;
     if (made && !first) {
       this._anew = true;
-      this._keys.clear();
-      await this._run(db, 'relaxed', (of) => void of('meta').put(SCHEMA, 'schema'), true);
+      await this._run(db, 'relaxed', (of) => of('meta').put(SCHEMA, 'schema'), ANY());
     }
     return db;
   }

@@ -20,6 +20,8 @@ export class Batches implements Keeper {
   private _urgent = false;
   private _asked: ((outcome: string | null) => void)[] = [];
   private _working: Promise<void> | undefined;
+  /** What came of all commits since the store was loaded, those of a page in a hurry too. */
+  private _written: Promise<string | null> = Promise.resolve(null);
   private _stopTimer: (() => void) | undefined;
   /** Nobody asks any more how it goes: another page may have the store by now. */
   private _closed = false;
@@ -31,10 +33,11 @@ export class Batches implements Keeper {
   ) {}
 
   async load(): Promise<Kept> {
-    await this.flush();
+    await this._end();
     // What failed is tried anew: who asks has nothing in memory that could be ahead of it.
     this._failure = undefined;
     this._closed = false;
+    this._written = Promise.resolve(null);
     this._takeAll();
     try {
       this._store ??= await this._open();
@@ -59,23 +62,18 @@ export class Batches implements Keeper {
 
   flush(): Promise<string | null> {
     if (this._failure !== undefined) return Promise.resolve(this._failure);
-    if (this._writes.length === 0 && !this._working) return Promise.resolve(null);
     const outcome = new Promise<string | null>((resolve) => this._asked.push(resolve));
     this._work();
     return outcome;
   }
 
   hurry(): void {
-    const writes = this._takeAll();
-    this._stopTimer?.();
-    this._stopTimer = undefined;
-    if (this._failure !== undefined || !this._store || writes.length === 0) return;
-    // The browser keeps the order of transactions, so one that is under way is not waited for.
-    this._store.commit(condense(writes)).catch((cause: unknown) => this._fail(cause));
+    // The store keeps the order of commits, so one that is under way is not waited for.
+    if (this._store) this._written = this._commit(this._written);
   }
 
   async wipe(): Promise<void> {
-    await this.flush();
+    await this._end();
     this._store ??= await this._open();
     await this._store.wipe();
   }
@@ -106,19 +104,33 @@ export class Batches implements Keeper {
   private async _empty(): Promise<void> {
     // What comes of one call of the core belongs together.
     await Promise.resolve();
-    this._wroteAt = this._needs.wall();
-    const writes = this._takeAll();
     const asked = this._asked;
     this._asked = [];
-    if (this._failure === undefined && writes.length > 0) {
+    this._written = this._commit(this._written);
+    const outcome = await this._written;
+    for (const tell of asked) tell(outcome);
+  }
+
+  /** Begins at once. When it is done, and what was begun before: null, or why something is not written. */
+  private async _commit(before: Promise<string | null>): Promise<string | null> {
+    const writes = this._takeAll();
+    let failure: string | null = null;
+    if (writes.length > 0) {
+      this._wroteAt = this._needs.wall();
       try {
         if (!this._store) throw new Error('it was not opened');
         await this._store.commit(condense(writes));
       } catch (cause) {
-        this._fail(cause);
+        failure = this._fail(cause);
       }
     }
-    for (const tell of asked) tell(this._failure ?? null);
+    return (await before) ?? failure;
+  }
+
+  /** When nothing is under way any more, also where a commit has failed. */
+  private async _end(): Promise<void> {
+    await this.flush();
+    await this._written;
   }
 
   private _takeAll(): Write[] {
@@ -130,11 +142,15 @@ export class Batches implements Keeper {
   }
 
   /** Nothing is written any more: a later cursor could cover what is missing. */
-  private _fail(cause: unknown): void {
-    if (this._failure !== undefined) return;
-    this._failure = cause instanceof Error ? cause.message || cause.name : String(cause);
+  private _fail(cause: unknown): string {
+    if (this._failure !== undefined) return this._failure;
+    const failure = cause instanceof Error ? cause.message || cause.name : String(cause);
+    this._failure = failure;
     this._takeAll();
+    // What they ask for will not be written.
+    for (const tell of this._asked.splice(0)) tell(failure);
     this._store?.close();
-    if (!this._closed) this._needs.changed({ kind: 'memory', reason: this._failure });
+    if (!this._closed) this._needs.changed({ kind: 'memory', reason: failure });
+    return failure;
   }
 }
