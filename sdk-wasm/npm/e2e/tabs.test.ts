@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, test, type TestContext } from 'node:test';
 import type { Page } from 'playwright-core';
+import { token } from './gateway.ts';
 import { until } from './until.ts';
 import { errors, has, is, numbers, phase, range, type Scope, World } from './world.ts';
 
@@ -196,6 +197,65 @@ test('the leader hangs while it writes to the store', async (t) => {
     );
   await handOver(t, [other], midway);
   await comesBack(leader, other);
+});
+
+test('a leader whose database does not open goes on in memory, undisturbed, and nobody says that there is a connection', async () => {
+  const first = await open();
+  await world.live(first);
+  const rest: Page[] = [];
+  for (let i = 0; i < 2; i += 1) {
+    const page = await world.tab();
+    pages.push(page);
+    await page.evaluate(() => {
+      // One that answers neither yes nor no.
+      IDBFactory.prototype.open = function () {
+        (globalThis as unknown as { opens: number }).opens = ((globalThis as unknown as { opens?: number }).opens ?? 0) + 1;
+        return {} as IDBOpenDBRequest;
+      };
+    });
+    await world.begin(page, { user, filter: topic, shared: true });
+    await world.live(page);
+    rest.push(page);
+  }
+  await first.close();
+  const closed = Date.now();
+  for (const page of rest) await until('it says so', 2_000, async () => (await phase(page)) === 'connecting');
+  // The store gives up after five seconds.
+  for (const page of rest) await world.live(page);
+  const took = Date.now() - closed;
+  assert.ok(took < 9_000, `${took} ms`);
+  await world.count(1, 3, topic);
+  for (const page of rest) {
+    await has(page, 3);
+    const storage = await page.evaluate(() => (globalThis as unknown as Scope).client.storage.get());
+    assert.equal(storage.kind, 'memory');
+  }
+  const opens = await Promise.all(rest.map((page) => page.evaluate(() => (globalThis as unknown as { opens?: number }).opens ?? 0)));
+  assert.deepEqual([opens.sort(), (await Promise.all(rest.map(role))).sort()], [[0, 1], ['follower', 'leader']]);
+  assert.equal(world.link.connections.size, 1);
+});
+
+test('a tab that hangs keeps the others from a token for a moment only', async () => {
+  world.site.desks.set(user, () => token(user));
+  const all: Page[] = [];
+  for (let i = 0; i < 3; i += 1) {
+    const page = await world.tab();
+    pages.push(page);
+    all.push(page);
+    await world.begin(page, { user, silent: true, shared: true, asks: true });
+    await page.evaluate(async () => void (await (globalThis as unknown as Scope).client.outbox()));
+  }
+  const [leader, hangs, other] = all as [Page, Page, Page];
+  assert.deepEqual(await Promise.all(all.map(role)), ['leader', 'follower', 'follower']);
+  // The user has signed out in the page that leads.
+  await leader.evaluate(() => void (globalThis.fetch = () => Promise.reject(new Error('signed out'))));
+  // Of two that nobody sees, the one that came first is asked first.
+  await leader.bringToFront();
+  for (const page of [hangs, other]) await is(page, 'hidden');
+  const hung = hang(hangs, 12_000);
+  await other.evaluate(() => (globalThis as unknown as Scope).client.connect());
+  await until('live', 8_000, async () => (await phase(other)) === 'live');
+  await hung;
 });
 
 test('a leader that is busy for a moment keeps the lead', async () => {

@@ -5,7 +5,7 @@ import type { Client } from '../src/client.ts';
 import type { ClientOptions } from '../src/options.ts';
 import { Batches } from '../src/store/keeper.ts';
 import { MemoryStore } from './memory-store.ts';
-import { message, settle, Stage } from './stage.ts';
+import { message, settle, Stage, subscribed } from './stage.ts';
 import { Browser, lockOf } from './tabs.ts';
 
 let browser: Browser;
@@ -70,12 +70,12 @@ test('a leader whose store takes long to open is waited for, and nobody says tha
   tabs.loads = 0;
   for (const { phases } of rest) phases.length = 0;
   browser.kill(first?.name ?? '');
-  await tabs.stage.pass(1_000);
+  await tabs.stage.pass(100);
   assert.deepEqual(rest.map(({ client }) => client.state.get().phase), ['connecting', 'connecting', 'connecting']);
   assert.deepEqual(rest.map(({ client }) => client.role).sort(), ['leader', 'waiting', 'waiting']);
   const late = tabs.open();
   late.client.connect();
-  await tabs.stage.pass(6_500);
+  await tabs.stage.pass(7_400);
   assert.deepEqual([tabs.loads, tabs.stage.sockets.length], [1, 1], 'one opens it, and nobody disturbs it');
   await tabs.stage.live();
   await settle();
@@ -104,6 +104,31 @@ test('a tab that is robbed while it opens its store, and hangs, does not say tha
   await settle();
   assert.equal(client.role, 'waiting');
   client.close();
+});
+
+test('what was said before somebody took the lead changes nothing for long', async () => {
+  const tabs = new Tabs();
+  const [leader, follower] = (await tabs.live(2)) as [Tab, Tab];
+  const got: unknown[] = [];
+  follower.client.on('a', (event) => event.type === 'message' && got.push(event.payload));
+  await settle();
+  const { last: socket } = tabs.stage;
+  const open = (): number => socket.of('subscribe').length - socket.of('unsubscribe').length;
+  assert.equal(open(), 1);
+  const stranger = new BroadcastChannel(lockOf(tabs.user));
+  stranger.postMessage(['lead', 'another 1', null, { kind: 'durable' }, null]);
+  stranger.postMessage(['opening']);
+  await settle();
+  const { loads } = tabs;
+  await tabs.stage.pass(1_000);
+  assert.deepEqual([leader, follower].map(({ client }) => `${client.role} ${client.state.get().phase}`), ['leader live', 'follower live']);
+  assert.deepEqual([tabs.loads, tabs.stage.sockets.length, open()], [loads, 1, 1], 'and the leader has nothing twice');
+  socket.receive(subscribed(socket.of('subscribe').at(-1)?.['id'] as number, 10));
+  socket.receive(message(11, 'a', 'new'));
+  await settle();
+  assert.deepEqual(got, ['new']);
+  stranger.close();
+  for (const { client } of [follower, leader]) client.close();
 });
 
 test('a tab that hangs is given its share of the time to find a token, and asked last from then on', async () => {
@@ -199,6 +224,7 @@ for (const [who, paused, goesOn] of [['a follower', 1, 0], ['the leader', 0, 1]]
     assert.deepEqual(answers, [1, undefined, []]);
     on(still, 'late');
     await settle();
+    assert.equal(subscribe().length - socket.of('unsubscribe').length, 1, 'and no other begins');
     assert.equal(socket.closedWith, undefined, 'the other tab has the connection still');
     assert.equal(other.client.state.get().phase, 'live');
     assert.equal(still.client.state.get().phase, 'paused');
