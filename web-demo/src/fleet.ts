@@ -122,7 +122,8 @@ export class Fleet {
     this.list.replaceChildren(...ordered.map(([, { item }]) => item));
     this.cells.replaceChildren(...ordered.map(([, { cell }]) => cell));
     this.filter();
-    const first = this.devices.get(ordered[0]?.[0] ?? '');
+    // Whoever looks for the first time sees something move.
+    const [first] = ordered.map(([id]) => this.devices.get(id)).sort((a, b) => Number(this.isQuiet(a)) - Number(this.isQuiet(b)));
     const shown = this.rows.get(this.selected ?? '');
     if (first && (!shown || (!this.chosen && shown.simulated))) this.choose(first);
   }
@@ -152,13 +153,17 @@ export class Fleet {
     this.select(device);
   }
 
+  private isQuiet(device: Device | undefined, now = Date.now()): boolean {
+    return !device || now - device.lastSeen > 3 * this.devices.intervalOf(device.id) + 5_000;
+  }
+
   private tick(now: number): void {
     const stale = this.stale();
     let [alive, owing] = [0, 0];
     for (const [id, row] of this.rows) {
       const device = this.devices.get(id);
       if (!device) continue;
-      const quiet = now - device.lastSeen > 3 * this.devices.intervalOf(id) + 5_000;
+      const quiet = this.isQuiet(device, now);
       if (!quiet) alive += 1;
       if (row.owes) owing += 1;
       const state = stale ? 'stale' : quiet ? 'quiet' : row.owes;
