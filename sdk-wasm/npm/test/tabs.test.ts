@@ -5,7 +5,7 @@ import type { Client } from '../src/client.ts';
 import type { ClientOptions } from '../src/options.ts';
 import { Batches } from '../src/store/keeper.ts';
 import { MemoryStore } from './memory-store.ts';
-import { message, settle, Stage, subscribed } from './stage.ts';
+import { cursor, message, settle, Stage, subscribed } from './stage.ts';
 import { Browser, lockOf } from './tabs.ts';
 
 let browser: Browser;
@@ -257,4 +257,22 @@ test('who is paused is so whoever leads, until the app says otherwise', async ()
   follower.client.close();
   follower.client.pause('y');
   assert.equal(follower.client.state.get().phase, 'closed');
+});
+
+test('how fresh a follower is, only the gateway changes', async () => {
+  const tabs = new Tabs();
+  const [leader, follower] = (await tabs.live(2)) as [Tab, Tab];
+  const watched = follower.client.on('a', () => {});
+  await settle();
+  const { stage } = tabs;
+  stage.last.receive(subscribed(stage.last.of('subscribe').at(-1)?.['id'] as number, 10));
+  stage.last.receive({ type: 'caught_up', cursor: cursor(10) });
+  await settle();
+  const heard = stage.wall();
+  assert.deepEqual([watched.stale, watched.freshAsOf], [false, heard]);
+  stage.skip(900);
+  stage.last.drop();
+  await settle();
+  assert.deepEqual([watched.stale, watched.freshAsOf], [true, heard], 'that the connection is lost is no news of its own');
+  for (const { client } of [follower, leader]) client.close();
 });
