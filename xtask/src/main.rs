@@ -80,7 +80,7 @@ struct DemoArgs {
 
 #[derive(Args)]
 struct TestArgs {
-    /// Only what ends within five minutes: no browser, no kill loops
+    /// Only what ends within five minutes: no browser, no kill loops, no minutes of moving clients
     #[arg(long)]
     fast: bool,
     /// Only the steps whose name contains one of these
