@@ -217,3 +217,43 @@ fn match_fingerprint(found: Option<Position>, claimed: Position, after: Sequence
         _ => Lookup::Diverged,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{MessageKey, Record};
+    use anabranch_protocol::cursor::{LogId, Offset};
+
+    /// Blocks of one to seven frames, as many as any stride of the search needs; and none, one and many of them evicted.
+    #[test]
+    fn each_frame_is_found_in_its_block() {
+        let mut ring = Ring::new(Cursor::beginning(LogId(1)), 1 << 30);
+        assert!(ring.block(0).is_none());
+        let mut firsts = Vec::new();
+        for n in 0..100 {
+            let records: Vec<Record> = (0..1 + n % 7).map(|frame| record(ring.next() + frame + 1)).collect();
+            let block = Arc::new(Block::encode(ring.head().clone(), &records));
+            firsts.push(ring.push(block));
+        }
+        for evicted in [0, 1, 64] {
+            ring.evict(firsts.get(evicted).copied().unwrap_or(0));
+            for sequence in 0..ring.next() + 2 {
+                let is_held = (ring.oldest()..ring.next()).contains(&sequence);
+                let first = firsts.iter().rfind(|&&first| first <= sequence).copied().filter(|_| is_held);
+                assert_eq!(ring.block(sequence).map(|(_, first)| first), first, "{sequence}");
+                let from = ring.blocks_from(sequence).next().map(|(_, first)| first);
+                assert!(!is_held || from == first, "{sequence}");
+            }
+        }
+    }
+
+    fn record(offset: u64) -> Record {
+        Record {
+            position: Position { partition: 0, offset: Offset(offset), fingerprint: None },
+            time: 0,
+            topic: "a".into(),
+            key: MessageKey::new("a", &offset.to_string()),
+            envelope: "{}".into(),
+        }
+    }
+}
