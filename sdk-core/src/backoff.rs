@@ -56,7 +56,9 @@ impl Backoff {
 
     /// The gateway said when to come back. Up to a fifth is added, so that clients with equal advice spread.
     pub fn advise(&mut self, now: u64, after_ms: u64, random: &mut Random) {
-        let slot = now.saturating_add(after_ms).saturating_add(random.up_to(after_ms / 5));
+        // Bodies tell the time in whole milliseconds, rounded down: without the one more, a client that was told at the
+        // end of a millisecond would be back at the beginning of its slot's, almost one too early.
+        let slot = now.saturating_add(after_ms).saturating_add(1 + random.up_to(after_ms / 5));
         self.slot = self.slot.max(slot);
     }
 
@@ -101,8 +103,20 @@ mod tests {
         let mut random = Random::new(7);
         let mut backoff = Backoff::default();
         backoff.advise(1_000, 10_000, &mut random);
-        assert!(backoff.next(1_000, &mut random) >= 11_000);
-        assert!(backoff.not_before(1_300) >= 11_000);
-        assert!(backoff.next(1_000, &mut random) <= 13_000, "at most a fifth is added");
+        assert!(backoff.next(1_000, &mut random) > 11_000);
+        assert!(backoff.not_before(1_300) > 11_000);
+        assert!(backoff.next(1_000, &mut random) <= 13_001, "at most a fifth is added");
+    }
+
+    #[test]
+    fn a_clock_that_rounds_down_does_not_undercut_a_slot() {
+        let mut random = Random::new(7);
+        for told_at_us in [1_000_000_u64, 1_000_001, 1_000_999] {
+            let mut backoff = Backoff::default();
+            // Too short for jitter to hide it.
+            backoff.advise(told_at_us / 1_000, 4, &mut random);
+            let back_at_us = backoff.next(told_at_us / 1_000, &mut random) * 1_000;
+            assert!(back_at_us >= told_at_us + 4_000, "told at {told_at_us} µs, back at {back_at_us} µs");
+        }
     }
 }

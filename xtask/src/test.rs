@@ -116,6 +116,9 @@ fn report(
     }
     if let Some(log) = log {
         count::failures(&log.read()).iter().for_each(|name| println!("      ✗ {name}"));
+        for panic in count::panics(&log.read()) {
+            panic.lines().for_each(|line| println!("      ! {line}"));
+        }
         log.tail(30).iter().for_each(|line| println!("      | {line}"));
         println!("      full log: {}", workspace::shown(log.path()));
     }

@@ -90,6 +90,31 @@ pub fn failures(log: &str) -> Vec<String> {
     names
 }
 
+/// What the failed tests said as they ended: each panic's place and message, without the backtrace, which would push them
+/// out of the log's last lines.
+pub fn panics(log: &str) -> Vec<String> {
+    /// A message may be a table; its beginning says enough.
+    const MOST: usize = 6;
+    let log = progress::plain(log);
+    let mut said: Vec<String> = Vec::new();
+    let mut lines = log.lines().map(str::trim).peekable();
+    while let Some(line) = lines.next() {
+        if !line.contains("' panicked at ") && !line.contains(") panicked at ") {
+            continue;
+        }
+        let mut panic = vec![line];
+        let message = |line: &&str| !line.starts_with("stack backtrace:") && !line.starts_with("note: ");
+        while let Some(line) = lines.next_if(message).filter(|_| panic.len() <= MOST) {
+            panic.push(line);
+        }
+        let panic = panic.join("\n");
+        if !said.contains(&panic) {
+            said.push(panic);
+        }
+    }
+    said
+}
+
 fn counted(passed: u64, failed: u64) -> Count {
     Count { passed, failed, not_run: 0 }
 }
@@ -162,6 +187,16 @@ mod tests {
         let log = "        FAIL [   0.597s] (333/441) anabranch-gateway::config help\n        PASS [ 1s] (1/2) a b\n\
                    test a::b ... FAILED\nnot ok 3 - the link is back\n        FAIL [   0.597s] (333/441) anabranch-gateway::config help\n";
         assert_eq!(failures(log), ["anabranch-gateway::config help", "a::b", "the link is back"]);
+    }
+
+    #[test]
+    fn a_panic_is_told_without_its_backtrace() {
+        let log = "    thread 'drain::by_sigterm' (7) panicked at tests/drain.rs:156:5:\n    before their slots: [1ms]\n    \
+                   stack backtrace:\n       0: rust_begin_unwind\nthread 'main' panicked at a.rs:1:1:\nleft: 1\nright: 2\nnote: run\n";
+        let told = panics(log);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].ends_with("drain.rs:156:5:\nbefore their slots: [1ms]"), "{told:?}");
+        assert!(told[1].ends_with("left: 1\nright: 2"), "{told:?}");
     }
 
     #[test]
