@@ -34,8 +34,9 @@ pub use redis::Options as RedisOptions;
 use anabranch_protocol::cursor::{Cursor, Fingerprint, LogId, Offset, Partition, Position};
 use anabranch_protocol::topic::Topic;
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either};
 use futures_util::stream::BoxStream;
+use std::future::Ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,7 +77,7 @@ pub trait Log: Send + Sync + 'static {
     /// Appends a record, and resolves once it is as durable as this log makes records.
     ///
     /// The record is queued by the call itself. Cancel safe: dropping the future does not undo the append.
-    fn append(&self, record: NewRecord) -> BoxFuture<'static, Result<Position, AppendError>>;
+    fn append(&self, record: NewRecord) -> Appending;
 
     /// What was passed over since this log was opened.
     fn passed_over(&self) -> PassedOver {
@@ -118,6 +119,18 @@ pub trait Log: Send + Sync + 'static {
     ///
     /// May err towards earlier records, never towards later ones.
     fn locate(&self, partition: Partition, since: u64) -> BoxFuture<'static, Result<Offset, ReadError>>;
+}
+
+/// An append: what became of it where the log knows within the call, as in memory, else what waits for its confirm. To be awaited
+/// like any future.
+///
+/// Told apart because a future in a box costs a message 0.1 µs wherever it passes through one.
+pub type Appending =
+    Either<Ready<Result<Position, AppendError>>, BoxFuture<'static, Result<Position, AppendError>>>;
+
+/// An append that has ended within the call.
+pub(crate) fn ended(result: Result<Position, AppendError>) -> Appending {
+    Either::Left(std::future::ready(result))
 }
 
 /// A message that no log keeps: it has no position, and only who is there gets it.

@@ -7,7 +7,7 @@ use super::Service;
 use super::status::{advise_retry, refusal, write_refusal};
 use crate::auth::Principal;
 use crate::connection::session::{Doorkeeper, Refusal, append_refusal, ingest};
-use crate::log::AppendError;
+use crate::hub::publish::Publication;
 use anabranch_protocol::code::Code;
 use anabranch_protocol::cursor::Position;
 use anabranch_protocol::envelope::Envelope;
@@ -15,7 +15,7 @@ use anabranch_protocol::json::{JsonError, ObjectWriter, Scanner};
 use anabranch_protocol::limits;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::join_all;
 use http::StatusCode;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http_body_util::{BodyExt, Limited};
@@ -56,8 +56,8 @@ pub(super) async fn publish(State(service): State<Service>, request: Request) ->
     let results = join_all(queued.into_iter().map(|queued| async {
         match queued {
             Queued::Refused { message_id, refusal } => Answer { message_id, result: Err(refusal) },
-            Queued::Appending { message_id, appending } => {
-                let result = appending.await.map_err(|error| append_refusal(&error));
+            Queued::Appending { message_id, publication } => {
+                let result = publication.await.map_err(|error| append_refusal(&error));
                 Answer { message_id: Some(message_id), result }
             }
         }
@@ -65,10 +65,8 @@ pub(super) async fn publish(State(service): State<Service>, request: Request) ->
     answer(&results.await)
 }
 
-type Appending = BoxFuture<'static, Result<(Position, bool), AppendError>>;
-
 enum Queued {
-    Appending { message_id: Box<str>, appending: Appending },
+    Appending { message_id: Box<str>, publication: Publication },
     Refused { message_id: Option<Box<str>>, refusal: Refusal },
 }
 
@@ -119,7 +117,7 @@ fn queue(service: &Service, principal: &Principal, text: &str) -> Queued {
     let claimed: Option<Box<str>> = envelope.message_id.as_deref().map(Box::from);
     match ingest(envelope, principal, node.clock.unix_ms(), &node.rules.sizes, &**node) {
         Ok((message_id, record)) => {
-            Queued::Appending { message_id, appending: node.publisher.publish(record) }
+            Queued::Appending { message_id, publication: node.publisher.publish(record) }
         }
         Err(refusal) => Queued::Refused { message_id: claimed, refusal },
     }

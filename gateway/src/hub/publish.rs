@@ -10,16 +10,17 @@
 //! if the log does not answer, nothing is known, and the publisher is told so. A storm of repeats of what was read here shares
 //! its questions; a message that is known from its confirm alone is looked up by itself.
 
-mod appending;
+mod under_way;
 mod window;
 mod witness;
 
 use crate::log::{AppendError, Log, MessageKey, NewRecord};
 use anabranch_protocol::cursor::{Cursor, Offset, Partition, Position};
-use appending::Appending;
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either};
+use std::future::{Ready, ready};
 use std::sync::{Arc, Mutex, MutexGuard};
+use under_way::UnderWay;
 use window::{Seen, Stored, Window};
 use witness::{Question, Stands, Witness};
 
@@ -27,15 +28,16 @@ use witness::{Question, Stands, Witness};
 pub const WINDOW: usize = 131_072;
 
 /// The first copy's position, and whether an earlier try stored it.
-type Appended = Result<(Position, bool), AppendError>;
+pub type Appended = Result<(Position, bool), AppendError>;
+
+/// A publish: what became of it where the log knows within the call, else what waits for it. To be awaited like any future.
+pub type Publication = Either<Ready<Appended>, BoxFuture<'static, Appended>>;
 
 /// Where the window stood when an append began.
 #[derive(Clone, Copy)]
 struct Begun {
     key: MessageKey,
     epoch: u64,
-    /// How many messages had ever become known.
-    pushed: u64,
 }
 
 /// Appends for a whole node.
@@ -54,16 +56,24 @@ impl Publisher {
     ///
     /// The record is queued by the call itself, in the order of calls. Cancel safe: the append goes on. Neither holds for a
     /// repeat of what is known: the log is asked first.
-    pub fn publish(self: &Arc<Self>, record: NewRecord) -> BoxFuture<'static, Appended> {
+    pub fn publish(self: &Arc<Self>, record: NewRecord) -> Publication {
         let key = record.key;
         let mut window = self.lock();
-        match window.begin(key) {
-            Seen::New(pushed) => {
-                let append = self.log.append(record);
-                let begun = Begun { key, epoch: window.epoch, pushed };
-                drop(window);
-                Appending::new(Arc::clone(self), begun, append).boxed()
-            }
+        let published = match window.look_up(key) {
+            Seen::New => match self.log.append(record) {
+                Either::Left(ended) => {
+                    let result = ended.into_inner();
+                    if let Ok(position) = result {
+                        window.add(key, position);
+                    }
+                    return Either::Left(ready(result.map(|position| (position, false))));
+                }
+                Either::Right(append) => {
+                    let begun = Begun { key, epoch: window.epoch };
+                    window.begin(key);
+                    UnderWay::new(Arc::clone(self), begun, append).boxed()
+                }
+            },
             Seen::Appending(end) => async move {
                 match end.await {
                     Ok(result) => result.map(|(position, _)| (position, true)),
@@ -72,17 +82,17 @@ impl Publisher {
             }
             .boxed(),
             Seen::Stored(stored) => {
-                drop(window);
                 // Put after this call, and by whichever repeat is polled first.
                 let question = stored.read.map(|_| self.question(stored.position.partition));
                 Arc::clone(self).repeat(record, stored, question).boxed()
             }
-        }
+        };
+        Either::Right(published)
     }
 
     /// An append has ended. What its publishers are to be told.
     fn ended(&self, begun: Begun, result: Result<Position, AppendError>) -> Appended {
-        let Begun { key, epoch, pushed } = begun;
+        let Begun { key, epoch } = begun;
         let mut window = self.lock();
         // A confirm of a history that has ended says nothing of this one.
         if window.epoch != epoch {
@@ -91,7 +101,7 @@ impl Publisher {
         let waiting = window.end(key);
         // An earlier try of which nothing was known may have been stored before this one, and been read meanwhile. A failed one
         // is forgotten, so that a retry is a new append; if it was stored after all, the tail notes it.
-        let appended = result.map(|position| match window.confirmed(key, position, pushed) {
+        let appended = result.map(|position| match window.note(key, position, false) {
             Some(first) => (first, true),
             None => (position, false),
         });

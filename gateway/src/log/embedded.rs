@@ -34,12 +34,12 @@ mod writer;
 pub use options::{OpenError, Options, Sync};
 
 use super::{
-    AppendError, Batch, Bounds, Budget, Capabilities, Health, Log, NewRecord, ReadError, Start, TailEvent,
-    now,
+    AppendError, Appending, Batch, Bounds, Budget, Capabilities, Health, Log, NewRecord, ReadError, Start,
+    TailEvent, ended, now,
 };
-use anabranch_protocol::cursor::{LogId, Offset, Partition, Position};
+use anabranch_protocol::cursor::{LogId, Offset, Partition};
 use disk::{Disk, Folder};
-use futures_util::future::{BoxFuture, FutureExt, ready};
+use futures_util::future::{BoxFuture, Either, FutureExt, ready};
 use futures_util::stream::{BoxStream, StreamExt, empty};
 use queue::{Append, Confirm};
 use recent::Recent;
@@ -179,19 +179,17 @@ impl Log for EmbeddedLog {
         }
     }
 
-    fn append(&self, record: NewRecord) -> BoxFuture<'static, Result<Position, AppendError>> {
+    fn append(&self, record: NewRecord) -> Appending {
         let (size, max) = (record.envelope.len(), self.shared.options.max_record);
         if size > max {
-            return ready(Err(AppendError::TooLarge { size, max })).boxed();
+            return ended(Err(AppendError::TooLarge { size, max }));
         }
         let (confirm, confirmed) = oneshot::channel();
         if let Err(error) = self.shared.queue.push(Append { record, confirm: Confirm(confirm) }) {
-            return ready(Err(error)).boxed();
+            return ended(Err(error));
         }
-        async move {
-            confirmed.await.unwrap_or_else(|_| Err(AppendError::Unknown("the log's writer failed".into())))
-        }
-        .boxed()
+        let failed = |_| Err(AppendError::Unknown("the log's writer failed".into()));
+        Either::Right(async move { confirmed.await.unwrap_or_else(failed) }.boxed())
     }
 
     fn tail(&self, partition: Partition, from: Start) -> BoxStream<'static, TailEvent> {

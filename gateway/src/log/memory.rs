@@ -14,9 +14,9 @@ pub use lies::Lies;
 
 use super::verified::{Patience, Verified};
 use super::{
-    AppendError, Batch, Bounds, Budget, Capabilities, Log, NewRecord, PassedOver, ReadError, Start, TailEvent,
+    Appending, Batch, Bounds, Budget, Capabilities, Log, NewRecord, PassedOver, ReadError, Start, TailEvent,
 };
-use anabranch_protocol::cursor::{LogId, Offset, Partition, Position};
+use anabranch_protocol::cursor::{LogId, Offset, Partition};
 use anabranch_protocol::limits;
 use broker::Broker;
 use futures_util::future::BoxFuture;
@@ -101,7 +101,7 @@ impl Log for MemoryLog {
         self.verified.passed_over()
     }
 
-    fn append(&self, record: NewRecord) -> BoxFuture<'static, Result<Position, AppendError>> {
+    fn append(&self, record: NewRecord) -> Appending {
         self.verified.append(record)
     }
 

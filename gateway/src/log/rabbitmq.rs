@@ -39,11 +39,11 @@ pub use options::{Feed, Options, Server};
 use super::open::OpenError;
 use super::source::{Consumption, Fetched, Pace, Source, SourceError};
 use super::verified::{Patience, Verified};
-use super::{AppendError, Budget, Capabilities, Health, NewRecord, ResetReason};
+use super::{AppendError, Appending, Budget, Capabilities, Health, NewRecord, ResetReason, ended};
 use anabranch_protocol::cursor::{LogId, Offset, Partition, Position};
 use anabranch_protocol::limits;
 use fault::Fault;
-use futures_util::future::{BoxFuture, FutureExt, ready};
+use futures_util::future::{BoxFuture, Either, FutureExt, ready};
 use futures_util::stream::BoxStream;
 use probe::Probes;
 use publish::{Order, Parcel};
@@ -123,24 +123,21 @@ impl Source for RabbitMq {
         async move { Ok(history::current(&shared).await?) }.boxed()
     }
 
-    fn append(&self, record: NewRecord) -> BoxFuture<'static, Result<Position, AppendError>> {
-        let Some(key) = key::key(&record.topic) else { return ready(Err(AppendError::Unroutable)).boxed() };
+    fn append(&self, record: NewRecord) -> Appending {
+        let Some(key) = key::key(&record.topic) else { return ended(Err(AppendError::Unroutable)) };
         if let Health::Blocked(why) = &*self.shared.health.borrow() {
-            return ready(Err(AppendError::Blocked(why.clone()))).boxed();
+            return ended(Err(AppendError::Blocked(why.clone())));
         }
         let Some((mark, verdict)) = self.shared.echoes.open(&key, &record.envelope) else {
             let why = "too many records wait for RabbitMQ's confirm".to_owned();
-            return ready(Err(AppendError::Blocked(why))).boxed();
+            return ended(Err(AppendError::Blocked(why)));
         };
         if self.orders.try_send(Order::Publish(Parcel { mark, key, body: record.envelope })).is_err() {
             let why = "too many records wait to be sent to RabbitMQ".to_owned();
             self.shared.echoes.failed(mark.sequence, AppendError::Blocked(why));
         }
-        async move {
-            let lost = |_| Err(AppendError::Unknown("the log was closed".to_owned()));
-            verdict.await.unwrap_or_else(lost)
-        }
-        .boxed()
+        let lost = |_| Err(AppendError::Unknown("the log was closed".to_owned()));
+        Either::Right(async move { verdict.await.unwrap_or_else(lost) }.boxed())
     }
 
     fn duty(&self, name: &str) -> BoxStream<'static, bool> {

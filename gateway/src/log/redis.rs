@@ -37,10 +37,10 @@ pub use trouble::ACL;
 
 use super::ingest::Ward;
 use super::source::{Consumption, Fetched, Pace, Probed, Source, SourceError};
-use super::{AppendError, Budget, Capabilities, Health, NewRecord, ResetReason, Transient};
+use super::{AppendError, Appending, Budget, Capabilities, Health, NewRecord, ResetReason, Transient};
 use anabranch_protocol::cursor::{LogId, Offset, Partition, Position};
 use beyond::Beyond;
-use futures_util::future::{BoxFuture, FutureExt, ready};
+use futures_util::future::{BoxFuture, Either, FutureExt, ready};
 use futures_util::stream::BoxStream;
 use id::EntryId;
 use link::Link;
@@ -172,14 +172,11 @@ impl Source for RedisSource {
         async move { open::current(&shared).await.map_err(|error| trouble::source_error(&error)) }.boxed()
     }
 
-    fn append(&self, record: NewRecord) -> BoxFuture<'static, Result<Position, AppendError>> {
+    fn append(&self, record: NewRecord) -> Appending {
         let partition = place(record.topic.as_str(), self.writers.len());
         let confirmed = self.writers[partition].append(record);
-        async move {
-            let lost = || AppendError::Unknown("the gateway ends".into());
-            confirmed.await.unwrap_or_else(|_| Err(lost()))
-        }
-        .boxed()
+        let lost = |_| Err(AppendError::Unknown("the gateway ends".into()));
+        Either::Right(async move { confirmed.await.unwrap_or_else(lost) }.boxed())
     }
 
     fn transient(&self) -> Option<BoxStream<'static, Transient>> {

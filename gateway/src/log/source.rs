@@ -5,7 +5,7 @@
 //! what it has forgotten, wait for ever at an offset that is not there, deliver twice, or show another history after
 //! a reconnect. It need not detect any of that, and must not hide it.
 
-use super::{AppendError, Budget, Capabilities, Health, NewRecord, Record, ResetReason, Transient};
+use super::{Appending, Budget, Capabilities, Health, NewRecord, Record, ResetReason, Transient};
 use anabranch_protocol::cursor::{LogId, Offset, Partition, Position};
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{BoxStream, StreamExt};
@@ -36,7 +36,7 @@ pub trait Source: Send + Sync + 'static {
     fn current(&self) -> BoxFuture<'static, Result<Option<LogId>, SourceError>>;
 
     /// Appends, exactly as [`Log::append`](super::Log::append) says.
-    fn append(&self, record: NewRecord) -> BoxFuture<'static, Result<Position, AppendError>>;
+    fn append(&self, record: NewRecord) -> Appending;
 
     /// As [`Log::transient`](super::Log::transient).
     fn transient(&self) -> Option<BoxStream<'static, Transient>> {

@@ -17,11 +17,11 @@ mod tail;
 
 use super::source::{Delivery, Pace, Source, SourceError};
 use super::{
-    AppendError, Batch, Bounds, Budget, Capabilities, DEADLINE, Log, NewRecord, PassedOver, ReadError,
-    ResetReason, Start, TailEvent, Transient,
+    AppendError, Appending, Batch, Bounds, Budget, Capabilities, DEADLINE, Log, NewRecord, PassedOver,
+    ReadError, ResetReason, Start, TailEvent, Transient, ended,
 };
 use anabranch_protocol::cursor::{Cursor, LogId, Offset, Partition, Position};
-use futures_util::future::{BoxFuture, FutureExt, join_all};
+use futures_util::future::{BoxFuture, Either, FutureExt, join_all};
 use futures_util::stream::{BoxStream, StreamExt};
 use landmarks::Landmarks;
 use std::iter::repeat_with;
@@ -230,26 +230,25 @@ impl<S: Source> Log for Verified<S> {
         }
     }
 
-    fn append(&self, record: NewRecord) -> BoxFuture<'static, Result<Position, AppendError>> {
+    fn append(&self, record: NewRecord) -> Appending {
         if self.shared.history.borrow().closed {
-            return async { Err(AppendError::Closed) }.boxed();
+            return ended(Err(AppendError::Closed));
         }
         let max = self.shared.max_record;
         if record.envelope.len() > max {
             let size = record.envelope.len();
-            return async move { Err(AppendError::TooLarge { size, max }) }.boxed();
+            return ended(Err(AppendError::TooLarge { size, max }));
         }
-        let mut confirm = self.shared.source.append(record);
-        async move {
-            // Where the confirm is there at once, a timer would cost as much as the rest.
-            if let Some(result) = (&mut confirm).now_or_never() {
-                return result;
-            }
+        let confirm = match self.shared.source.append(record) {
+            ended @ Either::Left(_) => return ended,
+            Either::Right(confirm) => confirm,
+        };
+        let confirm_or_unknown = async {
             timeout(DEADLINE, confirm).await.unwrap_or_else(|_| {
                 Err(AppendError::Unknown(format!("no confirm within {} s", DEADLINE.as_secs())))
             })
-        }
-        .boxed()
+        };
+        Either::Right(confirm_or_unknown.boxed())
     }
 
     fn transient(&self) -> Option<BoxStream<'static, Transient>> {

@@ -14,6 +14,7 @@ use anabranch_protocol::code::Code;
 use anabranch_protocol::cursor::Cursor;
 use anabranch_protocol::server_frame::{Outcome, ServerFrame};
 use futures_util::FutureExt;
+use futures_util::future::Either;
 use std::sync::Arc;
 
 impl Shard {
@@ -64,15 +65,14 @@ impl Shard {
             Action::Rematch => connection.fall_behind(&self.ring, false),
             Action::Append { message_id, record } => {
                 let serial = connection.serial;
-                let mut publishing = self.node.publisher.publish(record);
-                // A log that confirms at once, as the memory log does, costs no place among the futures.
-                match (&mut publishing).now_or_never() {
-                    Some(result) => {
+                match self.node.publisher.publish(record) {
+                    Either::Left(ended) => {
+                        let result = ended.into_inner();
                         self.new_work = true;
                         self.ended.push((id, serial, Completion::Appended { message_id, result }));
                     }
-                    None => self.begin_work(Box::pin(async move {
-                        let result = publishing.await;
+                    Either::Right(publication) => self.begin_work(Box::pin(async move {
+                        let result = publication.await;
                         (id, serial, Completion::Appended { message_id, result })
                     })),
                 }

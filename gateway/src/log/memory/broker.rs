@@ -3,10 +3,11 @@
 use super::{Options, consumer};
 use crate::log::source::{Consumption, Delivery, Fetched, Pace, Source, SourceError};
 use crate::log::{
-    AppendError, Budget, Capabilities, Health, NewRecord, Record, ResetReason, fingerprint, now,
+    AppendError, Appending, Budget, Capabilities, Health, NewRecord, Record, ResetReason, ended, fingerprint,
+    now,
 };
 use anabranch_protocol::cursor::{LogId, Offset, Partition, Position};
-use futures_util::future::{BoxFuture, FutureExt, ready};
+use futures_util::future::{BoxFuture, Either, FutureExt, ready};
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -264,7 +265,7 @@ impl Source for Broker {
         ready(answer).boxed()
     }
 
-    fn append(&self, record: NewRecord) -> BoxFuture<'static, Result<Position, AppendError>> {
+    fn append(&self, record: NewRecord) -> Appending {
         enum Outcome {
             Now(Result<Position, AppendError>),
             Later(oneshot::Receiver<Result<Position, AppendError>>),
@@ -292,13 +293,11 @@ impl Source for Broker {
             }
         });
         match outcome {
-            Outcome::Now(result) => ready(result).boxed(),
-            Outcome::Later(confirmed) => async move {
-                confirmed
-                    .await
-                    .unwrap_or_else(|_| Err(AppendError::Unknown("the connection was lost".into())))
+            Outcome::Now(result) => ended(result),
+            Outcome::Later(confirmed) => {
+                let lost = |_| Err(AppendError::Unknown("the connection was lost".into()));
+                Either::Right(async move { confirmed.await.unwrap_or_else(lost) }.boxed())
             }
-            .boxed(),
         }
     }
 

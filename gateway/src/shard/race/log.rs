@@ -1,8 +1,8 @@
 //! The simplest log there can be: a list that forgets its beginning and answers at once.
 
 use crate::log::{
-    AppendError, Batch, Bounds, Budget, Capabilities, Log, MessageKey, NewRecord, ReadError, Record, Start,
-    TailEvent, fingerprint,
+    AppendError, Appending, Batch, Bounds, Budget, Capabilities, Log, MessageKey, NewRecord, ReadError,
+    Record, Start, TailEvent, ended, fingerprint,
 };
 use anabranch_protocol::cursor::{LogId, Offset, Partition, Position};
 use futures_util::FutureExt;
@@ -94,8 +94,8 @@ impl Log for ListLog {
         }
     }
 
-    fn append(&self, _: NewRecord) -> BoxFuture<'static, Result<Position, AppendError>> {
-        ready(Err(AppendError::Closed)).boxed()
+    fn append(&self, _: NewRecord) -> Appending {
+        ended(Err(AppendError::Closed))
     }
 
     fn tail(&self, _: Partition, _: Start) -> BoxStream<'static, TailEvent> {

@@ -13,29 +13,29 @@ use tokio::time::{Sleep, sleep};
 
 /// One that hangs up leaves the append to the runtime, because the window must hear of its end all the same. Handing every
 /// append over cost 0.3 µs of each message.
-pub(super) struct Appending(Option<Running>);
+pub(super) struct UnderWay(Option<Running>);
 
 /// The append itself, until the window has heard of its end.
 struct Running {
     publisher: Arc<Publisher>,
     begun: Begun,
     append: BoxFuture<'static, Result<Position, AppendError>>,
-    /// Set once the log does not confirm at once: many do, and a timer for each would cost as much as they do.
+    /// Set once the first look finds no confirm: after a batch many have one, and a timer for each would cost as much as they do.
     deadline: Option<Pin<Box<Sleep>>>,
     has_ended: bool,
 }
 
-impl Appending {
+impl UnderWay {
     pub fn new(
         publisher: Arc<Publisher>,
         begun: Begun,
         append: BoxFuture<'static, Result<Position, AppendError>>,
-    ) -> Appending {
-        Appending(Some(Running { publisher, begun, append, deadline: None, has_ended: false }))
+    ) -> UnderWay {
+        UnderWay(Some(Running { publisher, begun, append, deadline: None, has_ended: false }))
     }
 }
 
-impl Future for Appending {
+impl Future for UnderWay {
     type Output = Appended;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Appended> {
@@ -46,7 +46,7 @@ impl Future for Appending {
     }
 }
 
-impl Drop for Appending {
+impl Drop for UnderWay {
     fn drop(&mut self) {
         if let Some(running) = self.0.take()
             && let Ok(runtime) = Handle::try_current()
