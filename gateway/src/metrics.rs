@@ -28,10 +28,12 @@ impl Exporter {
     }
 }
 
-/// What a shard counts on its way: handles are looked up once, not for each write.
+/// What a shard counts on its way: handles are looked up once, and told once a turn, not for each write.
 pub struct Deliveries {
     bytes: metrics::Counter,
     messages: metrics::Counter,
+    /// Since they were told last.
+    untold: (u64, u64),
 }
 
 impl Default for Deliveries {
@@ -39,14 +41,45 @@ impl Default for Deliveries {
         Deliveries {
             bytes: metrics::counter!("anabranch_sent_bytes_total"),
             messages: metrics::counter!("anabranch_delivered_total"),
+            untold: (0, 0),
         }
     }
 }
 
 impl Deliveries {
-    pub fn count(&self, bytes: usize, messages: u64) {
-        self.bytes.increment(bytes as u64);
-        self.messages.increment(messages);
+    pub fn count(&mut self, bytes: usize, messages: u64) {
+        self.untold.0 += bytes as u64;
+        self.untold.1 += messages;
+    }
+
+    pub fn tell(&mut self) {
+        let (bytes, messages) = std::mem::take(&mut self.untold);
+        if bytes > 0 {
+            self.bytes.increment(bytes);
+            self.messages.increment(messages);
+        }
+    }
+}
+
+/// What the pump counts: its handles are looked up once, not for each batch.
+pub struct Readings {
+    records: metrics::Counter,
+    duplicates: metrics::Counter,
+}
+
+impl Default for Readings {
+    fn default() -> Self {
+        Readings {
+            records: metrics::counter!("anabranch_records_total"),
+            duplicates: metrics::counter!("anabranch_duplicates_total"),
+        }
+    }
+}
+
+impl Readings {
+    pub fn count(&self, records: usize, duplicates: usize) {
+        self.records.increment(records as u64);
+        self.duplicates.increment(duplicates as u64);
     }
 }
 

@@ -202,6 +202,7 @@ impl Shard {
         self.tick(cx, now);
         self.evict();
         self.write_slice(now);
+        self.figures.tell();
         if saw_all.contains(&false) || self.new_work || !self.lines.is_empty() {
             cx.waker().wake_by_ref();
         }

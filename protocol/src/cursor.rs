@@ -56,7 +56,7 @@ pub struct LogId(pub u64);
 
 impl Plain for LogId {
     fn write_to(&self, out: &mut String) {
-        write_hexadecimal(out, self.0, 16);
+        write_hexadecimal::<16>(out, self.0);
     }
 }
 
@@ -82,7 +82,7 @@ impl Plain for Position {
         write_number(out, self.offset.0);
         if let Some(Fingerprint(fingerprint)) = self.fingerprint {
             out.push(':');
-            write_hexadecimal(out, fingerprint.into(), 8);
+            write_hexadecimal::<8>(out, fingerprint.into());
         }
     }
 }

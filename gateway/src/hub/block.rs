@@ -4,6 +4,7 @@ use super::piece::Piece;
 use crate::log::Record;
 use crate::socket::header::{Opcode, write_header};
 use anabranch_protocol::cursor::{Cursor, Position};
+use anabranch_protocol::json::Plain;
 use anabranch_protocol::server_frame::{Gap, ServerFrame};
 use bytes::Bytes;
 
@@ -125,8 +126,12 @@ impl Block {
     /// Where a client stands that has everything before this frame; `len()` for everything in the block.
     pub fn cursor_before(&self, frame: usize) -> Cursor {
         let mut cursor = self.before.clone();
-        for entry in &self.frames[..frame] {
-            cursor.advance(entry.position);
+        let frames = &self.frames[..frame];
+        for (at, Entry { position, .. }) in frames.iter().enumerate() {
+            // Nearly always all are of one partition, and its last one says everything.
+            if frames.get(at + 1).is_none_or(|next| next.position.partition != position.partition) {
+                cursor.advance(*position);
+            }
         }
         cursor
     }
@@ -134,8 +139,8 @@ impl Block {
 
 /// `{"type":"message","position":"…","envelope":`, the part of a message frame before the envelope.
 fn message_head(out: &mut String, position: Position, patch: bool) {
-    use std::fmt::Write;
     out.clear();
-    let _ = write!(out, r#"{{"type":"message","position":"{position}""#);
-    out.push_str(if patch { r#","patch":true,"envelope":"# } else { r#","envelope":"# });
+    out.push_str(r#"{"type":"message","position":""#);
+    position.write_to(out);
+    out.push_str(if patch { r#"","patch":true,"envelope":"# } else { r#"","envelope":"# });
 }

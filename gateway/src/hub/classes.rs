@@ -8,7 +8,7 @@
 //! ```
 
 use anabranch_protocol::filter::Filter;
-use std::collections::HashMap;
+use hashbrown::HashMap;
 use std::fmt;
 use std::sync::Arc;
 

@@ -13,6 +13,7 @@ use super::newest::{Checkpoint, Fold, Newest, Values};
 use super::publish::Publisher;
 use super::upstream::{self, Upstream};
 use crate::log::{self, Batch, Health, Log, ReadError, Record, ResetReason, Start, TailEvent};
+use crate::metrics::Readings;
 use crate::shadow::Shadows;
 use crate::shard::ShardEvent;
 use anabranch_protocol::code::Code;
@@ -41,6 +42,7 @@ pub struct Pump {
     keeper: Keeper,
     histories: Histories,
     tails: SelectAll<BoxStream<'static, (Partition, TailEvent)>>,
+    figures: Readings,
 }
 
 impl Pump {
@@ -91,6 +93,7 @@ impl Pump {
             keeper,
             histories,
             tails: select_all(tails),
+            figures: Readings::default(),
         })
     }
 
@@ -194,8 +197,7 @@ impl Pump {
             !self.publisher.note(record.key, record.position)
         });
         self.shadows.iter().for_each(|shadows| shadows.take(&mut records));
-        metrics::counter!("anabranch_records_total").increment(read as u64);
-        metrics::counter!("anabranch_duplicates_total").increment((read - records.len()) as u64);
+        self.figures.count(read, read - records.len());
         let mut rest = &records[..];
         while !rest.is_empty() {
             let (now, later) = rest.split_at(block_len(rest));

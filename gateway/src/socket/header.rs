@@ -39,8 +39,12 @@ pub fn write_header(out: &mut Vec<u8>, opcode: Opcode, len: usize) {
     }
 }
 
+/// The longest header, in bytes.
+const MOST: usize = 10;
+
 /// Appends a whole frame.
 pub fn write_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
+    out.reserve(MOST + payload.len());
     write_header(out, opcode, payload.len());
     out.extend_from_slice(payload);
 }

