@@ -205,20 +205,15 @@ impl Attached {
         };
         let router = http::router(service, options.files);
         let (closing, closed) = watch::channel(false);
-        let (new, handles): (Vec<Shard>, Vec<ShardHandle>) = (0..count)
+        let (mut new, handles): (Vec<Shard>, Vec<ShardHandle>) = (0..count)
             .map(|_| Shard::new(Arc::clone(&node), pump.head().clone(), pump.values().clone()))
             .unzip();
         let mailboxes: Vec<_> = handles.iter().map(|shard| Arc::clone(shard.mailbox())).collect();
         let mut tasks = JoinSet::new();
-        let pumping = pump.run(mailboxes.clone());
-        // A single shard pumps for itself: on one core, handing each batch from thread to thread costs coalescing, because
-        // the kernel lets the thread that writes go on for milliseconds.
-        let mut pumping = if count == 1 {
-            Some(pumping)
-        } else {
-            tasks.spawn(pumping);
-            None
-        };
+        match &mut new[..] {
+            [only] => only.take_over(pump),
+            _ => _ = tasks.spawn(pump.run(mailboxes.clone())),
+        }
         let mut threads = Vec::new();
         for (number, ((shard, handle), listener)) in new.into_iter().zip(&handles).zip(listeners).enumerate()
         {
@@ -230,7 +225,6 @@ impl Attached {
                 registry: Arc::clone(&node.registry),
                 handle: handle.clone(),
                 closed: closed.clone(),
-                pumping: pumping.take(),
             };
             let thread =
                 std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || start.run());
@@ -260,7 +254,7 @@ impl Attached {
 }
 
 /// What a shard's thread begins with.
-struct Start<P> {
+struct Start {
     shard: Shard,
     listener: std::net::TcpListener,
     tls: Option<TlsAcceptor>,
@@ -268,11 +262,9 @@ struct Start<P> {
     registry: Arc<Registry>,
     handle: ShardHandle,
     closed: watch::Receiver<bool>,
-    /// The pump, if it runs on this thread.
-    pumping: Option<P>,
 }
 
-impl<P: Future<Output = ()> + Send + 'static> Start<P> {
+impl Start {
     fn run(self) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -298,9 +290,6 @@ impl<P: Future<Output = ()> + Send + 'static> Start<P> {
             };
             let mut tasks = JoinSet::new();
             tasks.spawn(door.run(self.closed));
-            if let Some(pumping) = self.pumping {
-                tasks.spawn(pumping);
-            }
             self.shard.run().await;
         });
     }

@@ -1,6 +1,6 @@
 //! One thread's connections: a loop that reads what came in, then writes what is due, itself.
 //!
-//! A turn: take the hub's blocks, what sockets sent, what futures have ended, what the clock says; hand each matching
+//! A turn: take what sockets sent, what futures have ended, the hub's blocks, what the clock says; hand each matching
 //! range to its connections; then write to every connection that has something due, all of it in one vectored write.
 //! No task, no channel, no wake-up and no copy for a delivery: that is where the others spend their time. A turn that
 //! has much to read, hand out or write is sliced ([`INTAKE`], [`SLICE`]), and whoever waits for little does not stand
@@ -14,6 +14,7 @@ mod ahead;
 mod by_hand;
 pub mod lines;
 mod pacing;
+mod pumping;
 #[cfg(test)]
 mod race;
 mod reading;
@@ -29,6 +30,7 @@ use crate::hub::block::{Block, Kind};
 use crate::hub::interest::{ConnectionId, Interest};
 use crate::hub::mailbox::Mailbox;
 use crate::hub::newest::{Newest, Values};
+use crate::hub::pump::Pump;
 use crate::hub::registry::Seat;
 use crate::hub::replay::Page;
 use crate::hub::ring::Ring;
@@ -44,6 +46,7 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use lines::{Line, Lines};
+use pumping::OwnPump;
 use slab::Slab;
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -128,6 +131,8 @@ type Work = BoxFuture<'static, (ConnectionId, u64, Completion)>;
 pub struct Shard {
     node: Arc<Node>,
     mailbox: Arc<Mailbox<ShardEvent>>,
+    /// What the hub says comes from here too, if this is the only shard.
+    pump: Option<OwnPump>,
     arrivals: Arc<Mailbox<Arrival>>,
     ready: Arc<Mailbox<ConnectionId>>,
     ring: Ring,
@@ -163,6 +168,7 @@ impl Shard {
         let handle = ShardHandle { mailbox: Arc::default(), arrivals: Arc::default() };
         let shard = Shard {
             mailbox: Arc::clone(&handle.mailbox),
+            pump: None,
             arrivals: Arc::clone(&handle.arrivals),
             ready: Arc::default(),
             ring: Ring::new(head, node.ring_bytes),
@@ -189,6 +195,12 @@ impl Shard {
         (shard, handle)
     }
 
+    /// This is the node's only shard, which pumps for itself. On one core, handing each batch from thread to thread costs coalescing besides, because
+    /// the kernel lets the thread that writes go on for milliseconds.
+    pub fn take_over(&mut self, pump: Pump) {
+        self.pump = Some(OwnPump::new(pump));
+    }
+
     /// Runs until the node has drained: every connection has ended, or `Slots` has run out of patience.
     pub async fn run(mut self) {
         // Without tokio's budget: it would make the loop wake itself for nothing every 128 sockets.
@@ -197,8 +209,10 @@ impl Shard {
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let now = self.node.clock.now();
+        self.pump.iter().for_each(OwnPump::attend);
         self.take_arrivals(cx, now);
-        let saw_all = [self.take_events(cx, now), self.take_ready(cx, now), self.take_work(cx, now)];
+        // The hub comes last: it has by then what the others have appended.
+        let saw_all = [self.take_ready(cx, now), self.take_work(cx, now), self.take_events(cx, now)];
         self.tick(cx, now);
         self.evict();
         self.write_slice(now);
@@ -252,6 +266,15 @@ impl Shard {
                 if began.elapsed() >= INTAKE {
                     return false;
                 }
+            }
+            if let Some(pump) = &mut self.pump
+                && pump.poll_step(cx, &mut self.backlog).is_ready()
+            {
+                // Not all that it does makes an event.
+                if began.elapsed() >= INTAKE {
+                    return false;
+                }
+                continue;
             }
             if self.mailbox.poll_take(cx, &mut self.events).is_pending() {
                 return true;

@@ -14,7 +14,17 @@ use mailbox::Mailbox;
 /// reports.
 #[test]
 fn a_waiting_shard_gets_everything() {
-    loom::model(|| {
+    received(false);
+}
+
+/// Nor is anything lost by one that says each time that it is awake.
+#[test]
+fn an_attending_shard_gets_everything() {
+    received(true);
+}
+
+fn received(attends: bool) {
+    loom::model(move || {
         let mailbox = Arc::new(Mailbox::default());
         let pushers: Vec<_> = (0..2)
             .map(|n| {
@@ -24,7 +34,12 @@ fn a_waiting_shard_gets_everything() {
             .collect();
         let mut got = Vec::new();
         while got.len() < 2 {
-            loom::future::block_on(std::future::poll_fn(|cx| mailbox.poll_take(cx, &mut got)));
+            loom::future::block_on(std::future::poll_fn(|cx| {
+                if attends {
+                    mailbox.attend();
+                }
+                mailbox.poll_take(cx, &mut got)
+            }));
         }
         got.sort_unstable();
         assert_eq!(got, [0, 1]);

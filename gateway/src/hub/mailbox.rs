@@ -36,6 +36,11 @@ impl<T> Mailbox<T> {
         }
     }
 
+    /// The receiver is awake, and will ask again before it sleeps: until then nobody needs to wake it.
+    pub fn attend(&self) {
+        self.lock().waker = None;
+    }
+
     /// Moves everything there is into `out`, or registers to be woken. Cancel safe.
     pub fn poll_take(&self, cx: &mut Context<'_>, out: &mut Vec<T>) -> Poll<()> {
         let mut state = self.lock();

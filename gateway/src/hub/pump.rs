@@ -24,7 +24,11 @@ use futures_util::stream::{BoxStream, SelectAll, select_all};
 use histories::{Entered, Histories};
 pub use keeper::{Ask, Keeper};
 use reread::reread;
+use std::future::poll_fn;
+use std::ops::ControlFlow;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 /// Envelope bytes to a block, at most (but one record at least).
 const BLOCK_BYTES: usize = 1024 * 1024;
@@ -109,24 +113,24 @@ impl Pump {
 
     /// Feeds the shards until the log is closed.
     pub async fn run(mut self, shards: Vec<Arc<Mailbox<ShardEvent>>>) {
-        loop {
-            let next = tokio::select! {
-                biased;
-                next = self.tails.next() => next,
-                answer = self.keeper.asked() => {
-                    let made = self.checkpoint();
-                    self.keeper.save(made, answer);
-                    continue;
-                }
-            };
-            let Some((partition, event)) = next else { break };
-            self.handle(partition, event, |event| {
-                for shard in &shards {
-                    shard.push(event.clone());
-                }
-            });
+        let send = |event: ShardEvent| shards.iter().for_each(|shard| shard.push(event.clone()));
+        while poll_fn(|cx| self.poll_step(cx, send)).await.is_continue() {}
+    }
+
+    /// Takes one thing that the log says, or one checkpoint that is due. Breaks once the log is closed.
+    pub fn poll_step(&mut self, cx: &mut Context<'_>, send: impl FnMut(ShardEvent)) -> Poll<ControlFlow<()>> {
+        match self.tails.poll_next_unpin(cx) {
+            Poll::Ready(Some((partition, event))) => self.handle(partition, event, send),
+            Poll::Ready(None) => {
+                tracing::info!("the log is closed, nothing new will come");
+                return Poll::Ready(ControlFlow::Break(()));
+            }
+            Poll::Pending => {
+                let answer = ready!(pin!(self.keeper.asked()).poll(cx));
+                self.keeper.save(self.checkpoint(), answer);
+            }
         }
-        tracing::info!("the log is closed, nothing new will come");
+        Poll::Ready(ControlFlow::Continue(()))
     }
 
     fn checkpoint(&self) -> Checkpoint {
