@@ -46,7 +46,8 @@ pub struct Pump {
     keeper: Keeper,
     histories: Histories,
     tails: SelectAll<BoxStream<'static, (Partition, TailEvent)>>,
-    figures: Readings,
+    /// Looked up for the first batch: a node attaches before the process has its recorder, and what is looked up by then counts nothing.
+    figures: Option<Readings>,
 }
 
 impl Pump {
@@ -97,7 +98,7 @@ impl Pump {
             keeper,
             histories,
             tails: select_all(tails),
-            figures: Readings::default(),
+            figures: None,
         })
     }
 
@@ -201,7 +202,7 @@ impl Pump {
             !self.publisher.note(record.key, record.position)
         });
         self.shadows.iter().for_each(|shadows| shadows.take(&mut records));
-        self.figures.count(read, read - records.len());
+        self.figures.get_or_insert_default().count(read, read - records.len());
         let mut rest = &records[..];
         while !rest.is_empty() {
             let (now, later) = rest.split_at(block_len(rest));

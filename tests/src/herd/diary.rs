@@ -77,8 +77,8 @@ impl Diary {
         for note in self.since(moment) {
             match note {
                 Note::Slot { until, .. } => told = told.max(until),
-                // The core adds up to a fifth.
-                Note::Advice { at, after } => told = told.max(at + after + after / 5),
+                // The core adds up to a fifth, and one for what its clock rounds off.
+                Note::Advice { at, after } => told = told.max(at + after + 1 + after / 5),
                 Note::Wait { at, ms, attempts } if at >= told => draws.push((ms, attempts)),
                 _ => {}
             }

@@ -122,7 +122,8 @@ fn judge_slots(herd: &Herd, since: Moment, spread: u64, seed: u64) {
 
     let given = Spread::of(slots.into_iter().map(share)).against(even);
     let added = told.iter().map(|(at, after, until)| {
-        let added = until.checked_sub(at + after);
+        // One is for what the clock rounds off, the rest is drawn.
+        let added = until.checked_sub(at + after + 1);
         (added.expect("nobody means to come before its slot"), after / 5)
     });
     let added = Spread::of_draws(added, seed).against(even);
