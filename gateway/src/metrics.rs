@@ -54,7 +54,7 @@ impl Deliveries {
 
     pub fn tell(&mut self) {
         let (bytes, messages) = std::mem::take(&mut self.untold);
-        if bytes > 0 {
+        if bytes > 0 || messages > 0 {
             self.bytes.increment(bytes);
             self.messages.increment(messages);
         }

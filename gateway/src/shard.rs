@@ -6,7 +6,7 @@
 //! has much to read, hand out or write is sliced ([`INTAKE`], [`SLICE`]), and whoever waits for little does not stand
 //! behind thousands ([`lines`]), so that reads, pings and other topics wait a few milliseconds at most.
 //!
-//! A connection never leaves its shard, so nothing here is locked except the two mailboxes.
+//! A connection never leaves its shard, so nothing here is locked except the mailboxes.
 
 mod actions;
 mod ahead;
@@ -261,25 +261,22 @@ impl Shard {
     fn take_events(&mut self, cx: &mut Context<'_>, now: Millis) -> bool {
         let began = Instant::now();
         loop {
+            // Before the pump, which may always have something: a node that ends must hear of it under any load.
+            let mut is_all = self.mailbox.poll_take(cx, &mut self.events).is_pending();
+            self.backlog.extend(self.events.drain(..));
             while let Some(event) = self.backlog.pop_front() {
                 self.event(event, now);
                 if began.elapsed() >= INTAKE {
                     return false;
                 }
             }
-            if let Some(pump) = &mut self.pump
-                && pump.poll_step(cx, &mut self.backlog).is_ready()
-            {
-                // Not all that it does makes an event.
-                if began.elapsed() >= INTAKE {
-                    return false;
-                }
-                continue;
+            if let Some(pump) = &mut self.pump {
+                is_all &= pump.poll_step(cx, &mut self.backlog).is_pending();
             }
-            if self.mailbox.poll_take(cx, &mut self.events).is_pending() {
-                return true;
+            // Not all that the pump does makes an event.
+            if is_all || began.elapsed() >= INTAKE {
+                return is_all;
             }
-            self.backlog.extend(self.events.drain(..));
         }
     }
 

@@ -82,6 +82,7 @@ impl Publisher {
             }
             .boxed(),
             Seen::Stored(stored) => {
+                drop(window);
                 // Put after this call, and by whichever repeat is polled first.
                 let question = stored.read.map(|_| self.question(stored.position.partition));
                 Arc::clone(self).repeat(record, stored, question).boxed()

@@ -26,7 +26,6 @@ pub use keeper::{Ask, Keeper};
 use reread::reread;
 use std::future::poll_fn;
 use std::ops::ControlFlow;
-use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -118,19 +117,17 @@ impl Pump {
         while poll_fn(|cx| self.poll_step(cx, send)).await.is_continue() {}
     }
 
-    /// Takes one thing that the log says, or one checkpoint that is due. Breaks once the log is closed.
+    /// Writes a checkpoint if one is due, and takes one thing that the log says. Breaks once the log is closed.
     pub fn poll_step(&mut self, cx: &mut Context<'_>, send: impl FnMut(ShardEvent)) -> Poll<ControlFlow<()>> {
-        match self.tails.poll_next_unpin(cx) {
-            Poll::Ready(Some((partition, event))) => self.handle(partition, event, send),
-            Poll::Ready(None) => {
-                tracing::info!("the log is closed, nothing new will come");
-                return Poll::Ready(ControlFlow::Break(()));
-            }
-            Poll::Pending => {
-                let answer = ready!(pin!(self.keeper.asked()).poll(cx));
-                self.keeper.save(self.checkpoint(), answer);
-            }
+        // Before the tails, which may always have something; until nobody asks, so that the next one wakes.
+        while let Poll::Ready(answer) = self.keeper.poll_asked(cx) {
+            self.keeper.save(self.checkpoint(), answer);
         }
+        let Some((partition, event)) = ready!(self.tails.poll_next_unpin(cx)) else {
+            tracing::info!("the log is closed, nothing new will come");
+            return Poll::Ready(ControlFlow::Break(()));
+        };
+        self.handle(partition, event, send);
         Poll::Ready(ControlFlow::Continue(()))
     }
 

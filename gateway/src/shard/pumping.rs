@@ -12,12 +12,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
 pub(super) struct OwnPump {
-    pump: Pump,
+    /// Until the log is closed.
+    pump: Option<Pump>,
     bell: Arc<Bell>,
     waker: Waker,
     /// Whether the pump may have something.
     rung: bool,
-    is_closed: bool,
 }
 
 /// Rung when the log has something. It wakes a shard that sleeps, and no other: most of what it rings for, the shard has appended
@@ -38,7 +38,7 @@ impl Wake for Bell {
 impl OwnPump {
     pub(super) fn new(pump: Pump) -> OwnPump {
         let bell = Arc::<Bell>::default();
-        OwnPump { pump, waker: Waker::from(Arc::clone(&bell)), bell, rung: true, is_closed: false }
+        OwnPump { pump: Some(pump), waker: Waker::from(Arc::clone(&bell)), bell, rung: true }
     }
 
     /// The shard is awake, and will [poll](OwnPump::poll_step) before it sleeps.
@@ -48,16 +48,15 @@ impl OwnPump {
 
     /// Takes one thing that the log says, or registers to be woken.
     pub(super) fn poll_step(&mut self, cx: &mut Context<'_>, events: &mut VecDeque<ShardEvent>) -> Poll<()> {
-        while !self.is_closed {
+        while let Some(pump) = &mut self.pump {
             if !self.rung && self.bell.0.poll_take(cx, &mut Vec::new()).is_pending() {
                 return Poll::Pending;
             }
-            let step =
-                self.pump.poll_step(&mut Context::from_waker(&self.waker), |event| events.push_back(event));
+            let step = pump.poll_step(&mut Context::from_waker(&self.waker), |event| events.push_back(event));
             self.rung = step.is_ready();
             match step {
                 Poll::Ready(ControlFlow::Continue(())) => return Poll::Ready(()),
-                Poll::Ready(ControlFlow::Break(())) => self.is_closed = true,
+                Poll::Ready(ControlFlow::Break(())) => self.pump = None,
                 // It may have been rung since.
                 Poll::Pending => {}
             }

@@ -95,16 +95,21 @@ pub fn failures(log: &str) -> Vec<String> {
 pub fn panics(log: &str) -> Vec<String> {
     /// A message may be a table; its beginning says enough.
     const MOST: usize = 6;
+    let begins = |line: &str| line.contains("' panicked at ") || line.contains(") panicked at ");
     let log = progress::plain(log);
     let mut said: Vec<String> = Vec::new();
     let mut lines = log.lines().map(str::trim).peekable();
     while let Some(line) = lines.next() {
-        if !line.contains("' panicked at ") && !line.contains(") panicked at ") {
+        if !begins(line) {
             continue;
         }
         let mut panic = vec![line];
-        let message = |line: &&str| !line.starts_with("stack backtrace:") && !line.starts_with("note: ");
-        while let Some(line) = lines.next_if(message).filter(|_| panic.len() <= MOST) {
+        let message = |line: &&str| {
+            !line.starts_with("stack backtrace:") && !line.starts_with("note: ") && !begins(line)
+        };
+        while panic.len() <= MOST
+            && let Some(line) = lines.next_if(message)
+        {
             panic.push(line);
         }
         let panic = panic.join("\n");
@@ -192,9 +197,9 @@ mod tests {
     #[test]
     fn a_panic_is_told_without_its_backtrace() {
         let log = "    thread 'drain::by_sigterm' (7) panicked at tests/drain.rs:156:5:\n    before their slots: [1ms]\n    \
-                   stack backtrace:\n       0: rust_begin_unwind\nthread 'main' panicked at a.rs:1:1:\nleft: 1\nright: 2\nnote: run\n";
+                   stack backtrace:\n       0: rust_begin_unwind\nthread 'main' panicked at a.rs:1:1:\nleft: 1\nright: 2\nthread 'b' panicked at b.rs:1:1:\nno\nnote: run\n";
         let told = panics(log);
-        assert_eq!(told.len(), 2, "{told:?}");
+        assert_eq!(told.len(), 3, "{told:?}");
         assert!(told[0].ends_with("drain.rs:156:5:\nbefore their slots: [1ms]"), "{told:?}");
         assert!(told[1].ends_with("left: 1\nright: 2"), "{told:?}");
     }

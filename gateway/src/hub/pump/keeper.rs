@@ -7,6 +7,8 @@ use crate::shadow::Shadows;
 use anabranch_protocol::cursor::{Cursor, Offset};
 use anabranch_protocol::server_frame::Outcome;
 use std::path::PathBuf;
+use std::pin::pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
@@ -85,6 +87,11 @@ impl Keeper {
             Some(answer) = self.asks.recv() => Some(answer),
             _ = tick.tick() => None,
         }
+    }
+
+    /// As [`asked`](Keeper::asked).
+    pub(super) fn poll_asked(&mut self, cx: &mut Context<'_>) -> Poll<Option<oneshot::Sender<()>>> {
+        pin!(self.asked()).poll(cx)
     }
 
     /// Writes it on a thread that may wait for the disk.
