@@ -75,6 +75,7 @@ pub struct Attached {
     node: Arc<Node>,
     pump: Pump,
     ask: Ask,
+    metrics: Exporter,
 }
 
 /// A gateway that runs.
@@ -108,6 +109,8 @@ impl Gateway {
         log: Arc<dyn Log>,
         authenticator: Arc<Authenticator>,
     ) -> Result<Attached, StartError> {
+        // Before anything looks a counter up: what is looked up without a recorder counts nothing, for ever.
+        let metrics = Exporter::install();
         let registry = Registry::new(options.limits);
         let Options { id, rules, ring_bytes, .. } = &options;
         let (id, rules, ring_bytes) = (id.clone(), rules.clone(), *ring_bytes);
@@ -133,7 +136,7 @@ impl Gateway {
             keeper,
         )
         .await?;
-        Ok(Attached { options, log, node, pump, ask })
+        Ok(Attached { options, log, node, pump, ask, metrics })
     }
 
     /// Where it listens.
@@ -191,18 +194,14 @@ impl Drop for Gateway {
 impl Attached {
     /// Binds and starts the threads.
     pub fn open(self) -> Result<Gateway, StartError> {
-        let Attached { options, log, node, pump, ask } = self;
+        let Attached { options, log, node, pump, ask, metrics } = self;
         let count = options.shards.max(1);
         let listeners = listen(options.listen, count)
             .map_err(|error| StartError::Listen { address: options.listen, error })?;
         let address = listeners[0]
             .local_addr()
             .map_err(|error| StartError::Listen { address: options.listen, error })?;
-        let service = Service {
-            node: Arc::clone(&node),
-            origins: Arc::new(options.origins),
-            metrics: Exporter::install(),
-        };
+        let service = Service { node: Arc::clone(&node), origins: Arc::new(options.origins), metrics };
         let router = http::router(service, options.files);
         let (closing, closed) = watch::channel(false);
         let (mut new, handles): (Vec<Shard>, Vec<ShardHandle>) = (0..count)

@@ -45,8 +45,7 @@ pub struct Pump {
     keeper: Keeper,
     histories: Histories,
     tails: SelectAll<BoxStream<'static, (Partition, TailEvent)>>,
-    /// Looked up for the first batch: a node attaches before the process has its recorder, and what is looked up by then counts nothing.
-    figures: Option<Readings>,
+    figures: Readings,
 }
 
 impl Pump {
@@ -97,7 +96,7 @@ impl Pump {
             keeper,
             histories,
             tails: select_all(tails),
-            figures: None,
+            figures: Readings::default(),
         })
     }
 
@@ -199,7 +198,7 @@ impl Pump {
             !self.publisher.note(record.key, record.position)
         });
         self.shadows.iter().for_each(|shadows| shadows.take(&mut records));
-        self.figures.get_or_insert_default().count(read, read - records.len());
+        self.figures.count(read, read - records.len());
         let mut rest = &records[..];
         while !rest.is_empty() {
             let (now, later) = rest.split_at(block_len(rest));

@@ -10,17 +10,16 @@
 
 mod client;
 mod log;
+mod restless;
 mod state;
 
 use super::by_hand::{self, Woken, authenticator};
 use super::lines::Line;
 use super::{Arrival, RETRY_MS, Shard, ShardEvent, ShardHandle};
 use crate::connection::session::Rules;
-use crate::drain::Slots;
 use crate::hub::block::Block;
 use crate::hub::classes::{Class, Classes, Value};
 use crate::hub::newest::Fold;
-use crate::hub::pump::{Keeper, Pump};
 use crate::hub::registry::{Limits as Seats, Registry};
 use crate::hub::sizes::Sizes;
 use crate::node::{Node, Parts};
@@ -31,7 +30,6 @@ use anabranch_protocol::cursor::Cursor;
 use anabranch_protocol::filter::Filter;
 use anabranch_protocol::server_frame::Limits;
 use client::Client;
-use futures_util::FutureExt;
 use log::ListLog;
 use proptest::prelude::*;
 use std::net::Ipv4Addr;
@@ -476,33 +474,4 @@ fn who_asks_for_little_does_not_stand_behind_the_many() {
     assert_eq!(world.shard.lines.next(Line::Short), None);
     let in_line = std::iter::from_fn(|| world.shard.lines.next(Line::Long)).count();
     assert_eq!(in_line, many.len());
-}
-
-/// A log that says more than a shard can take keeps neither the end of the node from it nor a checkpoint from who asks for one.
-#[test]
-fn a_restless_log_does_not_hold_up_the_end() {
-    // On the real clock: a turn is over when its time is.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
-    let _context = runtime.enter();
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut world = World::new(100_000, 100_000, 300, 1 << 24);
-    world.log.never_rest();
-    let (keeper, ask) = Keeper::new(Some(folder.path().join("newest")));
-    let node = &world.node;
-    let attaching = Pump::attach(
-        world.log.clone(),
-        Arc::clone(&node.publisher),
-        Arc::clone(&node.canary),
-        Arc::clone(&node.upstream),
-        None,
-        Fold::new(Arc::default(), 1_000),
-        keeper,
-    );
-    world.shard.take_over(attaching.now_or_never().expect("at once").expect("attached"));
-    let (answer, written) = tokio::sync::oneshot::channel();
-    ask.try_send(answer).expect("room for one");
-    world.handle.mailbox().push(ShardEvent::Drain(Arc::new(Slots::new(world.node.clock, 1, 0, 10_000))));
-    world.turn();
-    assert!(world.shard.draining.is_some(), "told in the first turn");
-    runtime.block_on(written).expect("written");
 }

@@ -51,7 +51,7 @@ pub fn write_number(out: &mut String, mut number: u64) {
     push_ascii(out, &digits[first..]);
 }
 
-/// Appends digits at once: each by itself, with its own look at the room that there is, cost three times as much.
+/// Appends digits at once: each by itself would look whether there is room.
 fn push_ascii(out: &mut String, digits: &[u8]) {
     if let Ok(digits) = core::str::from_utf8(digits) {
         out.push_str(digits);

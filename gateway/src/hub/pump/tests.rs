@@ -26,7 +26,7 @@ impl Pumping {
             keeper: Keeper::new(None).0,
             histories: Histories::new(log, 2),
             tails: SelectAll::new(),
-            figures: None,
+            figures: Readings::default(),
         };
         Pumping { pump, sent: Vec::new() }
     }
