@@ -8,7 +8,7 @@ use anabranch_protocol::json::Plain;
 use anabranch_protocol::server_frame::{Gap, ServerFrame};
 use bytes::Bytes;
 
-/// A run of frames in the order of the log, ready to be written: neighbours leave in one slice.
+/// A run of frames of one partition in the order of the log, ready to be written: neighbours leave in one slice.
 ///
 /// Immutable once made, so shards share it without locks.
 #[derive(Debug)]
@@ -40,13 +40,14 @@ struct Entry {
 }
 
 impl Block {
-    /// Encodes records that follow `before`.
+    /// Encodes records of one partition that follow `before`.
     pub fn encode(before: Cursor, records: &[Record]) -> Block {
         Block::encode_with(before, records, |_| false)
     }
 
     /// The same; those of some topics say that they are merge patches.
     pub fn encode_with(before: Cursor, records: &[Record], mut is_patch: impl FnMut(&str) -> bool) -> Block {
+        debug_assert!(records.windows(2).all(|two| two[0].position.partition == two[1].position.partition));
         let envelopes: usize = records.iter().map(|r| r.envelope.len() + 96).sum();
         let mut bytes = Vec::with_capacity(envelopes);
         let mut topics = String::new();
@@ -126,12 +127,8 @@ impl Block {
     /// Where a client stands that has everything before this frame; `len()` for everything in the block.
     pub fn cursor_before(&self, frame: usize) -> Cursor {
         let mut cursor = self.before.clone();
-        let frames = &self.frames[..frame];
-        for (at, Entry { position, .. }) in frames.iter().enumerate() {
-            // Nearly always all are of one partition, and its last one says everything.
-            if frames.get(at + 1).is_none_or(|next| next.position.partition != position.partition) {
-                cursor.advance(*position);
-            }
+        if let Some(last) = self.frames[..frame].last() {
+            cursor.advance(last.position);
         }
         cursor
     }

@@ -346,6 +346,20 @@ mod tests {
         assert_eq!((position.offset, duplicate), (Offset(1), true), "the copy that was delivered");
     }
 
+    /// The same message through two connections, or a retry while the first try's append is under way.
+    #[tokio::test]
+    async fn a_message_that_comes_twice_at_once_is_stored_once() {
+        let log = MemoryLog::new(memory::Options::default());
+        let publisher = Publisher::new(log.clone());
+        log.lies().publishing(Publishing::Hangs);
+        let tries = [publisher.publish(record(0)), publisher.publish(record(0))];
+        log.lies().publishing(Publishing::Works);
+        let ends = futures_util::future::join_all(tries).await.into_iter();
+        let ends: Vec<_> = ends.map(|end| end.map(|(at, again)| (at.offset, again))).collect();
+        assert_eq!(ends, [Ok((Offset(1), false)), Ok((Offset(1), true))]);
+        assert_eq!(log.bounds(0).await.expect("bounds").last, Offset(1));
+    }
+
     /// Time is the test's: it goes on once nothing else is to be done.
     #[tokio::test(start_paused = true)]
     async fn a_publisher_that_hangs_up_leaves_nothing_behind() {

@@ -5,6 +5,7 @@ use crate::log::conformance::record;
 use crate::log::memory::{self, MemoryLog};
 use anabranch_protocol::cursor::LogId;
 use bytes::Bytes;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -41,11 +42,15 @@ impl Pumping {
     }
 
     fn record(&mut self, partition: Partition, offset: u64) {
+        self.record_of(partition, offset, &format!("{partition}:{offset}"));
+    }
+
+    fn record_of(&mut self, partition: Partition, offset: u64, message_id: &str) {
         let record = Record {
             position: Position { partition, offset: Offset(offset), fingerprint: None },
             time: 1,
             topic: "t".into(),
-            key: MessageKey::new("t", &format!("{partition}:{offset}")),
+            key: MessageKey::new("t", message_id),
             envelope: Bytes::from_static(b"{}"),
         };
         let batch = Batch { records: vec![record], covered_to: Offset(offset), at_end: true };
@@ -182,6 +187,20 @@ mod restart {
         append(&other, "s/c", 1).await;
         let pump = attach(other, Some(&file)).await;
         assert_eq!(held(&pump), expected(&[("s/c", "1", false)]), "of another log");
+    }
+}
+
+#[test]
+fn what_is_read_is_counted_and_what_is_left_out_of_it() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let mut pumping = metrics::with_local_recorder(&recorder, || Pumping::of(LogId(1)));
+    for (offset, message_id) in [(1, "a"), (2, "b"), (3, "a")] {
+        pumping.record_of(0, offset, message_id);
+    }
+    assert_eq!(pumping.blocks(), 2);
+    let told = recorder.handle().render();
+    for line in ["anabranch_records_total 3", "anabranch_duplicates_total 1"] {
+        assert!(told.contains(line), "{line}: {told}");
     }
 }
 
