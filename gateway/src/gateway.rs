@@ -14,6 +14,7 @@ use crate::log::{Log, ReadError};
 use crate::metrics::Exporter;
 use crate::node::{Node, Parts};
 use crate::shadow::{self, Shadows};
+use crate::shard::pumping::Pumped;
 use crate::shard::{Shard, ShardEvent, ShardHandle};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -89,7 +90,7 @@ pub struct Gateway {
     drain_patience: Millis,
     /// Asks for a checkpoint, if there is a file for one.
     ask: Option<Ask>,
-    /// The pump, the canary and the watch on the lag. Aborted when dropped.
+    /// The canary, the watch on the lag and what else is beside the shards. Aborted when dropped.
     _tasks: JoinSet<()>,
 }
 
@@ -168,26 +169,21 @@ impl Gateway {
             shard.mailbox().push(ShardEvent::Drain(Arc::clone(&slots)));
         }
         let threads = std::mem::take(&mut self.threads);
-        let joined = tokio::task::spawn_blocking(move || {
-            for thread in threads {
-                if thread.join().is_err() {
-                    tracing::error!("a shard has panicked");
-                }
-            }
-        });
-        let _ = joined.await;
+        let _ = tokio::task::spawn_blocking(move || join(threads)).await;
         tracing::info!(left = self.node.registry.open(), "drained");
     }
 }
 
 impl Drop for Gateway {
-    /// Ends at once, if it was not drained.
+    /// Ends at once, if it was not drained: returns when the shards have, each within its turn. What they pump with is in the caller's
+    /// runtime, which may end next.
     fn drop(&mut self) {
         let _ = self.closing.send(true);
         let slots = Arc::new(Slots::new(self.node.clock, 1, 0, 0));
         for shard in &self.shards {
             shard.mailbox().push(ShardEvent::Drain(Arc::clone(&slots)));
         }
+        join(std::mem::take(&mut self.threads));
     }
 }
 
@@ -204,18 +200,14 @@ impl Attached {
         let service = Service { node: Arc::clone(&node), origins: Arc::new(options.origins), metrics };
         let router = http::router(service, options.files);
         let (closing, closed) = watch::channel(false);
-        let (mut new, handles): (Vec<Shard>, Vec<ShardHandle>) = (0..count)
+        let (shards, handles): (Vec<Shard>, Vec<ShardHandle>) = (0..count)
             .map(|_| Shard::new(Arc::clone(&node), pump.head().clone(), pump.values().clone()))
             .unzip();
         let mailboxes: Vec<_> = handles.iter().map(|shard| Arc::clone(shard.mailbox())).collect();
-        let mut tasks = JoinSet::new();
-        match &mut new[..] {
-            [only] => only.take_over(pump),
-            _ => _ = tasks.spawn(pump.run(mailboxes.clone())),
-        }
+        let pumping = Pumped::share(pump, mailboxes.clone(), node.ring_bytes);
+        let pumping = shards.into_iter().zip(pumping).map(|(shard, pumping)| shard.pumping(pumping));
         let mut threads = Vec::new();
-        for (number, ((shard, handle), listener)) in new.into_iter().zip(&handles).zip(listeners).enumerate()
-        {
+        for (number, ((shard, handle), listener)) in pumping.zip(&handles).zip(listeners).enumerate() {
             let start = Start {
                 shard,
                 listener,
@@ -229,6 +221,7 @@ impl Attached {
                 std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || start.run());
             threads.push(thread.map_err(StartError::Thread)?);
         }
+        let mut tasks = JoinSet::new();
         if let Some(source) = log.transient() {
             tasks.spawn(transient::run(source, mailboxes));
         }
@@ -291,6 +284,17 @@ impl Start {
             tasks.spawn(door.run(self.closed));
             self.shard.run().await;
         });
+        // A checkpoint that waits for a disk holds nothing up.
+        runtime.shutdown_background();
+    }
+}
+
+/// Waits for the shards' ends.
+fn join(threads: Vec<JoinHandle<()>>) {
+    for thread in threads {
+        if thread.join().is_err() {
+            tracing::error!("a shard has panicked");
+        }
     }
 }
 

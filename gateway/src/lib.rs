@@ -1,4 +1,7 @@
-//! The gateway. (Table of contents follows as the rooms are built.)
+//! The gateway: reads an ordered log, and pushes every record to the sockets that asked for it and may see it.
+//!
+//! From the log to a socket: [`log`], [`hub`] (what connections share), [`shard`] (a thread's connections and its loop), [`connection`],
+//! [`socket`]. [`serve`] makes a [`gateway`] of a [`config`]; [`http`] lets in. `docs/ARCHITECTURE.md` walks through it.
 
 pub mod auth;
 pub mod cli;

@@ -14,7 +14,7 @@ mod ahead;
 mod by_hand;
 pub mod lines;
 mod pacing;
-mod pumping;
+pub mod pumping;
 #[cfg(test)]
 mod race;
 mod reading;
@@ -30,7 +30,6 @@ use crate::hub::block::{Block, Kind};
 use crate::hub::interest::{ConnectionId, Interest};
 use crate::hub::mailbox::Mailbox;
 use crate::hub::newest::{Newest, Values};
-use crate::hub::pump::Pump;
 use crate::hub::registry::Seat;
 use crate::hub::replay::Page;
 use crate::hub::ring::Ring;
@@ -46,7 +45,7 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use lines::{Line, Lines};
-use pumping::OwnPump;
+use pumping::Pumping;
 use slab::Slab;
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -131,8 +130,8 @@ type Work = BoxFuture<'static, (ConnectionId, u64, Completion)>;
 pub struct Shard {
     node: Arc<Node>,
     mailbox: Arc<Mailbox<ShardEvent>>,
-    /// What the hub says comes from here too, if this is the only shard.
-    pump: Option<OwnPump>,
+    /// Nobody's who is fed by hand.
+    pumping: Option<Pumping>,
     arrivals: Arc<Mailbox<Arrival>>,
     ready: Arc<Mailbox<ConnectionId>>,
     ring: Ring,
@@ -157,7 +156,6 @@ pub struct Shard {
     backlog: VecDeque<ShardEvent>,
     woken: Vec<ConnectionId>,
     // Reused from turn to turn.
-    events: Vec<ShardEvent>,
     actions: Vec<Action>,
     paced: Vec<ConnectionId>,
 }
@@ -168,7 +166,7 @@ impl Shard {
         let handle = ShardHandle { mailbox: Arc::default(), arrivals: Arc::default() };
         let shard = Shard {
             mailbox: Arc::clone(&handle.mailbox),
-            pump: None,
+            pumping: None,
             arrivals: Arc::clone(&handle.arrivals),
             ready: Arc::default(),
             ring: Ring::new(head, node.ring_bytes),
@@ -187,7 +185,6 @@ impl Shard {
             figures: crate::metrics::Deliveries::default(),
             backlog: VecDeque::new(),
             woken: Vec::new(),
-            events: Vec::new(),
             actions: Vec::new(),
             paced: Vec::new(),
             node,
@@ -195,10 +192,9 @@ impl Shard {
         (shard, handle)
     }
 
-    /// This is the node's only shard, which pumps for itself. On one core, handing each batch from thread to thread costs coalescing besides, because
-    /// the kernel lets the thread that writes go on for milliseconds.
-    pub fn take_over(&mut self, pump: Pump) {
-        self.pump = Some(OwnPump::new(pump));
+    /// The same, which pumps too.
+    pub fn pumping(self, pumping: Pumping) -> Shard {
+        Shard { pumping: Some(pumping), ..self }
     }
 
     /// Runs until the node has drained: every connection has ended, or `Slots` has run out of patience.
@@ -209,7 +205,7 @@ impl Shard {
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let now = self.node.clock.now();
-        self.pump.iter().for_each(OwnPump::attend);
+        self.pumping.iter().for_each(Pumping::attend);
         self.take_arrivals(cx, now);
         // The hub comes last: it has by then what the others have appended.
         let saw_all = [self.take_ready(cx, now), self.take_work(cx, now), self.take_events(cx, now)];
@@ -262,16 +258,15 @@ impl Shard {
         let began = Instant::now();
         loop {
             // Before the pump, which may always have something: a node that ends must hear of it under any load.
-            let mut is_all = self.mailbox.poll_take(cx, &mut self.events).is_pending();
-            self.backlog.extend(self.events.drain(..));
+            let mut is_all = self.mailbox.poll_take(cx, &mut self.backlog).is_pending();
             while let Some(event) = self.backlog.pop_front() {
                 self.event(event, now);
                 if began.elapsed() >= INTAKE {
                     return false;
                 }
             }
-            if let Some(pump) = &mut self.pump {
-                is_all &= pump.poll_step(cx, &mut self.backlog).is_pending();
+            if let Some(pumping) = &self.pumping {
+                is_all &= pumping.poll_step(cx, &mut self.backlog).is_pending();
             }
             // Not all that the pump does makes an event.
             if is_all || began.elapsed() >= INTAKE {

@@ -42,7 +42,7 @@ impl<T> Mailbox<T> {
     }
 
     /// Moves everything there is into `out`, or registers to be woken. Cancel safe.
-    pub fn poll_take(&self, cx: &mut Context<'_>, out: &mut Vec<T>) -> Poll<()> {
+    pub fn poll_take(&self, cx: &mut Context<'_>, out: &mut impl Extend<T>) -> Poll<()> {
         let mut state = self.lock();
         if state.items.is_empty() {
             match &mut state.waker {
@@ -51,7 +51,7 @@ impl<T> Mailbox<T> {
             }
             return Poll::Pending;
         }
-        out.append(&mut state.items);
+        out.extend(state.items.drain(..));
         Poll::Ready(())
     }
 

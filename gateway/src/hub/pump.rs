@@ -8,7 +8,6 @@ mod tests;
 
 use super::block::Block;
 use super::canary::Canary;
-use super::mailbox::Mailbox;
 use super::newest::{Checkpoint, Fold, Newest, Values};
 use super::publish::Publisher;
 use super::upstream::{self, Upstream};
@@ -24,7 +23,6 @@ use futures_util::stream::{BoxStream, SelectAll, select_all};
 use histories::{Entered, Histories};
 pub use keeper::{Ask, Keeper};
 use reread::reread;
-use std::future::poll_fn;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -108,12 +106,6 @@ impl Pump {
     /// The newest values as of there.
     pub fn values(&self) -> &Values {
         self.fold.values()
-    }
-
-    /// Feeds the shards until the log is closed.
-    pub async fn run(mut self, shards: Vec<Arc<Mailbox<ShardEvent>>>) {
-        let send = |event: ShardEvent| shards.iter().for_each(|shard| shard.push(event.clone()));
-        while poll_fn(|cx| self.poll_step(cx, send)).await.is_continue() {}
     }
 
     /// Writes a checkpoint if one is due, and takes one thing that the log says. Breaks once the log is closed.

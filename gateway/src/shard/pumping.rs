@@ -1,66 +1,50 @@
-//! The pump of a node's only shard: it runs within the shard's turns, so that what a turn appends leaves in that turn.
+//! The pump runs within the shards' turns, so that what a turn appends leaves in that turn.
 //!
-//! As a task beside the shard it cost each message of a quiet gateway a second turn, and a look at every socket before it: the first
-//! wrote the confirm, the other the message. Several shards have one pump, on a thread of its own.
+//! As a task beside the shards it cost each message of a quiet gateway a second turn, and a look at every socket before it: the first
+//! wrote the confirm, the other the message. Of several shards, whoever is awake pumps for all: always the same one would keep the others
+//! waiting while it writes, and a thread of its own gets to it when the shards leave it a core.
 
 use super::ShardEvent;
 use crate::hub::mailbox::Mailbox;
 use crate::hub::pump::Pump;
-use std::collections::VecDeque;
+use crate::hub::relay::{Relay, Source};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll};
+use tokio::runtime::Handle;
 
-pub(super) struct OwnPump {
-    /// Until the log is closed.
-    pump: Option<Pump>,
-    bell: Arc<Bell>,
-    waker: Waker,
-    /// Whether the pump may have something.
-    rung: bool,
+/// What a shard has of its node's pump.
+pub type Pumping = Relay<Pumped>;
+
+/// A pump that shards poll.
+pub struct Pumped {
+    pump: Pump,
+    /// Where its timers and sockets live, if it may outlive the shard that polls it first.
+    home: Option<Handle>,
 }
 
-/// Rung when the log has something. It wakes a shard that sleeps, and no other: most of what it rings for, the shard has appended
-/// itself.
-#[derive(Default)]
-struct Bell(Mailbox<()>);
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.0.push(());
+impl Pumped {
+    /// One for each of the shards with these mailboxes, each of which may have as much before it as its ring holds. To be called in a
+    /// runtime that outlives them.
+    pub fn share(pump: Pump, mailboxes: Vec<Arc<Mailbox<ShardEvent>>>, ring_bytes: usize) -> Vec<Pumping> {
+        let home = (mailboxes.len() > 1).then(Handle::current);
+        Relay::share(Pumped { pump, home }, mailboxes, ring_bytes)
     }
 }
 
-impl OwnPump {
-    pub(super) fn new(pump: Pump) -> OwnPump {
-        let bell = Arc::<Bell>::default();
-        OwnPump { pump: Some(pump), waker: Waker::from(Arc::clone(&bell)), bell, rung: true }
+impl Source for Pumped {
+    type Item = ShardEvent;
+
+    fn poll_step(&mut self, cx: &mut Context<'_>, give: impl FnMut(ShardEvent)) -> Poll<ControlFlow<()>> {
+        let _home = self.home.as_ref().map(Handle::enter);
+        self.pump.poll_step(cx, give)
     }
 
-    /// The shard is awake, and will [poll](OwnPump::poll_step) before it sleeps.
-    pub(super) fn attend(&self) {
-        self.bell.0.attend();
-    }
-
-    /// Takes one thing that the log says, or registers to be woken.
-    pub(super) fn poll_step(&mut self, cx: &mut Context<'_>, events: &mut VecDeque<ShardEvent>) -> Poll<()> {
-        while let Some(pump) = &mut self.pump {
-            if !self.rung && self.bell.0.poll_take(cx, &mut Vec::new()).is_pending() {
-                return Poll::Pending;
-            }
-            let step = pump.poll_step(&mut Context::from_waker(&self.waker), |event| events.push_back(event));
-            self.rung = step.is_ready();
-            match step {
-                Poll::Ready(ControlFlow::Continue(())) => return Poll::Ready(()),
-                Poll::Ready(ControlFlow::Break(())) => self.pump = None,
-                // It may have been rung since.
-                Poll::Pending => {}
-            }
-        }
-        Poll::Pending
+    fn size(event: &ShardEvent) -> usize {
+        let frames = match event {
+            ShardEvent::Block(block) | ShardEvent::State(block, _) => block.size(),
+            _ => 0,
+        };
+        size_of::<ShardEvent>() + frames
     }
 }

@@ -5,6 +5,7 @@ use crate::drain::Slots;
 use crate::hub::newest::Fold;
 use crate::hub::pump::{Keeper, Pump};
 use crate::log::DEADLINE;
+use crate::shard::pumping::Pumped;
 use futures_util::FutureExt;
 use std::sync::Arc;
 
@@ -28,7 +29,8 @@ fn a_restless_log_does_not_hold_up_the_end() {
         Fold::new(Arc::default(), 1_000),
         keeper,
     );
-    world.shard.take_over(attaching.now_or_never().expect("at once").expect("attached"));
+    let pump = attaching.now_or_never().expect("at once").expect("attached");
+    world.shard.pumping = Pumped::share(pump, vec![Arc::clone(world.handle.mailbox())], 0).pop();
     let (answer, written) = tokio::sync::oneshot::channel();
     ask.try_send(answer).expect("room for one");
     world.handle.mailbox().push(ShardEvent::Drain(Arc::new(Slots::new(world.node.clock, 1, 0, 10_000))));

@@ -1,4 +1,4 @@
-//! A process that runs a gateway node: the real pump, shard, sessions and replay, polled by hand. It may end at any time.
+//! A process that runs a gateway node: the real pump, shards, sessions and replay, polled by hand. It may end at any time.
 
 use super::classes;
 use crate::connection::session::Rules;
@@ -11,12 +11,12 @@ use crate::log::Log;
 use crate::log::memory::MemoryLog;
 use crate::node::{Node, Parts};
 use crate::shard::by_hand::{Woken, authenticator};
+use crate::shard::pumping::Pumped;
 use crate::shard::{Arrival, Shard, ShardEvent, ShardHandle};
 use crate::socket::Socket;
 use crate::socket::pipe::Pipe;
 use anabranch_protocol::server_frame::Limits;
 use futures_util::FutureExt;
-use futures_util::future::LocalBoxFuture;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -38,12 +38,12 @@ pub struct Host {
 
 struct Running {
     node: Arc<Node>,
-    shard: Shard,
-    handle: ShardHandle,
-    /// Of a node with several shards, whose pump runs beside them. An only shard pumps for itself.
-    pump: Option<LocalBoxFuture<'static, ()>>,
-    shard_woken: Arc<Woken>,
-    pump_woken: Arc<Woken>,
+    /// Those that have not drained.
+    shards: Vec<Option<Shard>>,
+    handles: Vec<ShardHandle>,
+    woken: Vec<Arc<Woken>>,
+    /// Connections that came; they spread over the shards.
+    dialed: usize,
 }
 
 impl Host {
@@ -90,16 +90,15 @@ impl Host {
             keeper,
         );
         let pump = attaching.now_or_never().expect("the memory log answers at once").ok()?;
-        let (mut shard, handle) = Shard::new(Arc::clone(&node), pump.head().clone(), pump.values().clone());
-        // One node is as with one shard, the other as with several.
-        let pump = if self.number == 0 {
-            shard.take_over(pump);
-            None
-        } else {
-            Some(pump.run(vec![Arc::clone(handle.mailbox())]).boxed_local())
-        };
-        let (shard_woken, pump_woken) = (Woken::already(), Woken::already());
-        Some(Running { node, shard, handle, pump, shard_woken, pump_woken })
+        let new = |_| Shard::new(Arc::clone(&node), pump.head().clone(), pump.values().clone());
+        // The first node has one shard, the second has two.
+        let (shards, handles): (Vec<Shard>, Vec<ShardHandle>) = (0..=self.number).map(new).unzip();
+        let mailboxes = handles.iter().map(|handle| Arc::clone(handle.mailbox())).collect();
+        let pumping = Pumped::share(pump, mailboxes, self.memory.ring);
+        let shards =
+            shards.into_iter().zip(pumping).map(|(shard, pumping)| Some(shard.pumping(pumping))).collect();
+        let woken = handles.iter().map(|_| Woken::already()).collect();
+        Some(Running { node, shards, handles, woken, dialed: 0 })
     }
 
     /// Ends the process: its sockets break.
@@ -108,43 +107,40 @@ impl Host {
     }
 
     /// A socket to it, if it takes one.
-    pub fn dial(&self, room: usize) -> Option<Pipe> {
-        let running = self.running.as_ref().filter(|running| !running.node.is_draining())?;
+    pub fn dial(&mut self, room: usize) -> Option<Pipe> {
+        let running = self.running.as_mut().filter(|running| !running.node.is_draining())?;
         let pipe = Pipe::new(room);
         let seat = running.node.registry.seat(Ipv4Addr::LOCALHOST.into()).expect("room for all");
         let early = Default::default();
-        running.handle.connect(Arrival { socket: Socket::Pipe(pipe.clone()), early, seat });
+        let shard = running.dialed % running.handles.len();
+        running.dialed += 1;
+        running.handles[shard].connect(Arrival { socket: Socket::Pipe(pipe.clone()), early, seat });
         Some(pipe)
     }
 
     /// Tells its clients to come back later, each at a time of its own.
     pub fn drain(&self, spread: u64) {
-        if let Some(Running { node, handle, .. }) = &self.running {
+        if let Some(Running { node, handles, .. }) = &self.running {
             node.begin_drain();
-            let slots = Slots::new(node.clock, node.registry.open(), spread, 2 * spread);
-            handle.mailbox().push(ShardEvent::Drain(Arc::new(slots)));
+            let slots = Arc::new(Slots::new(node.clock, node.registry.open(), spread, 2 * spread));
+            handles.iter().for_each(|handle| handle.mailbox().push(ShardEvent::Drain(Arc::clone(&slots))));
         }
     }
 
-    /// Lets the pump go on, if something has woken it. Says whether.
-    pub fn pump(&mut self) -> bool {
-        let Some(running) = self.running.as_mut().filter(|running| running.pump_woken.take()) else {
+    /// One turn of a shard, if something has woken it. Says whether.
+    pub fn turn(&mut self, shard: usize) -> bool {
+        let Some(running) = &mut self.running else { return false };
+        let Some(woken) = running.woken.get(shard).filter(|woken| woken.take()) else { return false };
+        let waker = Waker::from(Arc::clone(woken));
+        let place = &mut running.shards[shard];
+        let Some(turned) = place.as_mut().map(|shard| shard.turn(&mut Context::from_waker(&waker))) else {
             return false;
         };
-        let waker = Waker::from(Arc::clone(&running.pump_woken));
-        let Some(pump) = &mut running.pump else { return false };
-        assert!(pump.poll_unpin(&mut Context::from_waker(&waker)).is_pending(), "the log was not closed");
-        true
-    }
-
-    /// One turn of the shard, if something has woken it. Says whether.
-    pub fn turn(&mut self) -> bool {
-        let Some(running) = self.running.as_mut().filter(|running| running.shard_woken.take()) else {
-            return false;
-        };
-        let waker = Waker::from(Arc::clone(&running.shard_woken));
-        if running.shard.turn(&mut Context::from_waker(&waker)).is_ready() {
+        if turned.is_ready() {
             // Drained.
+            *place = None;
+        }
+        if running.shards.iter().all(Option::is_none) {
             self.running = None;
         }
         true

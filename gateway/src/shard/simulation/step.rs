@@ -24,8 +24,8 @@ pub enum Step {
     GatewayClock(i64),
     /// Somebody else publishes.
     Append(u64),
-    Pump,
-    Turn,
+    /// Of the so-manieth shard, if the node has so many.
+    Turn(usize),
     Kill,
     Start,
     Drain(u64),
@@ -139,8 +139,8 @@ pub fn next(dice: &mut Dice, harm: bool) -> Step {
         5 => Step::ClientClock(dice.pick(&[-DAY_MS, DAY_MS])),
         6 => Step::GatewayClock(dice.pick(&[-DAY_MS, DAY_MS])),
         7 => Step::Append(if dice.one_in(15) { 1 + dice.below(40) } else { 1 }),
-        8 => Step::Pump,
-        9 => Step::Turn,
+        8 => Step::Turn(1),
+        9 => Step::Turn(0),
         10 => Step::Kill,
         11 => Step::Start,
         12 => Step::Drain(dice.below(5_000)),

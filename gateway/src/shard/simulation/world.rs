@@ -131,9 +131,8 @@ impl<'r> World<'r> {
                 self.set_clock();
             }
             Step::Append(count) => (0..count).for_each(|_| _ = self.append()),
-            Step::Pump => _ = self.any_host().pump(),
-            Step::Turn => {
-                self.any_host().turn();
+            Step::Turn(shard) => {
+                self.any_host().turn(shard);
                 self.truth.read();
             }
             Step::Kill => self.any_host().kill(),
@@ -286,9 +285,9 @@ impl<'r> World<'r> {
     fn flow(&mut self) -> bool {
         let mut busy = false;
         for (number, host) in self.hosts.iter_mut().enumerate() {
-            let did = (host.pump(), host.turn());
-            busy |= did.0 || did.1;
-            self.trace.line(|| format!("n{number} has pumped and turned: {did:?}"));
+            let turned = [1, 0].map(|shard| host.turn(shard));
+            busy |= turned.contains(&true);
+            self.trace.line(|| format!("n{number} has turned: {turned:?}"));
         }
         self.truth.read();
         for which in 0..self.clients.len() {
@@ -336,10 +335,10 @@ impl<'r> World<'r> {
             let looks = self.dice.below(4);
             let host = self.any_host();
             if looks & 1 > 0 {
-                host.turn();
+                host.turn(0);
             }
             if looks & 2 > 0 {
-                host.pump();
+                host.turn(1);
             }
             self.truth.read();
         }

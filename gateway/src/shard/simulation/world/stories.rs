@@ -20,7 +20,9 @@ impl World<'_> {
     fn talk_to(&mut self, host: usize) {
         for _ in 0..64 {
             self.clients[0].link.iter_mut().for_each(|link| _ = link.push(usize::MAX));
-            self.hosts[host].turn();
+            for shard in [1, 0] {
+                self.hosts[host].turn(shard);
+            }
             self.clients[0].receive(usize::MAX, &self.truth);
             self.clients[0].take(usize::MAX, &self.truth);
             self.clients[0].commit(usize::MAX, &self.truth);
@@ -40,7 +42,6 @@ fn who_was_ahead_of_a_node_hears_that_another_record_stands_there() {
     world.connect_to(0, 100_000);
     world.talk_to(0);
     (0..20).for_each(|_| _ = world.append());
-    world.hosts[0].pump();
     world.talk_to(0);
     let at_head = |world: &World<'_>| {
         world.clients[0].app.cursors().all(|(cursor, _)| cursor.is_some_and(|at| world.truth.is_at_head(at)))
@@ -90,15 +91,13 @@ fn what_is_due_of_an_ended_subscription_does_not_outlive_its_grants() {
     world.begin();
     world.connect_to(0, 300);
     while world.clients[0].request.is_none() {
-        world.hosts[0].pump();
         world.talk_to(0);
         world.tick(ROUND_MS);
     }
     (0..30).for_each(|_| _ = world.append());
     // The socket is full soon, and the rest is due.
     for _ in 0..4 {
-        world.hosts[0].pump();
-        world.hosts[0].turn();
+        world.hosts[0].turn(0);
     }
     world.clients[0].unsubscribe(&world.truth);
     world.answer(0, Answer::Narrow);
