@@ -273,7 +273,6 @@ impl Session {
             Ok(principal) => principal,
             Err(refusal) => return self.end(refusal, do_),
         };
-        do_.push(Action::Admitted(Arc::clone(&principal)));
         do_.push(Action::Say(ServerFrame::Welcome(Welcome {
             session: door.fresh_id().into(),
             cursor: moment.head.clone(),
@@ -283,6 +282,8 @@ impl Session {
             server_time_ms: moment.unix_ms,
             limits: rules.limits.clone(),
         })));
+        // Behind the welcome, which is the first word: the shard may have something to add, such as that the log is out of reach.
+        do_.push(Action::Admitted(Arc::clone(&principal)));
         self.token_ends = end_of(&principal, moment);
         self.stage = Stage::Open(principal);
         self.pinged = moment.now;

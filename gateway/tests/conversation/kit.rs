@@ -47,6 +47,7 @@ pub fn token_for(subject: &str, read: &[&str], write: &[&str], seconds: u64) -> 
 
 pub struct World {
     pub gateway: Gateway,
+    pub log: Arc<MemoryLog>,
 }
 
 impl World {
@@ -88,8 +89,8 @@ impl World {
         };
         change(&mut options);
         let authenticator = Arc::new(Authenticator::new(&auth).unwrap());
-        let gateway = Gateway::start(options, log, authenticator).await.unwrap();
-        World { gateway }
+        let gateway = Gateway::start(options, log.clone(), authenticator).await.unwrap();
+        World { gateway, log }
     }
 
     pub fn url(&self) -> String {

@@ -1,5 +1,5 @@
 use crate::kit::{Client, World, token};
-use anabranch_gateway::log::memory;
+use anabranch_gateway::log::memory::{self, Publishing};
 use serde_json::{Value, json};
 
 async fn publish_many(device: &mut Client, topic: &str, range: std::ops::Range<u32>) {
@@ -167,4 +167,20 @@ async fn an_answer_that_comes_late_is_not_for_the_next_one_with_that_id() {
         2,
         "and no second answer for 1"
     );
+}
+
+/// The welcome is the first word also where the gateway has something to add: a client that is not welcome yet would not know what to
+/// make of it.
+#[tokio::test]
+async fn who_comes_while_the_log_is_away_is_told_behind_the_welcome() {
+    let world = World::start().await;
+    let token = token("t", &["#"], &["#"]);
+    let (mut witness, _) = world.hello(&token, json!([])).await;
+    world.log.lies().publishing(Publishing::Refuses("alarm".into()));
+    assert_eq!(witness.expect("upstream").await["up"], false);
+    // To one of the other shard too, perhaps.
+    for _ in 0..8 {
+        let (mut client, _) = world.hello(&token, json!([])).await;
+        assert_eq!(client.expect("upstream").await["up"], false);
+    }
 }

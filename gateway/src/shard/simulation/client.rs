@@ -277,7 +277,8 @@ impl Client {
     pub fn is_settled(&self, truth: &Truth) -> bool {
         let at_head =
             |(cursor, _): (Option<&Cursor>, _)| cursor.is_some_and(|cursor| truth.is_at_head(cursor));
-        self.machine.state().phase == Phase::Live
+        // A node that cannot reach the log says so, and knows nothing of what has become of it.
+        (self.machine.state().phase == Phase::Live && self.machine.state().upstream)
             && self.machine.unconfirmed() == 0
             && self.keeper.is_idle()
             && self.app.is_idle()
