@@ -23,6 +23,12 @@ pub enum Class {
     State(Value),
 }
 
+impl Class {
+    pub fn is_state(self) -> bool {
+        matches!(self, Class::State(_))
+    }
+}
+
 /// What the payload of a state topic is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Value {
@@ -114,13 +120,12 @@ impl Classes {
 
     /// What the topics of a filter may be. Never says less than what is true.
     pub fn within(&self, filter: &Filter) -> Holds {
-        let is_state = |class: Class| matches!(class, Class::State(_));
-        let state = self.rows.iter().any(|(row, class)| is_state(*class) && row.overlaps(filter));
+        let state = self.rows.iter().any(|(row, class)| class.is_state() && row.overlaps(filter));
         let only_state = self.rows.iter().any(|(row, class)| {
             let excepted = |(other, theirs): &(Filter, Class)| {
-                !is_state(*theirs) && other.overlaps(filter) && !other.covers(row)
+                !theirs.is_state() && other.overlaps(filter) && !other.covers(row)
             };
-            is_state(*class) && row.covers(filter) && !self.rows.iter().any(excepted)
+            class.is_state() && row.covers(filter) && !self.rows.iter().any(excepted)
         });
         Holds { events: !only_state, state }
     }
@@ -133,7 +138,7 @@ impl Classes {
 
     /// Whether any topic is state.
     pub fn have_state(&self) -> bool {
-        self.rows.iter().any(|(_, class)| matches!(class, Class::State(_)))
+        self.rows.iter().any(|(_, class)| class.is_state())
     }
 }
 
@@ -250,8 +255,7 @@ mod tests {
                 prop_assert_eq!(known.class_of(topic), class);
                 prop_assert_eq!(known.class_of(topic), class);
                 if asked.matches(topic) {
-                    let is_state = matches!(class, Class::State(_));
-                    prop_assert!(if is_state { holds.state } else { holds.events }, "{} {:?}", topic, class);
+                    prop_assert!(if class.is_state() { holds.state } else { holds.events }, "{} {:?}", topic, class);
                 }
             }
         }

@@ -132,10 +132,22 @@ impl Replay {
             (batch.covered_to, batch.at_end) = (read_to, true);
         }
         let last = batch.records.last().map(|record| record.position);
+        let whole = batch.records.len();
         // As on the tail: of a message that was stored twice, the first copy is the one that is delivered.
         batch.records.retain(|record| !self.publisher.is_duplicate(record.key, record.position));
         if let Some(shadows) = &self.shadows {
             batch.records.retain(|record| !shadows.is_void(&record.topic, record.position));
+        }
+        let holds_back = batch.records.len() < whole
+            || batch.records.iter().any(|record| self.classes.class_of(&record.topic).is_state());
+        // What is held back for something else, an earlier copy or a newer value, is lost if that is of a history that has ended
+        // and that the tail does not know to have ended yet.
+        if holds_back
+            && !self.publisher.is_of_this_history(partition).await.map_err(ReadError::Unavailable)?
+        {
+            return Err(ReadError::Unavailable(
+                "the log has another history, which is about to be told".into(),
+            ));
         }
         let mut before = Cursor::beginning(id);
         before.set(Position { partition, offset: after, fingerprint: None });
@@ -200,6 +212,30 @@ mod tests {
         assert!(!publisher.note(record(3).key, at(3)) && publisher.note(record(3).key, at(4)));
         let page = replay.page(at(0)).await.expect("a page");
         assert_eq!((offsets(&page), page.covered.offset), (vec![1, 2, 3], Offset(4)));
+    }
+
+    /// The log was made anew, and has a message again that the history before had: nothing of that is an earlier copy. The tail does not
+    /// know yet; then it does.
+    #[tokio::test]
+    async fn nothing_is_held_back_for_a_history_that_has_ended() {
+        let log = MemoryLog::new(memory::Options::default());
+        let publisher = Publisher::new(log.clone());
+        for number in [2, 1] {
+            let position = log.append(record(number)).await.expect("appended");
+            publisher.note(record(number).key, position);
+        }
+        let replay = Replay::new(log.clone(), publisher.clone(), Arc::default(), None);
+        log.lies().recreate_and_cancel(Vec::new());
+        for number in [1, 2] {
+            log.append(record(number)).await.expect("appended");
+        }
+        let early = replay.clone().page(at(0)).await;
+        assert!(matches!(early, Err(ReadError::Unavailable(_))), "{early:?}");
+        publisher.part(&Cursor::beginning(LogId(2)));
+        for number in [1, 2] {
+            publisher.note(record(number).key, at(number));
+        }
+        assert_eq!(offsets(&replay.page(at(0)).await.expect("a page")), [1, 2]);
     }
 
     #[tokio::test]

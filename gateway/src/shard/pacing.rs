@@ -4,7 +4,6 @@ use super::Shard;
 use super::lines::Line;
 use crate::connection::Paced;
 use crate::connection::session::Millis;
-use crate::hub::classes::Class;
 use crate::hub::interest::ConnectionId;
 use crate::hub::ring::Sequence;
 
@@ -12,7 +11,7 @@ impl Shard {
     /// A frame of this topic is for those who were put into `self.paced`. An event may not wait, nor what somebody on the same
     /// connection wants as it comes.
     pub(super) fn come_for_paced(&mut self, at: Sequence, topic: &str, now: Millis) {
-        let is_state = matches!(self.node.rules.classes.class_of(topic), Class::State(_));
+        let is_state = self.node.rules.classes.class_of(topic).is_state();
         let mut paced = std::mem::take(&mut self.paced);
         for id in paced.drain(..) {
             let wanted = self.connections[id as usize].session.subscriptions();

@@ -59,6 +59,15 @@ impl Publisher {
         }
     }
 
+    /// Whether the newest record that was read in a partition stands where it stood: then all that the log has said of the partition until
+    /// this call is of the history that was read. An error says why that cannot be known.
+    pub async fn is_of_this_history(self: &Arc<Self>, partition: Partition) -> Result<bool, String> {
+        if !self.lock().newest.contains_key(&partition) {
+            return Ok(true);
+        }
+        self.question(partition).answer.await.map(|vouched| vouched.is_some())
+    }
+
     /// A question that is not put yet, so that its answer is younger than this call.
     pub(super) fn question(self: &Arc<Self>, partition: Partition) -> Question {
         let mut last = self.witness.last.lock().unwrap_or_else(PoisonError::into_inner);

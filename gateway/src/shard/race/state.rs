@@ -180,5 +180,5 @@ impl Held {
 }
 
 pub fn is_state(topic: &str) -> bool {
-    matches!(classes().class_of(topic), Class::State(_))
+    classes().class_of(topic).is_state()
 }

@@ -84,7 +84,10 @@ impl Account {
         self.begun = None;
         let Message { position, newest, topic, number, message_id } = &message;
         assert!(self.filter.matches(topic), "I2: {topic} is none of {}'s business", self.filter);
-        let held = self.view.get(topic);
+        // What was held of a history that has ended says nothing, if it cannot be compared with what stands there now.
+        let torn = self.base.as_ref().is_some_and(|base| truth.was_torn(base.log()));
+        let counts = |at: Position| !torn || at.offset > truth.blind_to(at.partition);
+        let held = self.view.get(topic).filter(|(at, _)| counts(*at));
         if *newest {
             assert!(is_state(topic), "{topic} is no state");
             let held =
