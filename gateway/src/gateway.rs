@@ -79,7 +79,7 @@ pub struct Attached {
     metrics: Exporter,
 }
 
-/// A gateway that runs.
+/// A gateway that runs. The runtime in which it was opened must outlive it: what reads the log is at home there.
 pub struct Gateway {
     address: SocketAddr,
     node: Arc<Node>,
@@ -91,7 +91,7 @@ pub struct Gateway {
     /// Asks for a checkpoint, if there is a file for one.
     ask: Option<Ask>,
     /// The canary, the watch on the lag and what else is beside the shards. Aborted when dropped.
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl Gateway {
@@ -175,8 +175,7 @@ impl Gateway {
 }
 
 impl Drop for Gateway {
-    /// Ends at once, if it was not drained: returns when the shards have, each within its turn. What they pump with is in the caller's
-    /// runtime, which may end next.
+    /// Ends without a drain, if there was none: returns when the shards have ended, each when it has seen what was before it.
     fn drop(&mut self) {
         let _ = self.closing.send(true);
         let slots = Arc::new(Slots::new(self.node.clock, 1, 0, 0));
@@ -206,7 +205,18 @@ impl Attached {
         let mailboxes: Vec<_> = handles.iter().map(|shard| Arc::clone(shard.mailbox())).collect();
         let pumping = Pumped::share(pump, mailboxes.clone(), node.ring_bytes);
         let pumping = shards.into_iter().zip(pumping).map(|(shard, pumping)| shard.pumping(pumping));
-        let mut threads = Vec::new();
+        let mut gateway = Gateway {
+            address,
+            node: Arc::clone(&node),
+            shards: handles.clone(),
+            threads: Vec::new(),
+            closing,
+            drain_spread: options.drain_spread,
+            drain_patience: options.drain_patience,
+            ask: options.checkpoint.is_some().then_some(ask),
+            tasks: JoinSet::new(),
+        };
+        // Into the gateway, whose end ends those that run if one cannot start.
         for (number, ((shard, handle), listener)) in pumping.zip(&handles).zip(listeners).enumerate() {
             let start = Start {
                 shard,
@@ -219,9 +229,9 @@ impl Attached {
             };
             let thread =
                 std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || start.run());
-            threads.push(thread.map_err(StartError::Thread)?);
+            gateway.threads.push(thread.map_err(StartError::Thread)?);
         }
-        let mut tasks = JoinSet::new();
+        let tasks = &mut gateway.tasks;
         if let Some(source) = log.transient() {
             tasks.spawn(transient::run(source, mailboxes));
         }
@@ -231,17 +241,7 @@ impl Attached {
         }
         tasks.spawn(Arc::clone(&node.canary).run(Arc::clone(&node.publisher)));
         tasks.spawn(Arc::clone(&node.upstream).watch(log));
-        Ok(Gateway {
-            address,
-            node,
-            shards: handles,
-            threads,
-            closing,
-            drain_spread: options.drain_spread,
-            drain_patience: options.drain_patience,
-            ask: options.checkpoint.is_some().then_some(ask),
-            _tasks: tasks,
-        })
+        Ok(gateway)
     }
 }
 
@@ -284,7 +284,7 @@ impl Start {
             tasks.spawn(door.run(self.closed));
             self.shard.run().await;
         });
-        // A checkpoint that waits for a disk holds nothing up.
+        // The checkpoint of an only shard, if it waits for a disk, does not hold up its end.
         runtime.shutdown_background();
     }
 }

@@ -130,7 +130,7 @@ type Work = BoxFuture<'static, (ConnectionId, u64, Completion)>;
 pub struct Shard {
     node: Arc<Node>,
     mailbox: Arc<Mailbox<ShardEvent>>,
-    /// Nobody's who is fed by hand.
+    /// `None` if the shard is fed by hand.
     pumping: Option<Pumping>,
     arrivals: Arc<Mailbox<Arrival>>,
     ready: Arc<Mailbox<ConnectionId>>,
@@ -193,8 +193,9 @@ impl Shard {
     }
 
     /// The same, which pumps too.
-    pub fn pumping(self, pumping: Pumping) -> Shard {
-        Shard { pumping: Some(pumping), ..self }
+    pub fn pumping(mut self, pumping: Pumping) -> Shard {
+        self.pumping = Some(pumping);
+        self
     }
 
     /// Runs until the node has drained: every connection has ended, or `Slots` has run out of patience.
@@ -259,18 +260,20 @@ impl Shard {
         loop {
             // Before the pump, which may always have something: a node that ends must hear of it under any load.
             let mut is_all = self.mailbox.poll_take(cx, &mut self.backlog).is_pending();
-            while let Some(event) = self.backlog.pop_front() {
+            while began.elapsed() < INTAKE
+                && let Some(event) = self.backlog.pop_front()
+            {
                 self.event(event, now);
-                if began.elapsed() >= INTAKE {
-                    return false;
-                }
+            }
+            if began.elapsed() >= INTAKE {
+                self.pumping.iter().for_each(Pumping::pass);
+                return false;
             }
             if let Some(pumping) = &self.pumping {
                 is_all &= pumping.poll_step(cx, &mut self.backlog).is_pending();
             }
-            // Not all that the pump does makes an event.
-            if is_all || began.elapsed() >= INTAKE {
-                return is_all;
+            if is_all {
+                return true;
             }
         }
     }
@@ -571,6 +574,14 @@ impl Shard {
             }
         }
         self.stand(Line::Long, id);
+    }
+}
+
+impl Drop for Shard {
+    /// Others keep their ends of the mailboxes: the pump, and who accepts sockets.
+    fn drop(&mut self) {
+        self.mailbox.close();
+        self.arrivals.close();
     }
 }
 

@@ -1,4 +1,4 @@
-//! A shard's mailbox, and what shards share, under every interleaving: nothing that was pushed is missed or overtaken, no wake-up is lost.
+//! A shard's mailbox, and what shards share, interleaved in many ways: nothing that was pushed is missed or overtaken, no wake-up is lost.
 
 mod sync {
     pub use loom::sync::{Mutex, MutexGuard};
@@ -10,6 +10,7 @@ mod mailbox;
 #[path = "../src/hub/relay.rs"]
 mod relay;
 
+use bell::Bell;
 use loom::thread;
 use mailbox::Mailbox;
 use relay::{Relay, Source};
@@ -17,23 +18,14 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker, ready};
 
 /// Two threads push, one waits. The waiter sleeps only when it is registered: a lost wake-up is a deadlock, which loom
 /// reports.
 #[test]
 fn a_waiting_shard_gets_everything() {
-    received(false);
-}
-
-/// Nor is anything lost by one that says each time that it is awake.
-#[test]
-fn an_attending_shard_gets_everything() {
-    received(true);
-}
-
-fn received(attends: bool) {
-    loom::model(move || {
+    loom::model(|| {
         let mailbox = Arc::new(Mailbox::default());
         let pushers: Vec<_> = (0..2)
             .map(|n| {
@@ -43,12 +35,7 @@ fn received(attends: bool) {
             .collect();
         let mut got = Vec::new();
         while got.len() < 2 {
-            loom::future::block_on(poll_fn(|cx| {
-                if attends {
-                    mailbox.attend();
-                }
-                mailbox.poll_take(cx, &mut got)
-            }));
+            loom::future::block_on(poll_fn(|cx| mailbox.poll_take(cx, &mut got)));
         }
         got.sort_unstable();
         assert_eq!(got, [0, 1]);
@@ -82,7 +69,8 @@ impl Source for Numbers {
 
 const NUMBERS: usize = 3;
 
-/// Two shards share a source, and have room for so many numbers before them. The first ends when it has so many; the other gets all.
+/// Two shards share a source, and have room for so many numbers before them. The first ends when it has so many; the other gets all, and
+/// has something else to do first.
 fn relayed(room: usize, ends_after: usize) {
     let mut model = loom::model::Builder::new();
     // All interleavings would take minutes.
@@ -95,27 +83,34 @@ fn relayed(room: usize, ends_after: usize) {
         let (second, first) = (relays.pop().unwrap(), relays.pop().unwrap());
         let first = {
             let mailbox = Arc::clone(&mailboxes[0]);
-            thread::spawn(move || get(first, &mailbox, room, ends_after))
+            thread::spawn(move || get(first, &mailbox, room, false, ends_after))
         };
         let sender = thread::spawn(move || (1..=NUMBERS).for_each(|number| sent.push(number)));
-        get(second, &mailboxes[1], room, NUMBERS);
+        get(second, &mailboxes[1], room, true, NUMBERS);
         sender.join().unwrap();
         first.join().unwrap();
+        let cx = &mut Context::from_waker(Waker::noop());
+        let is_empty = |mailbox: &Arc<Mailbox<usize>>| mailbox.poll_take(cx, &mut Vec::new()).is_pending();
+        assert!(mailboxes.iter().all(is_empty), "who has ended keeps nothing");
     });
 }
 
 /// A shard's life, until it has so many numbers.
-fn get(relay: Relay<Numbers>, mailbox: &Mailbox<usize>, room: usize, count: usize) {
+fn get(relay: Relay<Numbers>, mailbox: &Mailbox<usize>, room: usize, mut is_busy: bool, count: usize) {
     let mut got = VecDeque::new();
     loom::future::block_on(poll_fn(|cx| {
         relay.attend();
         loop {
             let had = got.len();
             let mut is_all = mailbox.poll_take(cx, &mut got).is_pending();
-            // One more is not counted yet if it looks for more right after it came.
-            assert!(got.len() - had <= room + 2, "as much as there is room for, and one step");
+            assert!(got.len() - had <= 2 * (room + 1), "more than twice the room");
             if got.len() >= count {
                 return Poll::Ready(());
+            }
+            if std::mem::take(&mut is_busy) {
+                relay.pass();
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
             is_all &= relay.poll_step(cx, &mut got).is_pending();
             if is_all {
@@ -123,6 +118,7 @@ fn get(relay: Relay<Numbers>, mailbox: &Mailbox<usize>, room: usize, count: usiz
             }
         }
     }));
+    mailbox.close();
     let all = got.len();
     assert!(all >= count && got.into_iter().eq(1..=all), "in order, and once");
 }
@@ -140,4 +136,52 @@ fn who_has_much_before_it_keeps_the_other_from_taking_more() {
 #[test]
 fn who_ends_leaves_the_rest_to_the_other() {
     relayed(0, 1);
+}
+
+/// Whether a shard was woken.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A bell that has been answered, of two shards: the second sleeps.
+fn answered() -> (Bell, Arc<Woken>) {
+    let (bell, woken) = (Bell::new(2, 0), Arc::<Woken>::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let cx = &mut Context::from_waker(&waker);
+    assert!(bell.poll_answer(1, cx).is_ready(), "it rings from the beginning");
+    bell.done(1, 0, false);
+    assert!(bell.poll_answer(1, cx).is_pending());
+    (bell, woken)
+}
+
+#[test]
+fn nobody_waits_for_who_is_busy() {
+    loom::model(|| {
+        let (bell, woken) = answered();
+        bell.ring();
+        assert!(!woken.0.load(Ordering::Relaxed), "the first is awake");
+        bell.pass(0);
+        assert!(woken.0.load(Ordering::Relaxed), "and does not look for a while");
+        let (bell, woken) = answered();
+        bell.pass(0);
+        bell.ring();
+        assert!(woken.0.load(Ordering::Relaxed));
+    });
+}
+
+#[test]
+fn who_ends_in_the_middle_of_an_answer_leaves_it_to_the_other() {
+    loom::model(|| {
+        let (bell, woken) = answered();
+        bell.ring();
+        assert!(bell.poll_answer(0, &mut Context::from_waker(Waker::noop())).is_ready());
+        bell.leave(0);
+        assert!(woken.0.load(Ordering::Relaxed));
+        assert!(bell.poll_answer(1, &mut Context::from_waker(Waker::noop())).is_ready());
+    });
 }

@@ -17,7 +17,8 @@ pub struct Bell {
 
 struct State {
     rung: bool,
-    answered: bool,
+    /// By which shard.
+    answered: Option<usize>,
     shards: Vec<Shard>,
 }
 
@@ -28,8 +29,10 @@ struct Shard {
 }
 
 enum Attention {
-    /// Will look before it sleeps.
+    /// Will look before it sleeps, and before it does much else.
     Awake,
+    /// Has so much to do that others are not to wait for it. Will attend before it sleeps.
+    Busy,
     Asleep(Waker),
     Gone,
 }
@@ -39,7 +42,7 @@ impl Bell {
     pub fn new(shards: usize, room: usize) -> Bell {
         let awake = || Shard { attention: Attention::Awake, before_it: 0 };
         let shards = std::iter::repeat_with(awake).take(shards).collect();
-        Bell { state: Mutex::new(State { rung: true, answered: false, shards }), room }
+        Bell { state: Mutex::new(State { rung: true, answered: None, shards }), room }
     }
 
     /// The shard is awake, and will look before it sleeps: until then nobody needs to be woken.
@@ -47,22 +50,31 @@ impl Bell {
         self.lock().shards[shard].attention = Attention::Awake;
     }
 
-    /// Whether the shard, which has nothing before it, is to answer; it says when it has [done](Bell::done) so. Else it may sleep: it is
-    /// woken when the bell rings and nobody else is awake. Cancel safe.
+    /// The shard will not look for a while, and [attends](Bell::attend) before it sleeps.
+    pub fn pass(&self, shard: usize) {
+        let mut state = self.lock();
+        state.shards[shard].attention = Attention::Busy;
+        let woken = if state.rung && !state.is_full(self.room) { state.wake_one() } else { None };
+        drop(state);
+        woken.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether the shard, which has done all that it knows of, is to answer; it must say when it has [done](Bell::done) so. Else it may
+    /// sleep: it is woken when the bell rings and nobody else is awake.
     ///
-    /// It is not to answer while another has more before it than there is room for: that one looks when it is through.
+    /// It is not to answer while another has more before it than there is room for: that one looks when it is through. What is handed to a
+    /// shard while it looks is not counted, so it may be about twice the room.
     pub fn poll_answer(&self, shard: usize, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         state.shards[shard].before_it = 0;
-        let is_full = state.shards.iter().any(|shard| shard.before_it > self.room);
-        if state.answered || !state.rung || is_full {
+        if state.answered.is_some() || !state.rung || state.is_full(self.room) {
             match &mut state.shards[shard].attention {
                 Attention::Asleep(waker) => waker.clone_from(cx.waker()),
                 other => *other = Attention::Asleep(cx.waker().clone()),
             }
             return Poll::Pending;
         }
-        (state.rung, state.answered) = (false, true);
+        (state.rung, state.answered) = (false, Some(shard));
         state.shards[shard].attention = Attention::Awake;
         Poll::Ready(())
     }
@@ -71,9 +83,9 @@ impl Bell {
     /// something left to do.
     pub fn done(&self, shard: usize, handed: usize, more: bool) {
         let mut state = self.lock();
-        debug_assert!(state.answered, "one at a time");
+        debug_assert_eq!(state.answered, Some(shard), "one at a time");
         state.rung |= more;
-        state.answered = false;
+        state.answered = None;
         let mut woken = Vec::new();
         for (number, other) in state.shards.iter_mut().enumerate() {
             if number != shard && !matches!(other.attention, Attention::Gone) {
@@ -98,9 +110,12 @@ impl Bell {
         woken.into_iter().for_each(Waker::wake);
     }
 
-    /// The shard has ended; the others answer from here on.
+    /// The shard has ended, perhaps in the middle of an answer; the others answer from here on.
     pub fn leave(&self, shard: usize) {
         let mut state = self.lock();
+        if state.answered == Some(shard) {
+            (state.rung, state.answered) = (true, None);
+        }
         state.shards[shard] = Shard { attention: Attention::Gone, before_it: 0 };
         let woken = if state.rung { state.wake_one() } else { None };
         drop(state);
@@ -114,6 +129,10 @@ impl Bell {
 }
 
 impl State {
+    fn is_full(&self, room: usize) -> bool {
+        self.shards.iter().any(|shard| shard.before_it > room)
+    }
+
     /// Who is to be woken: one, if all sleep.
     fn wake_one(&mut self) -> Option<Waker> {
         if self.shards.iter().any(|shard| matches!(shard.attention, Attention::Awake)) {
@@ -132,7 +151,7 @@ impl Attention {
                 *self = Attention::Awake;
                 Some(waker)
             }
-            Attention::Awake | Attention::Gone => None,
+            Attention::Awake | Attention::Busy | Attention::Gone => None,
         }
     }
 }

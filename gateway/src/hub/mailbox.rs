@@ -6,7 +6,8 @@
 use super::sync::Mutex;
 use std::task::{Context, Poll, Waker};
 
-/// Many senders, one receiver. Bounded by its senders: each sends only what its own limits allow.
+/// Many senders, one receiver. Bounded by its senders: each sends only what its own limits allow. (Messages that no log keeps have no
+/// limit but the broker's.)
 pub struct Mailbox<T> {
     state: Mutex<State<T>>,
 }
@@ -14,11 +15,12 @@ pub struct Mailbox<T> {
 struct State<T> {
     items: Vec<T>,
     waker: Option<Waker>,
+    closed: bool,
 }
 
 impl<T> Default for Mailbox<T> {
     fn default() -> Self {
-        Mailbox { state: Mutex::new(State { items: Vec::new(), waker: None }) }
+        Mailbox { state: Mutex::new(State { items: Vec::new(), waker: None, closed: false }) }
     }
 }
 
@@ -27,6 +29,9 @@ impl<T> Mailbox<T> {
     pub fn push(&self, item: T) {
         let waker = {
             let mut state = self.lock();
+            if state.closed {
+                return;
+            }
             state.items.push(item);
             state.waker.take()
         };
@@ -36,9 +41,15 @@ impl<T> Mailbox<T> {
         }
     }
 
-    /// The receiver is awake, and will ask again before it sleeps: until then nobody needs to wake it.
-    pub fn attend(&self) {
-        self.lock().waker = None;
+    /// Nobody will take anything any more: what there is, and what comes, is dropped.
+    pub fn close(&self) {
+        let items = {
+            let mut state = self.lock();
+            state.closed = true;
+            std::mem::take(&mut state.items)
+        };
+        // Outside the lock, as the waker.
+        drop(items);
     }
 
     /// Moves everything there is into `out`, or registers to be woken. Cancel safe.

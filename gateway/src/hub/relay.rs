@@ -7,7 +7,7 @@ use super::mailbox::Mailbox;
 use super::sync::Mutex;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 /// What is taken from.
@@ -17,7 +17,7 @@ pub trait Source: Send + 'static {
     /// Takes one thing, or registers to be woken. `give` gets what it makes: nothing, one item or many. Breaks once there will be no more.
     fn poll_step(&mut self, cx: &mut Context<'_>, give: impl FnMut(Self::Item)) -> Poll<ControlFlow<()>>;
 
-    /// Memory that an item holds, in bytes.
+    /// About how much memory an item holds, in bytes.
     fn size(item: &Self::Item) -> usize;
 }
 
@@ -37,8 +37,8 @@ struct Shared<S: Source> {
 }
 
 impl<S: Source> Relay<S> {
-    /// One for each of the shards with these mailboxes. While one of them has more than `room` bytes before it, nobody else takes from the
-    /// source.
+    /// One for each of the shards with these mailboxes. Once one of them has more than `room` bytes before it, nobody else takes from the
+    /// source; so in a mailbox there is at most about twice that.
     pub fn share(source: S, mailboxes: Vec<Arc<Mailbox<S::Item>>>, room: usize) -> Vec<Relay<S>> {
         let count = mailboxes.len();
         let bell = Arc::new(Bell::new(count, room));
@@ -50,6 +50,11 @@ impl<S: Source> Relay<S> {
     /// The shard is awake, and will [poll](Relay::poll_step) before it sleeps.
     pub fn attend(&self) {
         self.shared.bell.attend(self.shard);
+    }
+
+    /// The shard will not poll for a while, though it does not sleep: the others are not to wait for it.
+    pub fn pass(&self) {
+        self.shared.bell.pass(self.shard);
     }
 
     /// Takes one thing, if there is one and no other shard is about it; `items` gets what it makes, behind what others have made before.
@@ -66,7 +71,8 @@ impl<S: Source> Relay<S> {
             others.for_each(|(_, mailbox)| mailbox.push(item.clone()));
             items.push_back(item);
         };
-        let mut source = source.lock().unwrap_or_else(PoisonError::into_inner);
+        // Half a step cannot be gone on from: if one shard has panicked in it, each ends, and its clients go elsewhere.
+        let mut source = source.lock().expect("no shard has panicked in the source");
         let step = source.as_mut().map(|source| source.poll_step(&mut Context::from_waker(waker), give));
         if let Some(Poll::Ready(ControlFlow::Break(()))) = step {
             *source = None;

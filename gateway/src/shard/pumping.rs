@@ -24,8 +24,8 @@ pub struct Pumped {
 }
 
 impl Pumped {
-    /// One for each of the shards with these mailboxes, each of which may have as much before it as its ring holds. To be called in a
-    /// runtime that outlives them.
+    /// One for each of the shards with these mailboxes, each of which may have about as much before it as its ring holds. To be called in
+    /// a runtime that outlives them.
     pub fn share(pump: Pump, mailboxes: Vec<Arc<Mailbox<ShardEvent>>>, ring_bytes: usize) -> Vec<Pumping> {
         let home = (mailboxes.len() > 1).then(Handle::current);
         Relay::share(Pumped { pump, home }, mailboxes, ring_bytes)
