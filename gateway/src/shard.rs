@@ -565,7 +565,7 @@ impl Shard {
             // The log has nothing new where the ring says that there must be, or cannot be read: again, a little later.
             other => {
                 if let Err(error) = other {
-                    tracing::warn!(id, %error, "a read for a connection behind has failed");
+                    tracing::debug!(id, %error, "a read for a connection behind has failed");
                 }
                 behind.read_failed();
                 connection.retry_at = Some(now + RETRY_MS);

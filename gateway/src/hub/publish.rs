@@ -22,7 +22,7 @@ use std::future::{Ready, ready};
 use std::sync::{Arc, Mutex, MutexGuard};
 use under_way::UnderWay;
 use window::{Seen, Stored, Window};
-use witness::{Question, Stands, Witness};
+use witness::{Question, Stands, Vouched, Witness};
 
 /// How many recent messages are remembered at least. At 2,000 messages/s, about a minute; at most 18 MB.
 pub const WINDOW: usize = 131_072;
@@ -49,7 +49,8 @@ pub struct Publisher {
 
 impl Publisher {
     pub fn new(log: Arc<dyn Log>) -> Arc<Publisher> {
-        Arc::new(Publisher { log, window: Mutex::default(), witness: Witness::default() })
+        let window = Mutex::new(Window::new(log.id()));
+        Arc::new(Publisher { log, window, witness: Witness::default() })
     }
 
     /// Appends a record, or finds it stored: its position, and whether it was an earlier try that stored it.
@@ -126,12 +127,12 @@ impl Publisher {
         self: Arc<Self>,
         record: NewRecord,
         stored: Stored,
-        question: Option<Question>,
+        question: Option<Question<Vouched>>,
     ) -> Appended {
         let position = stored.position;
         match self.stands(record.key, stored, question).await {
             Stands::There => Ok((position, true)),
-            Stands::Gone => {
+            Stands::Gone | Stands::Unreadable => {
                 self.lock().lose(record.key, position);
                 self.publish(record).await
             }
@@ -152,6 +153,11 @@ impl Publisher {
     /// Whether an earlier record is known to have the same key. Notes nothing.
     pub fn is_duplicate(&self, key: MessageKey, position: Position) -> bool {
         self.lock().stored(key).is_some_and(|first| is_before(first, position))
+    }
+
+    /// This record stands there, though it is not known what it is.
+    pub fn see(&self, position: Position) {
+        self.lock().see(position);
     }
 
     /// A partition has been read up to here, in order: every record up to there was noted.

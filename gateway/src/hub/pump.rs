@@ -66,6 +66,7 @@ impl Pump {
                 Some(newest) => {
                     upstream.read(partition, newest.offset, None);
                     publisher.pass(partition, newest.offset);
+                    publisher.see(newest);
                     reread(&*log, &publisher, newest, bounds.oldest, &mut fold, shadows.as_deref()).await?;
                     head.set(newest);
                     Start::After(newest)

@@ -117,8 +117,17 @@ impl Replay {
     }
 
     async fn start(self: Arc<Self>, key: Key) -> Result<Page, ReadError> {
+        let page = self.make(key).await;
+        // Once for all who wait for it.
+        if let Err(ReadError::Unavailable(why)) = &page {
+            tracing::warn!(partition = key.1, after = %key.2, why, "a page of the log cannot be read now");
+        }
+        page
+    }
+
+    async fn make(&self, key: Key) -> Result<Page, ReadError> {
         let (id, partition, after) = key;
-        let _permit = self.permits.acquire().await;
+        let permit = self.permits.acquire().await;
         if let Some(page) = self.pages().find(id, partition, after) {
             return Ok(page);
         }
@@ -140,14 +149,16 @@ impl Replay {
         }
         let holds_back = batch.records.len() < whole
             || batch.records.iter().any(|record| self.classes.class_of(&record.topic).is_state());
+        drop(permit);
         // What is held back for something else, an earlier copy or a newer value, is lost if that is of a history that has ended
         // and that the tail does not know to have ended yet.
-        if holds_back
-            && !self.publisher.is_of_this_history(partition).await.map_err(ReadError::Unavailable)?
-        {
-            return Err(ReadError::Unavailable(
-                "the log has another history, which is about to be told".into(),
-            ));
+        let is_of_it = match holds_back {
+            true => self.publisher.is_of(id, partition).await.map_err(ReadError::Unavailable)?,
+            false => self.publisher.reads(id),
+        };
+        if !is_of_it {
+            let why = "the log has another history than was read, which the tail has still to tell";
+            return Err(ReadError::Unavailable(why.into()));
         }
         let mut before = Cursor::beginning(id);
         before.set(Position { partition, offset: after, fingerprint: None });
@@ -220,7 +231,7 @@ mod tests {
     async fn nothing_is_held_back_for_a_history_that_has_ended() {
         let log = MemoryLog::new(memory::Options::default());
         let publisher = Publisher::new(log.clone());
-        for number in [2, 1] {
+        for number in [2, 3, 1] {
             let position = log.append(record(number)).await.expect("appended");
             publisher.note(record(number).key, position);
         }
@@ -231,11 +242,29 @@ mod tests {
         }
         let early = replay.clone().page(at(0)).await;
         assert!(matches!(early, Err(ReadError::Unavailable(_))), "{early:?}");
-        publisher.part(&Cursor::beginning(LogId(2)));
+        // A retry finds that its message is gone; that says nothing of the others.
+        publisher.publish(record(3)).await.expect("stored");
+        let early = replay.clone().page(at(0)).await;
+        assert!(matches!(early, Err(ReadError::Unavailable(_))), "{early:?}");
+        publisher.part(&Cursor::beginning(log.id()));
         for number in [1, 2] {
             publisher.note(record(number).key, at(number));
         }
         assert_eq!(offsets(&replay.page(at(0)).await.expect("a page")), [1, 2]);
+    }
+
+    /// The record that was read last kills whoever reads it by now, which is no reason to read nothing before it.
+    #[tokio::test]
+    async fn a_newest_record_that_kills_vouches_for_the_history_all_the_same() {
+        let log = MemoryLog::new(memory::Options::default());
+        let publisher = Publisher::new(log.clone());
+        for number in [1, 1, 2] {
+            let position = log.append(record(number)).await.expect("appended");
+            publisher.note(record(number).key, position);
+        }
+        log.lies().poison(0, Offset(3));
+        let page = Replay::new(log, publisher, Arc::default(), None).page(at(0)).await;
+        assert_eq!(offsets(&page.expect("a page")), [1]);
     }
 
     #[tokio::test]

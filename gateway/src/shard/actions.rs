@@ -179,7 +179,7 @@ impl Shard {
         // Ended since, perhaps, and its id taken by another: the answer is not for that one.
         let mut subscriptions = subscriptions;
         subscriptions.retain(|asked| connection.session.subscriptions().awaits(*asked));
-        if subscriptions.is_empty() {
+        if subscriptions.is_empty() || connection.closing.is_some() {
             return;
         }
         let mut actions = std::mem::take(&mut self.actions);

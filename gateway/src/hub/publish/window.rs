@@ -8,12 +8,11 @@
 
 use super::{Appended, WINDOW, is_before};
 use crate::log::MessageKey;
-use anabranch_protocol::cursor::{Cursor, Offset, Partition, Position};
+use anabranch_protocol::cursor::{Cursor, LogId, Offset, Partition, Position};
 use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
 use std::hash::BuildHasher;
 use tokio::sync::oneshot::{Receiver, Sender, channel};
 
-#[derive(Default)]
 pub(super) struct Window {
     /// Appends under way, each with the later publishers of the same message, who wait for its end too.
     appending: HashMap<MessageKey, Vec<Sender<Appended>>>,
@@ -21,6 +20,10 @@ pub(super) struct Window {
     /// The newest one that was read, in each partition. A confirm alone moves it not: whoever took over after a failover
     /// confirms, and nobody has yet seen that the history goes on.
     pub newest: HashMap<Partition, (MessageKey, Position)>,
+    /// Which history all of this is of.
+    pub log: LogId,
+    /// The last place of each partition at which it was seen what stands there. Not forgotten with a record that is lost.
+    pub seen: HashMap<Partition, Position>,
     /// Up to where each partition has been read, in order: every record up to there has been noted.
     read_to: HashMap<Partition, Offset>,
     /// How often the log was found to lack a record. What was read before that vouches for nothing that was read after, and
@@ -47,6 +50,19 @@ pub(super) enum Seen {
 }
 
 impl Window {
+    pub fn new(log: LogId) -> Window {
+        Window {
+            appending: HashMap::default(),
+            known: Known::default(),
+            newest: HashMap::default(),
+            log,
+            seen: HashMap::default(),
+            read_to: HashMap::default(),
+            losses: 0,
+            epoch: 0,
+        }
+    }
+
     /// A publisher wants this message appended. If it is under way, the publisher waits for its end from now on.
     pub fn look_up(&mut self, key: MessageKey) -> Seen {
         if let Some(stored) = self.known.get(key) {
@@ -92,6 +108,7 @@ impl Window {
             if newest.1.offset <= position.offset {
                 *newest = (key, position);
             }
+            self.see(position);
         }
         let stored = Stored { position, read: read.then_some(self.losses) };
         let Some(first) = self.known.get(key) else {
@@ -105,6 +122,14 @@ impl Window {
             *first = stored;
         }
         (!taken_back && is_before(known, position)).then_some(known)
+    }
+
+    /// This record stands there.
+    pub fn see(&mut self, position: Position) {
+        let seen = self.seen.entry(position.partition).or_insert(position);
+        if seen.offset <= position.offset {
+            *seen = position;
+        }
     }
 
     /// A partition has been read up to here.
@@ -130,9 +155,16 @@ impl Window {
     pub fn part(&mut self, head: &Cursor) {
         self.epoch += 1;
         self.appending.clear();
+        self.log = head.log();
         self.newest.retain(|_, (_, position)| head.includes(*position));
+        self.seen.clear();
         self.read_to.clear();
-        head.positions().iter().for_each(|position| self.pass(position.partition, position.offset));
+        for position in head.positions() {
+            self.pass(position.partition, position.offset);
+            if position.fingerprint.is_some() {
+                self.see(*position);
+            }
+        }
         self.known.retain(|stored| head.includes(stored.position));
     }
 
@@ -221,7 +253,7 @@ mod tests {
 
     #[test]
     fn the_newest_are_known_unless_they_are_lost() {
-        let mut window = Window::default();
+        let mut window = Window::new(LogId(1));
         let many = 2 * WINDOW as u64 + 5000;
         for n in 0..many {
             assert!(window.note(key(n), at(n), true).is_none());
@@ -240,7 +272,7 @@ mod tests {
 
     #[test]
     fn what_stands_in_another_history_is_known_there() {
-        let mut window = Window::default();
+        let mut window = Window::new(LogId(1));
         for n in 1..10 {
             window.note(key(n), at(n), true);
         }

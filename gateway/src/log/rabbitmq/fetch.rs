@@ -85,6 +85,10 @@ async fn attempt(
     let mut unacknowledged = 0;
     let mut silences = 0;
     loop {
+        // Whether more stands behind is another read's question: it costs a consumer of its own.
+        if page.is_full() {
+            break;
+        }
         if page.at >= target {
             if asked {
                 page.fetched.at_end = true;
@@ -152,12 +156,13 @@ struct Page {
 }
 
 impl Page {
+    fn is_full(&self) -> bool {
+        self.records >= self.budget.records.max(1) || self.fetched.deliveries.len() >= MOST
+    }
+
     /// Takes one more, if the budget allows.
     fn take(&mut self, reading: &mut Reading, raw: lapin::message::Delivery) -> Result<bool, Fault> {
         let offset = super::reading::ours(super::stream::offset(&raw)?);
-        if self.records >= self.budget.records.max(1) || self.fetched.deliveries.len() >= MOST {
-            return Ok(false);
-        }
         for delivery in reading.take(raw)? {
             if let Delivery::Record(record) = &delivery {
                 self.bytes += record.envelope.len();
