@@ -16,7 +16,11 @@ pub(super) async fn a_forgotten_offset_cannot_be_read_after(harness: &mut dyn Ha
     }
     let bounds = log.bounds(0).await.expect("bounds");
     assert!(bounds.oldest > positions[0].offset, "something is forgotten");
-    assert_eq!(bounds.newest.as_ref(), positions.last(), "not everything is forgotten");
+    // A log may have put something of its own behind, as ours on RabbitMQ does when the broker is slow to say what it has.
+    assert!(
+        bounds.newest.map(|newest| newest.offset) >= positions.last().map(|last| last.offset),
+        "{bounds:?}"
+    );
     let oldest = bounds.oldest;
     let lost = positions.iter().filter(|position| position.offset < oldest);
     for position in lost.step_by(37) {
