@@ -4,6 +4,8 @@
 //! history: the newest that was read in the partition is looked for, once for all who ask at the same time. If it is missing,
 //! or either is known from a confirm alone, each one is looked for by itself: a replica that takes over confirms at
 //! higher offsets than those of the records that it lacks.
+//!
+//! And whether what the log says is of the history that was read: by what was seen last in the partition, whatever it is.
 
 use super::{Publisher, Stored};
 use crate::log::{Budget, Log, MessageKey, ReadError};
