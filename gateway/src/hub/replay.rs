@@ -188,15 +188,22 @@ mod tests {
     }
 
     async fn replay_of(numbers: impl IntoIterator<Item = u64>) -> (Arc<Replay>, Arc<Publisher>) {
+        let (_, replay, publisher) = read_of(numbers).await;
+        (replay, publisher)
+    }
+
+    /// A log with these messages, all of which have been read.
+    async fn read_of(
+        numbers: impl IntoIterator<Item = u64>,
+    ) -> (Arc<MemoryLog>, Arc<Replay>, Arc<Publisher>) {
         let log = MemoryLog::new(memory::Options::default());
         let publisher = Publisher::new(log.clone());
         for number in numbers {
-            let record = record(number);
-            let key = record.key;
-            let position = log.append(record).await.expect("appended");
-            publisher.note(key, position);
+            let position = log.append(record(number)).await.expect("appended");
+            publisher.note(record(number).key, position);
         }
-        (Replay::new(log, publisher.clone(), Arc::default(), None), publisher)
+        let replay = Replay::new(log.clone(), publisher.clone(), Arc::default(), None);
+        (log, replay, publisher)
     }
 
     fn offsets(page: &Page) -> Vec<u64> {
@@ -229,13 +236,7 @@ mod tests {
     /// know yet; then it does.
     #[tokio::test]
     async fn nothing_is_held_back_for_a_history_that_has_ended() {
-        let log = MemoryLog::new(memory::Options::default());
-        let publisher = Publisher::new(log.clone());
-        for number in [2, 3, 1] {
-            let position = log.append(record(number)).await.expect("appended");
-            publisher.note(record(number).key, position);
-        }
-        let replay = Replay::new(log.clone(), publisher.clone(), Arc::default(), None);
+        let (log, replay, publisher) = read_of([2, 3, 1]).await;
         log.lies().recreate_and_cancel(Vec::new());
         for number in [1, 2] {
             log.append(record(number)).await.expect("appended");
@@ -256,14 +257,9 @@ mod tests {
     /// The record that was read last kills whoever reads it by now, which is no reason to read nothing before it.
     #[tokio::test]
     async fn a_newest_record_that_kills_vouches_for_the_history_all_the_same() {
-        let log = MemoryLog::new(memory::Options::default());
-        let publisher = Publisher::new(log.clone());
-        for number in [1, 1, 2] {
-            let position = log.append(record(number)).await.expect("appended");
-            publisher.note(record(number).key, position);
-        }
+        let (log, replay, _) = read_of([1, 1, 2]).await;
         log.lies().poison(0, Offset(3));
-        let page = Replay::new(log, publisher, Arc::default(), None).page(at(0)).await;
+        let page = replay.page(at(0)).await;
         assert_eq!(offsets(&page.expect("a page")), [1]);
     }
 
