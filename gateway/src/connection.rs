@@ -175,13 +175,12 @@ impl Connection {
 
     /// Goes back to a cursor that another subscription begins at, if that is before where it stands.
     ///
-    /// To be called before that subscription is started: the others remember what they have. `lacks`: its snapshot is not complete.
-    pub fn go_back_to(&mut self, cursor: &Cursor, lacks: bool, ring: &Ring) {
+    /// To be called before that subscription is started: the others remember what they have.
+    pub fn go_back_to(&mut self, cursor: &Cursor, ring: &Ring) {
         let mut target = self.cursor(ring);
         self.session.subscriptions_mut().note_delivered(&target);
         target.retreat_to(cursor);
-        let behind = Behind::new(target, true);
-        self.read_from(if lacks { behind.lacking() } else { behind });
+        self.read_from(Behind::new(target, true));
     }
 
     /// Another history begins, which agrees up to `head` with the one in which the connection stood at `place`. It reads on by
@@ -206,7 +205,7 @@ impl Connection {
             return Some(Next::Wait);
         }
         match behind.next(known, self.session.subscriptions()) {
-            Next::Join { complete } => {
+            Next::Join => {
                 let announce = behind.announce;
                 self.delivery = match self.pace {
                     Some(_) => Delivery::Resting,
@@ -214,7 +213,7 @@ impl Connection {
                 };
                 self.session.subscriptions_mut().all_joined();
                 if announce {
-                    self.say(&ServerFrame::CaughtUp { cursor: known.ring.head().clone(), complete });
+                    self.say(&ServerFrame::CaughtUp { cursor: known.ring.head().clone() });
                 }
                 None
             }
@@ -222,6 +221,10 @@ impl Connection {
                 let place = behind.cursor(known.ring);
                 self.session.subscriptions_mut().pass(&place, behind::end_of(&gap));
                 self.say(&ServerFrame::Gap { gap, values: true });
+                Some(Next::Write)
+            }
+            Next::Admit => {
+                self.say(&ServerFrame::Incomplete);
                 Some(Next::Write)
             }
             next => Some(next),

@@ -479,7 +479,7 @@ impl Shard {
                     break Wrote::All;
                 }
                 Some(Next::Rest) => break Wrote::Some,
-                Some(Next::Wait | Next::Join { .. } | Next::Tell(_)) => break Wrote::All,
+                Some(Next::Wait | Next::Join | Next::Admit | Next::Tell(_)) => break Wrote::All,
             }
         };
         self.figures.count(bytes, connection.delivered() - delivered);

@@ -164,11 +164,13 @@ pub enum ServerFrame<'a> {
         envelope: &'a str,
     },
     /// Every subscription has everything up to `cursor`, the newest record; what follows is live. Every snapshot that was
-    /// under way is whole as of `cursor`, if it is `complete`; else the gateway does not know every value.
+    /// under way ends, and is as of `cursor`.
     CaughtUp {
         cursor: Cursor,
-        complete: bool,
     },
+    /// Values are not known here that the snapshots under way should have: none of these is complete, whoever ends it. Said
+    /// before any value behind the missing ones, so a client that has not heard it lacks nothing of what it has.
+    Incomplete,
     /// Records are gone that this connection should have had. `values`: the newest values of the state topics among them follow.
     Gap {
         gap: Gap,
@@ -259,12 +261,10 @@ impl ServerFrame<'_> {
             ServerFrame::Transient { envelope } => {
                 object.string("type", "transient").raw("envelope", envelope);
             }
-            ServerFrame::CaughtUp { cursor, complete } => {
+            ServerFrame::CaughtUp { cursor } => {
                 object.string("type", "caught_up").plain("cursor", cursor);
-                if !complete {
-                    object.boolean("complete", false);
-                }
             }
+            ServerFrame::Incomplete => drop(object.string("type", "incomplete")),
             ServerFrame::Gap { gap, values } => {
                 object.string("type", "gap");
                 gap.write_fields(&mut object);
@@ -369,10 +369,8 @@ impl<'a> ServerFrame<'a> {
             },
             "mark" => ServerFrame::Mark { cursor: fields.cursor()?, delivered: fields.number("delivered")? },
             "ping" => ServerFrame::Ping,
-            "caught_up" => ServerFrame::CaughtUp {
-                cursor: fields.cursor()?,
-                complete: fields.boolean("complete").unwrap_or(true),
-            },
+            "caught_up" => ServerFrame::CaughtUp { cursor: fields.cursor()? },
+            "incomplete" => ServerFrame::Incomplete,
             "gap" => {
                 ServerFrame::Gap { gap: fields.gap()?, values: fields.boolean("values").unwrap_or(false) }
             }
@@ -428,12 +426,13 @@ impl<'a> ServerFrame<'a> {
 }
 
 /// The types that this version reads.
-const TYPES: [&str; 14] = [
+const TYPES: [&str; 15] = [
     "welcome",
     "subscribed",
     "message",
     "transient",
     "caught_up",
+    "incomplete",
     "gap",
     "mark",
     "published",

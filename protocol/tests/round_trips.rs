@@ -160,7 +160,8 @@ fn server_frame() -> impl Strategy<Value = ServerFrame<'static>> {
             envelope
         }),
         json().prop_map(|envelope| ServerFrame::Transient { envelope }),
-        (cursor(), any::<bool>()).prop_map(|(cursor, complete)| ServerFrame::CaughtUp { cursor, complete }),
+        cursor().prop_map(|cursor| ServerFrame::CaughtUp { cursor }),
+        Just(ServerFrame::Incomplete),
         (gap(), any::<bool>()).prop_map(|(gap, values)| ServerFrame::Gap { gap, values }),
         (cursor(), number()).prop_map(|(cursor, delivered)| ServerFrame::Mark { cursor, delivered }),
         (text(), position(), any::<bool>()).prop_map(|(message_id, position, duplicate)| {

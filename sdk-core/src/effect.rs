@@ -34,7 +34,7 @@ pub enum Effect {
     /// Every value that its state topics have comes from here on, until [`Effect::SnapshotEnds`]: topics that do not come have none.
     /// Comes again if it has to begin once more.
     SnapshotBegins { subscription: SubscriptionId },
-    /// The snapshot is whole; `complete` unless the gateway does not know every value.
+    /// The snapshot is whole; `complete` unless a gateway that told a part of it did not know every value.
     SnapshotEnds { subscription: SubscriptionId, complete: bool },
     /// The gateway refused a subscription for good (it is gone), or, without a subscription, the connection.
     Refused { subscription: Option<SubscriptionId>, code: Code, message: String },

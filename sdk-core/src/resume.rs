@@ -244,14 +244,19 @@ impl Subscriptions {
         }
     }
 
-    /// Every subscription is at the newest record. `complete`: snapshots that were on their way lack nothing.
-    pub fn caught_up(&mut self, cursor: &Cursor, complete: bool, effects: &mut VecDeque<Effect>) {
+    /// The gateway does not know every value that the snapshots on their way should have.
+    pub fn lack(&mut self) {
+        self.list.iter_mut().filter(|s| s.is_active()).for_each(|s| s.lacks = true);
+    }
+
+    /// Every subscription is at the newest record, and snapshots that were on their way end.
+    pub fn caught_up(&mut self, cursor: &Cursor, effects: &mut VecDeque<Effect>) {
         let mut subscriptions = Vec::new();
         for s in self.list.iter_mut().filter(|s| s.is_active()) {
             s.follow(cursor);
             s.have_come_to(cursor);
             if core::mem::take(&mut s.whole) {
-                effects.push_back(Effect::SnapshotEnds { subscription: s.id, complete });
+                effects.push_back(Effect::SnapshotEnds { subscription: s.id, complete: !s.lacks });
             }
             if !s.live {
                 s.live = true;

@@ -47,8 +47,7 @@ pub struct Behind {
     page: Option<Page>,
     /// A loss that was found, and is to be told before anything else.
     owed: Option<Gap>,
-    /// Whether values are unknown here that a snapshot on its way should have.
-    lacks: bool,
+    lack: Lack,
     /// Whether `caught_up` is to be said at the end.
     pub announce: bool,
 }
@@ -64,6 +63,15 @@ enum Source {
     Reading(Position),
 }
 
+/// Whether values are unknown here that a snapshot on its way should have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lack {
+    No,
+    /// To be said before anything that lies behind those values: until then, nothing is due, and the place stays.
+    Owed,
+    Said,
+}
+
 /// What a connection behind is to do next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
@@ -71,36 +79,34 @@ pub enum Next {
     Write,
     /// Tell of this loss, before anything else, and that everybody's events begin behind it: [`Subscriptions::pass`].
     Tell(Gap),
+    /// Say that snapshots on their way lack values, before anything else.
+    Admit,
     /// Read the log: this partition, after this position's offset, then call [`Behind::page`].
     Read(Position),
     /// Wait for the read.
     Wait,
     /// Go on in another turn: nothing was wanted of much that was looked at.
     Rest,
-    /// It stands at the head: live. `complete`: no snapshot lacks anything.
-    Join { complete: bool },
+    /// It stands at the head: live.
+    Join,
 }
 
 impl Behind {
     /// Begins to read after a cursor.
     pub fn new(cursor: Cursor, announce: bool) -> Behind {
-        Behind { cursor, source: Source::Values, page: None, owed: None, lacks: false, announce }
+        Behind { cursor, source: Source::Values, page: None, owed: None, lack: Lack::No, announce }
     }
 
-    /// A snapshot that begins with it lacks values.
-    pub fn lacking(self) -> Behind {
-        Behind { lacks: true, ..self }
-    }
-
-    /// Goes on for one that has read before, with what is to be said at the end.
+    /// Goes on for one that has read before, with what is to be said at the end. What is lacking from its place on is found again,
+    /// and said again: to a subscription that begins here, it was not.
     pub fn instead_of(self, before: &Behind) -> Behind {
-        Behind { lacks: self.lacks || before.lacks, announce: self.announce || before.announce, ..self }
+        Behind { announce: self.announce || before.announce, ..self }
     }
 
     /// Where the connection stands. What is due of the page is not included.
     pub fn cursor(&self, ring: &Ring) -> Cursor {
         let mut cursor = self.cursor.clone();
-        if let Some(page) = &self.page {
+        if let Some(page) = self.due() {
             match (&page.of, page.first()) {
                 (Of::Ring { end }, first) => cursor.advance_to(&ring.cursor_before(first.unwrap_or(*end))),
                 (Of::Log { block, .. }, Some(next)) => cursor.advance_to(&block.cursor_before(next as usize)),
@@ -126,11 +132,18 @@ impl Behind {
     pub fn next(&mut self, known: Known<'_>, wanted: &Subscriptions) -> Next {
         let ring = known.ring;
         loop {
+            if self.lack == Lack::Owed {
+                self.lack = Lack::Said;
+                return Next::Admit;
+            }
             if self.page.as_ref().is_some_and(|page| !page.is_empty()) {
                 return Next::Write;
             }
             self.turn_page(ring);
-            self.lacks = self.lacks || self.is_short_of(known.values, wanted);
+            self.look_for_lack(known.values, wanted);
+            if self.lack == Lack::Owed {
+                continue;
+            }
             if let Some(gap) = self.owed.take().or_else(|| self.unsure(known, wanted)) {
                 // Its values follow, and the client is told when they have come.
                 self.announce = true;
@@ -146,12 +159,12 @@ impl Behind {
                     conflate::Taken::All => self.source = source_of(&self.cursor, ring),
                 },
                 Source::Reading(_) => return Next::Wait,
-                Source::Ring(at) if at >= ring.next() => return self.join(),
+                Source::Ring(at) if at >= ring.next() => return Next::Join,
                 Source::Ring(at) if at >= ring.oldest() => {
                     if !self.take_from_ring(at, known, wanted) {
                         self.turn_page(ring);
                         return match self.source {
-                            Source::Ring(at) if at == ring.next() => self.join(),
+                            Source::Ring(at) if at == ring.next() => Next::Join,
                             _ => Next::Rest,
                         };
                     }
@@ -170,8 +183,16 @@ impl Behind {
         }
     }
 
-    fn join(&self) -> Next {
-        Next::Join { complete: !self.lacks }
+    /// To be called where the place stands, before anything is taken from behind it.
+    fn look_for_lack(&mut self, values: &Values, wanted: &Subscriptions) {
+        if self.lack == Lack::No && self.is_short_of(values, wanted) {
+            self.lack = Lack::Owed;
+        }
+    }
+
+    /// The page, if something of it is due.
+    fn due(&self) -> Option<&Page> {
+        self.page.as_ref().filter(|_| self.lack != Lack::Owed)
     }
 
     /// Whether a snapshot on its way should have values from beyond this place that are not known here.
@@ -210,7 +231,7 @@ impl Behind {
     /// A page of the log has come: frames of one partition, and how far they cover it.
     pub fn page(&mut self, block: Arc<Block>, covered: Position, values: &Values, wanted: &Subscriptions) {
         // Values may have been forgotten while the read was under way.
-        self.lacks = self.lacks || self.is_short_of(values, wanted);
+        self.look_for_lack(values, wanted);
         let mut end = self.cursor.clone();
         end.advance(covered);
         let mut page = Page::new(Of::Log { block: Arc::clone(&block), end });
@@ -267,7 +288,7 @@ impl Behind {
 
     /// What is due of the page, piece by piece, until the visitor has enough.
     pub fn pieces<'b>(&'b self, ring: &'b Ring, visit: impl FnMut(Piece<'b>) -> bool) {
-        if let Some(page) = &self.page {
+        if let Some(page) = self.due() {
             page.pieces(ring, visit);
         }
     }
@@ -371,6 +392,39 @@ mod tests {
         assert_eq!(stands(&behind, &ring), 4, "nothing was wanted");
     }
 
+    /// Written first, or claimed by a mark, the page would be all that a client has of them that is cut then.
+    #[test]
+    fn values_forgotten_during_a_read_are_admitted_before_its_page_is_written() {
+        let (ring, mut values) = (Ring::new(beginning(), 1_000_000), Values::new(1_000));
+        let mut wanted = wanting("a");
+        let state = Filter::new("b").expect("a good filter");
+        wanted.add(2, state, Holds { events: false, state: true }, Wish::default());
+        let after = |offset| {
+            let mut cursor = beginning();
+            cursor.advance(at(offset));
+            cursor
+        };
+        wanted.start(1, &after(1), None);
+        wanted.start(2, &after(4), Some(&beginning()));
+        let mut behind = Behind::new(beginning(), false);
+        values.lose(0, Offset(1));
+        behind.page(block(), at(4), &values, &wanted);
+        assert_eq!(stands(&behind, &ring), 0, "nothing is claimed");
+        let due = |behind: &Behind| {
+            let mut frames = 0;
+            behind.pieces(&ring, |piece| {
+                frames += piece.frames();
+                true
+            });
+            frames
+        };
+        assert_eq!(due(&behind), 0);
+        let known = Known { ring: &ring, values: &values };
+        assert_eq!(behind.next(known, &wanted), Next::Admit);
+        assert_eq!(behind.next(known, &wanted), Next::Write);
+        assert!(due(&behind) > 0, "what there is follows");
+    }
+
     #[test]
     fn it_stands_behind_what_was_written_of_the_ring() {
         let mut ring = Ring::new(beginning(), 1_000_000);
@@ -387,7 +441,7 @@ mod tests {
         }
         let first = ring.oldest();
         assert_eq!(places, [(0, Some(first)), (2, Some(first + 2)), (4, Some(first + 4))]);
-        assert_eq!(behind.next(known, &wanted), Next::Join { complete: true });
+        assert_eq!(behind.next(known, &wanted), Next::Join);
         assert_eq!((stands(&behind, &ring), behind.needs()), (4, None), "the page is turned");
     }
 }

@@ -21,8 +21,6 @@ pub struct Start {
     pub outcome: Outcome,
     /// What the client is told of it.
     pub snapshot: Option<Snapshot>,
-    /// Whether the snapshot is the rest of one whose first part may have lacked values.
-    pub lacks: bool,
 }
 
 impl Start {
@@ -30,7 +28,7 @@ impl Start {
     pub fn new(verdict: &Verdict, wish: &Wish, holds: Holds, values: &Values) -> Start {
         let Verdict { cursor, outcome, given, .. } = verdict.clone();
         if !holds.state {
-            return Start { after: cursor, state: None, outcome, snapshot: None, lacks: false };
+            return Start { after: cursor, state: None, outcome, snapshot: None };
         }
         let (after, outcome) = match (outcome, &given) {
             (Outcome::Gap(_), Some(given)) if !holds.events => (given.clone(), Outcome::Resumed),
@@ -49,16 +47,14 @@ impl Start {
             Some(begin) => {
                 let early = *begin != after;
                 let snapshot = (told || early).then(|| Snapshot { whole: false, state: begin.clone() });
-                // Nothing says from where on the first part was read, nor that it was whole there.
-                let lacks = early && interrupted(wish, begin).is_some() && knows_too_little(values);
-                Start { state: early.then(|| begin.clone()), after, outcome, snapshot, lacks }
+                Start { state: early.then(|| begin.clone()), after, outcome, snapshot }
             }
             None if told => {
                 let beginning = Cursor::beginning(after.log());
                 let snapshot = Some(Snapshot { whole: true, state: beginning.clone() });
-                Start { after, state: Some(beginning), outcome, snapshot, lacks: false }
+                Start { after, state: Some(beginning), outcome, snapshot }
             }
-            None => Start { after, state: None, outcome, snapshot: None, lacks: false },
+            None => Start { after, state: None, outcome, snapshot: None },
         }
     }
 
@@ -82,8 +78,4 @@ fn knows_deletions_since(values: &Values, begin: &Cursor) -> bool {
         let offset = begin.position(partition).map_or(Offset(0), |position| position.offset);
         values.deletions_unsure_to(partition) <= offset
     })
-}
-
-fn knows_too_little(values: &Values) -> bool {
-    values.partitions().any(|partition| values.unsure_to(partition) > Offset(0))
 }

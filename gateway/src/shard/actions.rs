@@ -226,8 +226,7 @@ impl Shard {
                 starts.iter().for_each(|(_, start)| place.retreat_to(&start.place()));
                 let joins_at_head = connection.is_current() && place.includes_all(self.ring.head());
                 if !joins_at_head {
-                    let lacks = starts.iter().any(|(_, start)| start.lacks);
-                    connection.go_back_to(&place, lacks, &self.ring);
+                    connection.go_back_to(&place, &self.ring);
                 }
                 for (subscription, start) in starts {
                     let filter = connection.session.subscriptions().filter(subscription.id).cloned();
@@ -242,7 +241,7 @@ impl Shard {
                 if joins_at_head {
                     connection.session.subscriptions_mut().joined_at(self.ring.head());
                     let cursor = self.ring.head().clone();
-                    actions.push(Action::Say(ServerFrame::CaughtUp { cursor, complete: true }));
+                    actions.push(Action::Say(ServerFrame::CaughtUp { cursor }));
                 }
             }
         }

@@ -356,6 +356,26 @@ fn the_rest_of_a_snapshot_is_not_complete_where_its_beginning_was_not() {
     world.settle(&runtime);
 }
 
+/// Found by the random race: the last value has come, and with it the place of the values, but nobody has said that the snapshot ends.
+#[test]
+fn a_snapshot_that_lacks_values_is_not_complete_when_it_was_cut_before_its_end() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.expect("a runtime");
+    let _context = runtime.enter();
+    let mut world = World::new(700, 300, 5, 1_000);
+    world.log.push("s/1", "1", 0);
+    world.client.subscribe("+", &Start::Earliest, SnapshotMode::None, 0);
+    world.client.subscribe("+/1", &Start::Now, SnapshotMode::IfNew, 0);
+    world.log.push("s", "1", 0);
+    world.log.push("p/1", PATCHES[0], 0);
+    world.pump(3);
+    world.reconnect();
+    world.turn();
+    world.client.read(688);
+    world.reconnect();
+    world.settle(&runtime);
+}
+
 /// Found by the random race: the deletion lies among what the log has lost, and one client began at the beginning and has the value.
 #[test]
 fn a_lost_deletion_reaches_who_has_the_value() {

@@ -27,7 +27,7 @@ async fn a_snapshot_has_every_newest_value_and_ends_even_when_empty() {
     let (mut early, _) = world.hello(&all, ask.clone()).await;
     let subscribed = early.expect("subscribed").await;
     assert_eq!((&subscribed["outcome"], &subscribed["snapshot"]), (&json!("live"), &json!("whole")));
-    assert!(early.expect("caught_up").await.get("complete").is_none(), "nothing is complete, too");
+    early.expect("caught_up").await;
 
     for (number, (name, payload)) in
         [("a", json!(1)), ("b", json!(2)), ("a", json!(3)), ("c", json!(4)), ("b", Value::Null)]
@@ -56,6 +56,23 @@ async fn a_snapshot_has_every_newest_value_and_ends_even_when_empty() {
 
     device.publish(&reported("a"), "m9", json!(9)).await;
     assert_eq!(told(&late.expect("message").await), (reported("a"), json!(9), false));
+}
+
+#[tokio::test]
+async fn a_snapshot_that_lacks_values_says_so_before_the_first() {
+    let world = World::with(|options| options.newest_bytes = 2_000, memory::Options::default()).await;
+    let all = token("dashboard", &["iotsphere/#"], &["iotsphere/#"]);
+    let (mut device, _) = world.hello(&all, json!([])).await;
+    for number in 0..20 {
+        let name = format!("d{number}");
+        device.publish(&reported(&name), &format!("m{number}"), json!("x".repeat(200))).await;
+    }
+    let (mut late, _) = world.hello(&all, json!([{"id": 1, "filter": ALL, "snapshot": "if_new"}])).await;
+    assert_eq!(late.expect("subscribed").await["snapshot"], "whole");
+    late.expect("incomplete").await;
+    let (topic, ..) = told(&late.expect("message").await);
+    assert_ne!(topic, reported("d0"), "the oldest is forgotten");
+    late.expect_past("message", "caught_up").await;
 }
 
 #[tokio::test]

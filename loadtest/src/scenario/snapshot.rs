@@ -192,7 +192,7 @@ fn snapshot(watch: &mut Watch, server: &Running, rates: Rates, reader: Reader) -
     ensure!(short == 0, "the watcher does not come to the last record");
     let watcher = &watch.watchers[number];
     ensure!(watcher.caught_up == caught_up, "it fell behind at once: nothing can be said of the seam");
-    let as_of = caught_up.map_or(0, |(as_of, _)| as_of);
+    let as_of = caught_up.unwrap_or_default();
     Ok(Seen {
         cuts: cut,
         took,

@@ -41,11 +41,11 @@ impl Faults {
 
     /// Of a witness's snapshot: each value the newest as of the told offset; behind that, every single message.
     pub fn of_snapshot(watcher: &Watcher, model: &Model) -> Faults {
-        let (as_of, complete) = watcher.caught_up.unwrap_or_default();
+        let as_of = watcher.caught_up.unwrap_or_default();
         let live: Vec<u64> = watcher.taken.iter().map(|&(at, _)| at).filter(|&at| at > as_of).collect();
         let invented = watcher.taken.iter().filter(|(at, number)| model.find(*number, *at).is_none());
         Faults {
-            old: old(&watcher.as_of, model, as_of) + u64::from(!complete),
+            old: old(&watcher.as_of, model, as_of) + u64::from(watcher.lacks),
             lost: missing(&model.after(as_of), &live).count() as u64,
             doubled: watcher.counts.disordered,
             invented: invented.count() as u64,

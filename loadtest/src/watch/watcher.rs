@@ -72,9 +72,11 @@ pub struct Watcher {
     pub gaps: Vec<(u64, u64)>,
     /// Every delivery of a witness: offset and number.
     pub taken: Vec<(u64, u64)>,
-    /// As of which offset the newest `caught_up` was said, whether it was complete, and, of a witness, what it held then.
-    pub caught_up: Option<(u64, bool)>,
+    /// As of which offset the newest `caught_up` was said, and, of a witness, what it held then.
+    pub caught_up: Option<u64>,
     pub as_of: Vec<Held>,
+    /// Whether the gateway did not know all values of its snapshot.
+    pub lacks: bool,
     pub latencies: Latencies,
     /// A probe that was not answered.
     probing: bool,
@@ -97,6 +99,7 @@ impl Watcher {
             taken: Vec::new(),
             caught_up: None,
             as_of: Vec::new(),
+            lacks: false,
             latencies: Latencies::default(),
             probing: false,
         }
@@ -264,10 +267,11 @@ impl Watcher {
                 self.probing = false;
                 self.follow(&cursor);
             }
-            ServerFrame::CaughtUp { cursor, complete } => {
+            ServerFrame::Incomplete => self.lacks = true,
+            ServerFrame::CaughtUp { cursor } => {
                 self.follow(&cursor);
                 self.state = None;
-                self.caught_up = Some((cursor.positions().first().map_or(0, |p| p.offset.0), complete));
+                self.caught_up = Some(cursor.positions().first().map_or(0, |p| p.offset.0));
                 if self.kind == Kind::Witness {
                     self.as_of.clone_from(&self.held);
                 }

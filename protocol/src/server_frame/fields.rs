@@ -43,8 +43,8 @@ const NUMBERS: [&str; 10] = [
     "retryAfterMs",
     "reconnectAfterMs",
 ];
-/// Fields that are booleans, by their index in [`Fields::booleans`].
-const BOOLEANS: [&str; 7] = ["duplicate", "up", "complete", "stale", "patch", "values", "snapshot"];
+/// Fields that are booleans, by their index in [`Fields::booleans`]. The first may be a text, too.
+const BOOLEANS: [&str; 6] = ["snapshot", "duplicate", "up", "stale", "patch", "values"];
 const LIMITS: [&str; 4] = ["frameBytes", "subscriptions", "publishesInFlight", "conflateMs"];
 
 impl<'a> Fields<'a> {
@@ -73,7 +73,7 @@ impl<'a> Fields<'a> {
                     if value.starts_with('"') {
                         once(&mut fields.snapshot, Scanner::new(value).string()?, "snapshot")?;
                     } else {
-                        once(&mut fields.booleans[6], Scanner::new(value).boolean()?, "snapshot")?;
+                        once(&mut fields.booleans[0], Scanner::new(value).boolean()?, "snapshot")?;
                     }
                     continue;
                 }

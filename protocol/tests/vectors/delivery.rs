@@ -22,6 +22,8 @@ struct Subscription {
     state: Option<Cursor>,
     /// Every value was to come, and did not yet, when the connection was lost.
     whole: bool,
+    /// Some that should have come did not.
+    lacks: bool,
     /// Set by `subscribed` on this connection; nothing counts before it.
     started: Option<Started>,
 }
@@ -58,7 +60,7 @@ impl Client {
         let stored = subscription["cursor"].as_str().map(str::to_owned);
         let snapshot = subscription["snapshot"].as_str().unwrap_or("none").to_owned();
         let subscription =
-            Subscription { filter, stored, snapshot, state: None, whole: false, started: None };
+            Subscription { filter, stored, snapshot, state: None, whole: false, lacks: false, started: None };
         let before = self.subscriptions.insert(id, subscription);
         assert!(before.is_none(), "the id {id} is in use");
         id
@@ -108,6 +110,7 @@ impl Client {
                     known.snapshot = "if_new".into();
                 }
                 let begins = snapshot.as_ref().is_some_and(|snapshot| snapshot.whole);
+                known.lacks &= !begins;
                 let whole = begins || (known.whole && !matches!(outcome, Outcome::Reset(_)));
                 let before = known.cursor();
                 let values = snapshot.map(|snapshot| Values { place: snapshot.state, before });
@@ -128,14 +131,20 @@ impl Client {
             ServerFrame::Message { position, about, envelope } => {
                 self.message(position, about.snapshot, envelope);
             }
-            ServerFrame::CaughtUp { cursor, complete } => {
+            ServerFrame::Incomplete => {
+                for subscription in self.subscriptions.values_mut().filter(|s| s.started.is_some()) {
+                    subscription.lacks = true;
+                }
+            }
+            ServerFrame::CaughtUp { cursor } => {
                 let mut told = Vec::new();
-                for (id, started) in self.started() {
+                for (id, subscription) in &mut self.subscriptions {
+                    let Some(started) = &mut subscription.started else { continue };
                     started.follow(&cursor);
                     started.values = None;
                     if std::mem::take(&mut started.whole) {
                         told.push(
-                            json!({ "subscription": id, "event": "snapshot_ends", "complete": complete }),
+                            json!({ "subscription": id, "event": "snapshot_ends", "complete": !subscription.lacks }),
                         );
                     }
                     if !std::mem::replace(&mut started.live, true) {

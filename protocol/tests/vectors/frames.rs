@@ -132,13 +132,8 @@ fn server_fields(frame: &ServerFrame<'_>) -> Value {
             fields
         }
         ServerFrame::Transient { envelope } => json!({ "type": "transient", "envelope": envelope }),
-        ServerFrame::CaughtUp { cursor, complete } => {
-            let mut fields = json!({ "type": "caught_up", "cursor": cursor.to_string() });
-            if !complete {
-                fields["complete"] = false.into();
-            }
-            fields
-        }
+        ServerFrame::CaughtUp { cursor } => json!({ "type": "caught_up", "cursor": cursor.to_string() }),
+        ServerFrame::Incomplete => json!({ "type": "incomplete" }),
         ServerFrame::Gap { gap, values } => {
             let mut fields = json!({ "type": "gap" });
             put_gap(&mut fields, gap);

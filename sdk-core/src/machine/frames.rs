@@ -50,10 +50,11 @@ impl Machine {
                 self.subscriptions.subscribed(subscription, &cursor, outcome, snapshot, &mut self.effects);
                 self.note_caught_up();
             }
-            ServerFrame::CaughtUp { cursor, complete } => {
-                self.subscriptions.caught_up(&cursor, complete, &mut self.effects);
+            ServerFrame::CaughtUp { cursor } => {
+                self.subscriptions.caught_up(&cursor, &mut self.effects);
                 self.note_caught_up();
             }
+            ServerFrame::Incomplete => self.subscriptions.lack(),
             ServerFrame::Gap { gap, values } => self.subscriptions.gap(gap, values, &mut self.effects),
             ServerFrame::Mark { cursor, delivered } => {
                 self.subscriptions.mark(&cursor, delivered, &mut self.effects);

@@ -42,6 +42,8 @@ pub(super) struct Subscription {
     pub moved: bool,
     /// Every value comes, until the next `caught_up`.
     pub whole: bool,
+    /// Not all of those will. Stays while the connection is lost: whoever tells the rest knows of its own part alone.
+    pub lacks: bool,
     /// Its state topics are to be told at most once in so many milliseconds; 0: each value as it comes.
     pub conflate_ms: u64,
     /// What the gateway was told of that.
@@ -108,6 +110,7 @@ impl Subscription {
             refusals: 0,
             moved: false,
             whole: false,
+            lacks: false,
             conflate_ms: wish.conflate_ms,
             told_conflate_ms: 0,
         }
@@ -213,7 +216,9 @@ impl Subscription {
             }
             _ => Began::With(None),
         };
-        self.whole = (self.whole && !reset) || snapshot.as_ref().is_some_and(|snapshot| snapshot.whole);
+        let begins = snapshot.as_ref().is_some_and(|snapshot| snapshot.whole);
+        self.whole = (self.whole && !reset) || begins;
+        self.lacks &= !begins;
         self.snapshot = snapshot
             .map(|snapshot| UnderWay { place: snapshot.state, before: before.filter(|_| !reset) })
             .filter(|snapshot| {

@@ -228,7 +228,7 @@ impl Connection {
         }
         if !self.caught_up {
             self.caught_up = true;
-            self.send(&ServerFrame::CaughtUp { cursor, complete: true });
+            self.send(&ServerFrame::CaughtUp { cursor });
             return true;
         }
         false

@@ -42,8 +42,8 @@ fn told(body: &mut Body) -> Vec<String> {
     std::mem::take(&mut body.effects).into_iter().filter_map(word).collect()
 }
 
-fn caught_up(body: &mut Body, offset: u64, complete: bool) {
-    body.receive(&ServerFrame::CaughtUp { cursor: cursor(offset), complete });
+fn caught_up(body: &mut Body, offset: u64) {
+    body.receive(&ServerFrame::CaughtUp { cursor: cursor(offset) });
 }
 
 /// What was asked of the gateway for the subscription on a new connection.
@@ -88,7 +88,7 @@ fn values_from_before_the_cursor_come_once_and_the_app_stands_still_meanwhile() 
     assert_eq!(body.machine.cursor(1), None, "from its cursor, the rest would not come");
     body.message(12, "a/5");
     value(&mut body, 13);
-    caught_up(&mut body, 14, true);
+    caught_up(&mut body, 14);
     assert_eq!(told(&mut body), ["12", "13 value", "ends", "live"]);
     assert_eq!(body.machine.cursor(1), Some(&cursor(14)));
     value(&mut body, 9);
@@ -108,7 +108,8 @@ fn an_interrupted_snapshot_goes_on_where_it_stood() {
     assert_eq!(asked.snapshot, SnapshotMode::IfNew, "the app's wish was granted");
     subscribed(&mut body, 10, Outcome::Resumed, false, cursor(3));
     value(&mut body, 7);
-    caught_up(&mut body, 10, false);
+    body.receive(&ServerFrame::Incomplete);
+    caught_up(&mut body, 10);
     assert_eq!(told(&mut body), ["7 value", "ends, not complete", "live"]);
     assert_eq!(body.machine.cursor(1), Some(&cursor(10)));
 }
@@ -127,7 +128,7 @@ fn cut_behind_the_values_nothing_comes_twice() {
     subscribed(&mut body, 12, Outcome::Resumed, false, cursor(12));
     value(&mut body, 12);
     value(&mut body, 13);
-    caught_up(&mut body, 13, true);
+    caught_up(&mut body, 13);
     assert_eq!(told(&mut body), ["13 value", "ends", "live"]);
 }
 
@@ -147,7 +148,7 @@ fn values_among_what_is_gone_come_before_the_cursor_moves_over_it() {
     assert_eq!(body.machine.cursor(1), Some(&cursor(5)), "the app may end now, and miss nothing later");
     body.receive(&ServerFrame::Mark { cursor: cursor(8), delivered: 1 });
     assert_eq!(body.machine.cursor(1), Some(&cursor(8)), "all values from before it have come");
-    caught_up(&mut body, 8, true);
+    caught_up(&mut body, 8);
     assert_eq!(told(&mut body), ["live"]);
 }
 
@@ -166,7 +167,7 @@ fn a_gap_in_the_stream_may_be_followed_by_the_values_among_what_is_gone() {
     value(&mut body, 6);
     assert_eq!(body.machine.cursor(1), Some(&cursor(4)), "the rest of them would not come again");
     body.message(9, "a/9");
-    caught_up(&mut body, 9, true);
+    caught_up(&mut body, 9);
     assert_eq!(told(&mut body), ["gap 4..9", "6 value", "9", "live"]);
     assert_eq!(body.machine.cursor(1), Some(&cursor(9)));
     body.receive(&ServerFrame::Gap { gap: gap(13), values: false });
@@ -199,7 +200,7 @@ fn another_history_begins_another_snapshot() {
         snapshot: Some(Snapshot { whole: true, state: Cursor::beginning(other.log()) }),
     });
     value(&mut body, 2);
-    body.receive(&ServerFrame::CaughtUp { cursor: other.clone(), complete: true });
+    body.receive(&ServerFrame::CaughtUp { cursor: other.clone() });
     assert_eq!(told(&mut body), ["gap 0..5", "begins", "2 value", "ends", "live"]);
     assert_eq!(body.machine.cursor(1), Some(&other));
 }

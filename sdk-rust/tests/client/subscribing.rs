@@ -20,7 +20,7 @@ async fn delivers_in_order_and_moves_the_cursor_when_the_next_is_asked_for() {
     peer.message(1, "a/x").await;
     peer.message(2, "b").await;
     peer.message(3, "a").await;
-    peer.send(ServerFrame::CaughtUp { cursor: cursor(5), complete: true }).await;
+    peer.send(ServerFrame::CaughtUp { cursor: cursor(5) }).await;
 
     assert!(matches!(next(&mut all).await, Event::Subscribed(Outcome::Resumed)));
     assert_eq!(number(&next(&mut all).await), Some(1));

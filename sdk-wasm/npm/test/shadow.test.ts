@@ -175,7 +175,8 @@ test('where a snapshot may lack the document, the gateway is asked for it', asyn
     for (const { id, filter } of socket.of('hello')[0]?.['subscriptions'] as { id: number; filter: string }[]) {
       socket.receive({ ...subscribed(id, 10), ...(filter.endsWith('document') ? { snapshot: 'whole', state: cursor(0) } : {}) });
     }
-    socket.receive({ type: 'caught_up', cursor: cursor(10), complete: false });
+    socket.receive({ type: 'incomplete' });
+    socket.receive({ type: 'caught_up', cursor: cursor(10) });
     await settle();
     assert.equal(shadow.get().known, false);
     const [get] = socket.of('publish').map((frame) => (frame['envelope'] as { metadata: { messageId: string } }).metadata);

@@ -185,10 +185,15 @@ impl Client {
                 assert_eq!(delivered, self.messages, "the mark's count");
                 self.advance(&cursor);
             }
-            ServerFrame::CaughtUp { cursor, complete } => {
+            ServerFrame::Incomplete => {
+                for s in self.subscriptions.iter_mut().filter(|s| s.open) {
+                    s.held.lacks();
+                }
+            }
+            ServerFrame::CaughtUp { cursor } => {
                 self.advance(&cursor);
                 for s in self.subscriptions.iter_mut().filter(|s| s.open) {
-                    s.held.caught_up(complete);
+                    s.held.caught_up();
                 }
             }
             ServerFrame::Gap { gap, values } => {

@@ -24,11 +24,9 @@ pub struct Held {
     values: BTreeMap<String, String>,
     /// Where the newest delivery of each topic stood.
     newest: BTreeMap<String, Offset>,
-    /// Whether a snapshot was not complete.
+    /// Whether the snapshot on its way lacks values, and whether one that has ended did.
+    lacks: bool,
     lacked: bool,
-    /// Whether one was cut before it was said whether it is. Whoever goes on with it knows of its own part alone: `docs/PROOFS.md` names
-    /// this as open.
-    cut: bool,
     /// Whether everything before the start of its events was asked for.
     whole: bool,
     stale: BTreeSet<String>,
@@ -43,8 +41,8 @@ impl Held {
             last: None,
             values: BTreeMap::new(),
             newest: BTreeMap::new(),
+            lacks: false,
             lacked: false,
-            cut: false,
             whole: false,
             stale: BTreeSet::new(),
         }
@@ -60,13 +58,13 @@ impl Held {
     }
 
     pub fn begin(&mut self, snapshot: Option<Snapshot>, cursor: &Cursor, fresh: bool) {
-        self.cut |= self.state.is_some();
         if fresh && self.mode == SnapshotMode::Always {
             assert!(snapshot.as_ref().is_none_or(|s| s.whole), "a whole one was asked for");
         }
         match snapshot {
             Some(Snapshot { whole, state }) => {
                 if whole {
+                    self.lacks = false;
                     (self.named, self.last, self.whole) = (Some(BTreeSet::new()), None, true);
                 }
                 self.state = Some(state).filter(|state| state != cursor);
@@ -128,9 +126,14 @@ impl Held {
         }
     }
 
-    pub fn caught_up(&mut self, complete: bool) {
+    /// The gateway does not know all values that a snapshot on its way should have.
+    pub fn lacks(&mut self) {
+        self.lacks = true;
+    }
+
+    pub fn caught_up(&mut self) {
         self.state = None;
-        self.lacked |= !complete;
+        self.lacked |= std::mem::take(&mut self.lacks);
         if let Some(named) = self.named.take() {
             self.values.retain(|topic, _| named.contains(topic));
         }
@@ -162,8 +165,7 @@ impl Held {
             folded.insert(&record.topic, (record.position.offset, value, patch));
         }
         for (topic, (newest, value, patch)) in &folded {
-            let excused =
-                unsure && (*patch || self.lacked || self.cut || told(*newest) || self.stale.contains(*topic));
+            let excused = unsure && (*patch || self.lacked || told(*newest) || self.stale.contains(*topic));
             // Without a snapshot, what stood before its start is none of its business.
             let concerned = *newest > began || self.whole;
             if !concerned || excused {
