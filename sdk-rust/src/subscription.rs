@@ -147,7 +147,10 @@ impl Closed {
 /// while let Some(event) = halls.next_event().await {
 ///     match event {
 ///         Event::Message(message) => println!("{} {}", message.topic(), message.payload_text()),
-///         Event::SnapshotEnds { .. } => break,         // what did not come has no value
+///         Event::SnapshotEnds { complete } => {        // what did not come has no value
+///             println!("that is {}", if complete { "all" } else { "what the gateway knows" });
+///             break;
+///         }
 ///         _ => {}
 ///     }
 /// }

@@ -199,8 +199,7 @@ impl Behind {
     fn is_short_of(&self, values: &Values, wanted: &Subscriptions) -> bool {
         values.partitions().any(|partition| {
             let place = self.cursor.position(partition).map_or(Offset(0), |at| at.offset);
-            let (unsure, deletions) = (values.unsure_to(partition), values.deletions_unsure_to(partition));
-            place < unsure.max(deletions) && wanted.lack_values(partition, place, unsure, deletions)
+            wanted.lack_values(values, partition, place)
         })
     }
 
@@ -337,8 +336,9 @@ fn source_of(cursor: &Cursor, ring: &Ring) -> Source {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::subscriptions::Wish;
+    use crate::connection::subscriptions::{Earlier, Wish};
     use crate::hub::classes::Holds;
+    use crate::hub::newest::Newest;
     use crate::log::{MessageKey, Record};
     use anabranch_protocol::cursor::{LogId, Offset};
     use anabranch_protocol::filter::Filter;
@@ -399,13 +399,8 @@ mod tests {
         let mut wanted = wanting("a");
         let state = Filter::new("b").expect("a good filter");
         wanted.add(2, state, Holds { events: false, state: true }, Wish::default());
-        let after = |offset| {
-            let mut cursor = beginning();
-            cursor.advance(at(offset));
-            cursor
-        };
-        wanted.start(1, &after(1), None);
-        wanted.start(2, &after(4), Some(&beginning()));
+        wanted.start(1, &after(&[1]), None);
+        wanted.start(2, &after(&[4]), Some(beginning().into()));
         let mut behind = Behind::new(beginning(), false);
         values.lose(0, Offset(1));
         behind.page(block(), at(4), &values, &wanted);
@@ -423,6 +418,62 @@ mod tests {
         assert_eq!(behind.next(known, &wanted), Next::Admit);
         assert_eq!(behind.next(known, &wanted), Next::Write);
         assert!(due(&behind) > 0, "what there is follows");
+    }
+
+    fn after(offsets: &[u64]) -> Cursor {
+        let mut cursor = beginning();
+        for (partition, offset) in offsets.iter().enumerate() {
+            cursor.set(Position { partition: partition as u16, ..at(*offset) });
+        }
+        cursor
+    }
+
+    fn wanting_state(place: &Cursor, state: Option<Earlier>) -> Subscriptions {
+        let mut wanted = Subscriptions::default();
+        let filter = Filter::new("#").expect("a good filter");
+        wanted.add(1, filter, Holds { events: false, state: true }, Wish::default());
+        wanted.start(1, place, state);
+        wanted
+    }
+
+    #[test]
+    fn who_may_miss_values_is_told_of_each_partition_and_of_what_is_forgotten_later() {
+        let mut ring = Ring::new(beginning(), 1_000_000);
+        after(&[100, 100]).positions().iter().for_each(|head| ring.advance_head(*head));
+        let mut values = Values::new(1_000);
+        values.lose(0, Offset(60));
+        values.lose(1, Offset(70));
+        let mut wanted = wanting_state(&after(&[5, 65]), None);
+        let mut behind = Behind::new(after(&[5, 65]), false);
+        let mut told = Vec::new();
+        for step in 0..6 {
+            if step == 3 {
+                // While what there is of the first is on its way.
+                behind = Behind::new(after(&[30, 70]), false);
+                values.lose(0, Offset(80));
+            }
+            let known = Known { ring: &ring, values: &values };
+            if let Next::Tell(gap) = behind.next(known, &wanted) {
+                wanted.pass(&behind.cursor(&ring), end_of(&gap));
+                told.push((gap.partition, gap.after.0, gap.before.0));
+            }
+        }
+        assert_eq!(told, [(0, 5, 61), (1, 65, 71), (0, 60, 81)]);
+    }
+
+    #[test]
+    fn a_whole_snapshot_does_not_lack_word_of_what_was_deleted_before_it_began() {
+        let deleted_at = |offset| {
+            let mut ring = Ring::new(beginning(), 1_000_000);
+            ring.advance_head(at(100));
+            let mut values = Values::new(0);
+            values.put(Arc::new(Newest::new("a".into(), at(offset), b"{}", true, false)));
+            let state = Earlier { from: beginning(), whole_as_of: Some(after(&[90])) };
+            let wanted = wanting_state(&after(&[80]), Some(state));
+            Behind::new(beginning(), false).next(Known { ring: &ring, values: &values }, &wanted)
+        };
+        assert_eq!(deleted_at(85), Next::Join, "it is not named");
+        assert_eq!(deleted_at(95), Next::Admit, "it may have been, before");
     }
 
     #[test]

@@ -414,7 +414,7 @@ impl Session {
             return false;
         }
         let Start { after, state, outcome, snapshot, .. } = start;
-        self.subscriptions.start(asked.id, &after, state.as_ref());
+        self.subscriptions.start(asked.id, &after, state);
         let subscription = asked.id;
         do_.push(Action::Say(ServerFrame::Subscribed { subscription, cursor: after, outcome, snapshot }));
         true

@@ -4,7 +4,7 @@
 //! where the client stands, at the place where its snapshot was interrupted, or, for a whole snapshot, at the beginning.
 
 use super::resume::Verdict;
-use super::subscriptions::Wish;
+use super::subscriptions::{Earlier, Wish};
 use crate::hub::classes::Holds;
 use crate::hub::newest::Values;
 use anabranch_protocol::client_frame::SnapshotMode;
@@ -17,15 +17,16 @@ pub struct Start {
     /// After this place, everything.
     pub after: Cursor,
     /// After this earlier place, newest values.
-    pub state: Option<Cursor>,
+    pub state: Option<Earlier>,
     pub outcome: Outcome,
     /// What the client is told of it.
     pub snapshot: Option<Snapshot>,
 }
 
 impl Start {
-    /// Decides, by the verdict on the client's cursor, what it wished, and what its filter's topics may be.
-    pub fn new(verdict: &Verdict, wish: &Wish, holds: Holds, values: &Values) -> Start {
+    /// Decides, by the verdict on the client's cursor, what it wished, what its filter's topics may be, and what is known: the values
+    /// as of `head`.
+    pub fn new(verdict: &Verdict, wish: &Wish, holds: Holds, values: &Values, head: &Cursor) -> Start {
         let Verdict { cursor, outcome, given, .. } = verdict.clone();
         if !holds.state {
             return Start { after: cursor, state: None, outcome, snapshot: None };
@@ -47,12 +48,13 @@ impl Start {
             Some(begin) => {
                 let early = *begin != after;
                 let snapshot = (told || early).then(|| Snapshot { whole: false, state: begin.clone() });
-                Start { state: early.then(|| begin.clone()), after, outcome, snapshot }
+                Start { state: early.then(|| begin.clone().into()), after, outcome, snapshot }
             }
             None if told => {
                 let beginning = Cursor::beginning(after.log());
                 let snapshot = Some(Snapshot { whole: true, state: beginning.clone() });
-                Start { after, state: Some(beginning), outcome, snapshot }
+                let state = Earlier { from: beginning, whole_as_of: Some(head.clone()) };
+                Start { after, state: Some(state), outcome, snapshot }
             }
             None => Start { after, state: None, outcome, snapshot: None },
         }
@@ -62,7 +64,7 @@ impl Start {
     pub fn place(&self) -> Cursor {
         let mut place = self.after.clone();
         if let Some(state) = &self.state {
-            place.retreat_to(state);
+            place.retreat_to(&state.from);
         }
         place
     }

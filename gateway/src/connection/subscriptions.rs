@@ -1,6 +1,7 @@
 //! What one connection asked to be delivered.
 
 use crate::hub::classes::Holds;
+use crate::hub::newest::Values;
 use anabranch_protocol::client_frame::{SnapshotMode, SubscriptionId};
 use anabranch_protocol::cursor::{Cursor, Offset, Partition, Position};
 use anabranch_protocol::filter::Filter;
@@ -44,7 +45,23 @@ enum Stage {
     Starting { number: u32, wish: Option<Box<Wish>> },
     /// Delivered. `after` is where it began, as long as the connection reads at or before that place. `state` is where its
     /// state begins, if that is before.
-    Started { after: Option<Box<Cursor>>, state: Option<Box<Cursor>> },
+    Started { after: Option<Box<Cursor>>, state: Option<Box<Earlier>> },
+}
+
+/// State that begins before the events of its subscription.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Earlier {
+    /// Newest values after this place.
+    pub from: Cursor,
+    /// Of a whole snapshot, the head when it began: nobody misses word of what was deleted up to there, since it is not named.
+    pub whole_as_of: Option<Cursor>,
+}
+
+impl From<Cursor> for Earlier {
+    /// Those that follow a place.
+    fn from(from: Cursor) -> Earlier {
+        Earlier { from, whole_as_of: None }
+    }
 }
 
 impl Subscriptions {
@@ -127,10 +144,10 @@ impl Subscriptions {
     }
 
     /// Begins the delivery of one subscription after a cursor; that of its state earlier, perhaps.
-    pub fn start(&mut self, id: SubscriptionId, after: &Cursor, state: Option<&Cursor>) {
+    pub fn start(&mut self, id: SubscriptionId, after: &Cursor, state: Option<Earlier>) {
         if let Some(subscription) = self.list.iter_mut().find(|s| s.id == id) {
-            let boxed = |cursor: &Cursor| Box::new(cursor.clone());
-            subscription.stage = Stage::Started { after: Some(boxed(after)), state: state.map(boxed) };
+            subscription.stage =
+                Stage::Started { after: Some(Box::new(after.clone())), state: state.map(Box::new) };
         }
     }
 
@@ -144,7 +161,7 @@ impl Subscriptions {
                     None => *after = Some(Box::new(cursor.clone())),
                 }
                 if let Some(state) = state {
-                    state.advance_to(cursor);
+                    state.from.advance_to(cursor);
                 }
             }
         }
@@ -156,12 +173,12 @@ impl Subscriptions {
             if let Stage::Started { after, state } = &mut subscription.stage {
                 let begun = after.get_or_insert_with(|| Box::new(place.clone()));
                 match state {
-                    Some(state) => state.advance_to(place),
+                    Some(state) => state.from.advance_to(place),
                     None if subscription.holds.state => {
                         // Not where it began long ago: it has what was read since, and must hear of what was deleted of that.
                         let mut from = begun.clone();
                         from.advance_to(place);
-                        *state = Some(from);
+                        *state = Some(Box::new(Earlier::from(*from)));
                     }
                     None => {}
                 }
@@ -214,7 +231,8 @@ impl Subscriptions {
             let values = subscription.snapshots.then(|| Cursor::beginning(head.log()));
             place.retreat_to(values.as_ref().unwrap_or(&own));
             begun.push((subscription.id, own.clone(), values.clone()));
-            (*after, *state) = (Some(Box::new(own)), values.map(Box::new));
+            let whole = |from| Box::new(Earlier { from, whole_as_of: Some(head.clone()) });
+            (*after, *state) = (Some(Box::new(own)), values.map(whole));
         }
         begun
     }
@@ -233,10 +251,14 @@ impl Subscriptions {
     pub fn want_value(&self, topic: &str, position: Position, deleted: bool) -> bool {
         self.list.iter().any(|s| {
             let Stage::Started { after, state } = &s.stage else { return false };
-            let known = |cursor: &Option<Box<Cursor>>| cursor.as_ref().is_some_and(|c| c.includes(position));
-            let from_nothing = state.as_ref().is_some_and(|c| c.position(position.partition).is_none());
-            let begun = known(if state.is_some() { state } else { after });
-            s.holds.state && !begun && !(deleted && from_nothing && known(after)) && s.filter.matches(topic)
+            let from = state.as_ref().map(|state| &state.from);
+            let known = |cursor: Option<&Cursor>| cursor.is_some_and(|c| c.includes(position));
+            let from_nothing = from.is_some_and(|c| c.position(position.partition).is_none());
+            let begun = known(from.or(after.as_deref()));
+            s.holds.state
+                && !begun
+                && !(deleted && from_nothing && known(after.as_deref()))
+                && s.filter.matches(topic)
         })
     }
 
@@ -260,30 +282,33 @@ impl Subscriptions {
         self.list.iter().filter_map(begin).min_by_key(|position| position.offset)
     }
 
-    /// Whether some subscription's state began before its events, and now may lack something: in this partition the connection
-    /// has come to `place`, values may be unknown up to `unsure`, and deletions up to `deletions`.
-    pub fn lack_values(
-        &self,
-        partition: Partition,
-        place: Offset,
-        unsure: Offset,
-        deletions: Offset,
-    ) -> bool {
+    /// Whether a snapshot under way lacks something that is unknown, in a partition in which the connection has come to `place`.
+    pub fn lack_values(&self, values: &Values, partition: Partition, place: Offset) -> bool {
+        let (unsure, deletions) = (values.unsure_to(partition), values.deletions_unsure_to(partition));
         self.list.iter().any(|s| {
-            let Stage::Started { state: Some(state), after } = &s.stage else { return false };
-            let offset = |cursor: &Cursor| cursor.position(partition).map(|position| position.offset);
-            // Who began with nothing has no use for what was deleted before.
-            let cared_from = match offset(state) {
-                Some(_) => place,
-                None => place.max(after.as_deref().and_then(offset).unwrap_or_default()),
-            };
-            place < unsure || cared_from < deletions
+            let Stage::Started { state: Some(state), .. } = &s.stage else { return false };
+            let has = place.max(offset_in(Some(&state.from), partition));
+            has < unsure || has.max(offset_in(state.whole_as_of.as_ref(), partition)) < deletions
         })
     }
 
-    /// Whether some subscription wants state from where the connection reads on, as everything else.
-    pub fn want_state_here(&self) -> bool {
-        self.list.iter().any(|s| s.holds.state && matches!(s.stage, Stage::Started { state: None, .. }))
+    /// What somebody may miss of state without having been told, in a partition in which the connection has come to `place`: what is
+    /// unknown at offsets above the first, up to and including the second. Of a whole snapshot it is told otherwise that it lacks values.
+    pub fn miss_values(
+        &self,
+        values: &Values,
+        partition: Partition,
+        place: Offset,
+    ) -> Option<(Offset, Offset)> {
+        let unknown_to = values.unsure_to(partition).max(values.deletions_unsure_to(partition));
+        let told = self.list.iter().filter_map(|s| match &s.stage {
+            Stage::Started { state: Some(state), .. } if state.whole_as_of.is_some() => None,
+            Stage::Started { after, .. } if s.holds.state => {
+                Some(place.max(offset_in(after.as_deref(), partition)))
+            }
+            _ => None,
+        });
+        told.min().filter(|told| *told < unknown_to).map(|told| (told, unknown_to))
     }
 
     /// Whether a started subscription has exactly this filter.
@@ -295,4 +320,8 @@ impl Subscriptions {
     pub fn has_started(&self, id: SubscriptionId) -> bool {
         self.list.iter().any(|s| s.id == id && matches!(s.stage, Stage::Started { .. }))
     }
+}
+
+fn offset_in(cursor: Option<&Cursor>, partition: Partition) -> Offset {
+    cursor.and_then(|cursor| cursor.position(partition)).map_or(Offset(0), |position| position.offset)
 }

@@ -217,7 +217,7 @@ impl Shard {
                     let known = connection.session.subscriptions();
                     let wish = known.wish(subscription.id).cloned().unwrap_or_default();
                     let holds = known.holds(subscription.id)?;
-                    let mut start = Start::new(&verdict, &wish, holds, &self.values);
+                    let mut start = Start::new(&verdict, &wish, holds, &self.values, self.ring.head());
                     start.state.take_if(|_| nothing && self.ring.head().includes_all(&start.after));
                     Some((subscription, start))
                 });

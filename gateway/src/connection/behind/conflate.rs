@@ -98,15 +98,15 @@ impl Behind {
     /// What is read from the values alone, and may be unknown there, while somebody who wants it has not been told. Beyond
     /// that, the ring or the log has what the values lack.
     pub(super) fn unsure(&self, known: Known<'_>, wanted: &Subscriptions) -> Option<Gap> {
-        if self.source != Source::Values || !wanted.want_state_here() {
+        if self.source != Source::Values {
             return None;
         }
         self.spans(known, wanted).into_iter().find_map(|Span { from, to }| {
-            let (values, partition) = (known.values, to.partition);
-            let unsure = values.unsure_to(partition).max(values.deletions_unsure_to(partition));
-            let last = unsure.min(to.offset);
+            let partition = to.partition;
+            let (after, last) = wanted.miss_values(known.values, partition, from)?;
+            let last = last.min(to.offset);
             let before = Offset(last.0.saturating_add(1));
-            (from < last).then_some(Gap { partition, after: from, before, reason: GapReason::Retention })
+            (after < last).then_some(Gap { partition, after, before, reason: GapReason::Retention })
         })
     }
 

@@ -142,10 +142,11 @@ impl Values {
             let gone = line.values.split_off(&Offset(last.0.saturating_add(1)));
             if last == Offset(0) {
                 *line = Line::default(); // Read from its beginning.
-            } else if !gone.is_empty() {
+            } else if !gone.is_empty() || line.unsure_to > last || line.tombstones_to > last {
+                // What has gone, or was forgotten before, hid older values that stand again. What follows is all heard of.
                 line.tombstones.split_off(&Offset(last.0.saturating_add(1)));
-                line.unsure_to = line.unsure_to.max(last);
-                line.tombstones_to = line.tombstones_to.max(last);
+                line.unsure_to = last;
+                line.tombstones_to = last;
             }
             for value in gone.into_values() {
                 self.bytes -= value.size();
@@ -248,6 +249,29 @@ mod tests {
         assert_eq!(values.bytes(), values.iter().map(|value| value.size()).sum::<usize>());
         values.part(&Cursor::beginning(LogId(3)));
         assert!(values.are_none() && values.bytes() == 0 && values.below("").next().is_none());
+    }
+
+    #[test]
+    fn what_was_forgotten_of_the_part_that_is_gone_hid_what_stands_again() {
+        let parted = |newest, deleted| {
+            let room = 2 * value("a", 1, false).size();
+            let mut values = Values::new(room);
+            values.put(value("a", 1, false));
+            values.put(value("b", 2, false));
+            values.put(value("a", newest, deleted));
+            values.put(value("c", newest + 1, false));
+            values.put(value("d", newest + 2, false));
+            let mut head = Cursor::beginning(LogId(2));
+            head.set(Position { partition: 0, offset: Offset(3), fingerprint: None });
+            values.part(&head);
+            (values.unsure_to(0), values.deletions_unsure_to(0))
+        };
+        assert_eq!(parted(4, true), (Offset(3), Offset(3)), "a's deletion: a stands at 1");
+        assert_eq!(
+            parted(4, false),
+            (Offset(3), Offset(3)),
+            "a's value, and nothing is unsure of what comes"
+        );
     }
 
     #[test]

@@ -193,7 +193,7 @@ impl Client {
             ServerFrame::CaughtUp { cursor } => {
                 self.advance(&cursor);
                 for s in self.subscriptions.iter_mut().filter(|s| s.open) {
-                    s.held.caught_up();
+                    s.held.caught_up(&cursor);
                 }
             }
             ServerFrame::Gap { gap, values } => {

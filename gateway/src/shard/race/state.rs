@@ -24,9 +24,9 @@ pub struct Held {
     values: BTreeMap<String, String>,
     /// Where the newest delivery of each topic stood.
     newest: BTreeMap<String, Offset>,
-    /// Whether the snapshot on its way lacks values, and whether one that has ended did.
+    /// Whether the whole snapshot on its way lacks values; and as of where the last one was that has ended so.
     lacks: bool,
-    lacked: bool,
+    lacked: Option<Offset>,
     /// Whether everything before the start of its events was asked for.
     whole: bool,
     stale: BTreeSet<String>,
@@ -42,7 +42,7 @@ impl Held {
             values: BTreeMap::new(),
             newest: BTreeMap::new(),
             lacks: false,
-            lacked: false,
+            lacked: None,
             whole: false,
             stale: BTreeSet::new(),
         }
@@ -126,15 +126,18 @@ impl Held {
         }
     }
 
-    /// The gateway does not know all values that a snapshot on its way should have.
+    /// The gateway does not know all values that a snapshot on its way should have. Of one that is not whole, an app is told nothing:
+    /// what that lacks must be told as a gap.
     pub fn lacks(&mut self) {
         self.lacks = true;
     }
 
-    pub fn caught_up(&mut self) {
+    pub fn caught_up(&mut self, cursor: &Cursor) {
         self.state = None;
-        self.lacked |= std::mem::take(&mut self.lacks);
-        if let Some(named) = self.named.take() {
+        let Some(named) = self.named.take() else { return };
+        let as_of = cursor.position(0).map_or(Offset(0), |position| position.offset);
+        self.lacked = self.lacks.then_some(as_of);
+        if !self.lacks {
             self.values.retain(|topic, _| named.contains(topic));
         }
     }
@@ -153,7 +156,7 @@ impl Held {
         unsure: bool,
         told: &impl Fn(Offset) -> bool,
     ) {
-        assert!(unsure || !self.lacked, "{filter}: nothing was forgotten");
+        assert!(unsure || self.lacked.is_none(), "{filter}: nothing was forgotten");
         let mut folded: BTreeMap<&str, (Offset, String, bool)> = BTreeMap::new();
         for record in all.iter().filter(|record| is_state(&record.topic)) {
             let text = std::str::from_utf8(&record.envelope).expect("UTF-8");
@@ -165,7 +168,8 @@ impl Held {
             folded.insert(&record.topic, (record.position.offset, value, patch));
         }
         for (topic, (newest, value, patch)) in &folded {
-            let excused = unsure && (*patch || self.lacked || told(*newest) || self.stale.contains(*topic));
+            let excused = unsure
+                && (*patch || self.lacked >= Some(*newest) || told(*newest) || self.stale.contains(*topic));
             // Without a snapshot, what stood before its start is none of its business.
             let concerned = *newest > began || self.whole;
             if !concerned || excused {
