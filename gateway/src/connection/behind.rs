@@ -477,6 +477,19 @@ mod tests {
     }
 
     #[test]
+    fn who_has_come_further_does_not_lack_what_another_reads_again() {
+        let mut ring = Ring::new(beginning(), 1_000_000);
+        ring.advance_head(at(100));
+        let mut values = Values::new(1_000);
+        values.lose(0, Offset(40));
+        let begun_at = |offset| {
+            let wanted = wanting_state(&after(&[90]), Some(after(&[offset]).into()));
+            Behind::new(beginning(), false).next(Known { ring: &ring, values: &values }, &wanted)
+        };
+        assert_eq!([begun_at(39), begun_at(40)], [Next::Admit, Next::Join]);
+    }
+
+    #[test]
     fn it_stands_behind_what_was_written_of_the_ring() {
         let mut ring = Ring::new(beginning(), 1_000_000);
         ring.push(block());

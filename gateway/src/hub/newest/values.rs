@@ -254,13 +254,9 @@ mod tests {
     #[test]
     fn what_was_forgotten_of_the_part_that_is_gone_hid_what_stands_again() {
         let parted = |newest, deleted| {
-            let room = 2 * value("a", 1, false).size();
-            let mut values = Values::new(room);
+            let mut values = Values::new(0);
             values.put(value("a", 1, false));
-            values.put(value("b", 2, false));
             values.put(value("a", newest, deleted));
-            values.put(value("c", newest + 1, false));
-            values.put(value("d", newest + 2, false));
             let mut head = Cursor::beginning(LogId(2));
             head.set(Position { partition: 0, offset: Offset(3), fingerprint: None });
             values.part(&head);
