@@ -372,6 +372,22 @@ mod tests {
         wanted
     }
 
+    fn after(offsets: &[u64]) -> Cursor {
+        let mut cursor = beginning();
+        for (partition, offset) in offsets.iter().enumerate() {
+            cursor.set(Position { partition: partition as u16, ..at(*offset) });
+        }
+        cursor
+    }
+
+    fn wanting_state(place: &Cursor, state: Option<Earlier>) -> Subscriptions {
+        let mut wanted = Subscriptions::default();
+        let filter = Filter::new("#").expect("a good filter");
+        wanted.add(1, filter, Holds { events: false, state: true }, Wish::default());
+        wanted.start(1, place, state);
+        wanted
+    }
+
     fn stands(behind: &Behind, ring: &Ring) -> u64 {
         behind.cursor(ring).position(0).map_or(0, |position| position.offset.0)
     }
@@ -418,22 +434,6 @@ mod tests {
         assert_eq!(behind.next(known, &wanted), Next::Admit);
         assert_eq!(behind.next(known, &wanted), Next::Write);
         assert!(due(&behind) > 0, "what there is follows");
-    }
-
-    fn after(offsets: &[u64]) -> Cursor {
-        let mut cursor = beginning();
-        for (partition, offset) in offsets.iter().enumerate() {
-            cursor.set(Position { partition: partition as u16, ..at(*offset) });
-        }
-        cursor
-    }
-
-    fn wanting_state(place: &Cursor, state: Option<Earlier>) -> Subscriptions {
-        let mut wanted = Subscriptions::default();
-        let filter = Filter::new("#").expect("a good filter");
-        wanted.add(1, filter, Holds { events: false, state: true }, Wish::default());
-        wanted.start(1, place, state);
-        wanted
     }
 
     #[test]
