@@ -199,7 +199,7 @@ impl Behind {
     fn is_short_of(&self, values: &Values, wanted: &Subscriptions) -> bool {
         values.partitions().any(|partition| {
             let place = self.cursor.position(partition).map_or(Offset(0), |at| at.offset);
-            wanted.lack_values(values, partition, place)
+            place < values.unknown_to(partition) && wanted.lack_values(values, partition, place)
         })
     }
 
@@ -474,6 +474,20 @@ mod tests {
         };
         assert_eq!(deleted_at(85), Next::Join, "it is not named");
         assert_eq!(deleted_at(95), Next::Admit, "it may have been, before");
+    }
+
+    #[test]
+    fn who_begins_with_nothing_misses_no_deletion() {
+        let mut ring = Ring::new(beginning(), 1_000_000);
+        ring.advance_head(at(100));
+        let mut values = Values::new(0);
+        values.put(Arc::new(Newest::new("a".into(), at(60), b"{}", true, false)));
+        let began_after = |place: Cursor| {
+            let wanted = wanting_state(&place, None);
+            Behind::new(place, false).next(Known { ring: &ring, values: &values }, &wanted)
+        };
+        assert_eq!(began_after(beginning()), Next::Join);
+        assert!(matches!(began_after(after(&[5])), Next::Tell(_)), "it may have the value");
     }
 
     #[test]

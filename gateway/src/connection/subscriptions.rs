@@ -300,15 +300,19 @@ impl Subscriptions {
         partition: Partition,
         place: Offset,
     ) -> Option<(Offset, Offset)> {
-        let unknown_to = values.unsure_to(partition).max(values.deletions_unsure_to(partition));
-        let told = self.list.iter().filter_map(|s| match &s.stage {
+        let missed = self.list.iter().filter_map(|s| match &s.stage {
             Stage::Started { state: Some(state), .. } if state.whole_as_of.is_some() => None,
             Stage::Started { after, .. } if s.holds.state => {
-                Some(place.max(offset_in(after.as_deref(), partition)))
+                let told = place.max(offset_in(after.as_deref(), partition));
+                // Who has nothing misses no deletion.
+                let from_nothing = told == Offset(0);
+                let last =
+                    if from_nothing { values.unsure_to(partition) } else { values.unknown_to(partition) };
+                (told < last).then_some((told, last))
             }
             _ => None,
         });
-        told.min().filter(|told| *told < unknown_to).map(|told| (told, unknown_to))
+        missed.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1)))
     }
 
     /// Whether a started subscription has exactly this filter.

@@ -98,7 +98,8 @@ impl Behind {
     /// What is read from the values alone, and may be unknown there, while somebody who wants it has not been told. Beyond
     /// that, the ring or the log has what the values lack.
     pub(super) fn unsure(&self, known: Known<'_>, wanted: &Subscriptions) -> Option<Gap> {
-        if self.source != Source::Values {
+        let unknown = |partition| self.offset(partition) < known.values.unknown_to(partition);
+        if self.source != Source::Values || !known.values.partitions().any(unknown) {
             return None;
         }
         self.spans(known, wanted).into_iter().find_map(|Span { from, to }| {

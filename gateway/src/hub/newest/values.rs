@@ -81,6 +81,11 @@ impl Values {
         self.line(partition).map_or(Offset(0), |line| line.tombstones_to)
     }
 
+    /// Up to this offset, something may be unknown: a value or a deletion. 0 if nothing is.
+    pub fn unknown_to(&self, partition: Partition) -> Offset {
+        self.unsure_to(partition).max(self.deletions_unsure_to(partition))
+    }
+
     /// The values at offsets above `from`, up to and including `to`, by rising offset.
     pub fn between(
         &self,
