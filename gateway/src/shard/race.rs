@@ -288,6 +288,12 @@ impl World {
     }
 }
 
+/// For its clock, which stands still until it is told to move.
+fn standing_still() -> Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().start_paused(true).build().expect("a runtime")
+}
+
 fn token() -> String {
     static ONE: OnceLock<String> = OnceLock::new();
     ONE.get_or_init(|| by_hand::token("racer", &["#"], &[], 250_000_000_000)).clone()
@@ -299,9 +305,7 @@ const SLICE: u32 = 25_000;
 fn race() {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(SLICE);
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
-    // For its clock, which stands still until it is told to move.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    let runtime = runtime.expect("a runtime");
+    let runtime = standing_still();
     let _context = runtime.enter();
     proptest!(config, |(
         steps in proptest::collection::vec(step(), 1..60),
@@ -341,8 +345,7 @@ fn a_subscriber_races_replay_fourth_slice() {
 /// Found by the random race: there was no room for a value when the first part of a snapshot was told, and the rest comes from another shard.
 #[test]
 fn the_rest_of_a_snapshot_is_not_complete_where_its_beginning_was_not() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    let runtime = runtime.expect("a runtime");
+    let runtime = standing_still();
     let _context = runtime.enter();
     let mut world = World::new(700, 300, 5, 1_000);
     world.client.subscribe("#", &Start::Now, SnapshotMode::IfNew, 0);
@@ -359,8 +362,7 @@ fn the_rest_of_a_snapshot_is_not_complete_where_its_beginning_was_not() {
 /// Found by the random race: the last value has come, and with it the place of the values, but nobody has said that the snapshot ends.
 #[test]
 fn a_snapshot_that_lacks_values_is_not_complete_when_it_was_cut_before_its_end() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    let runtime = runtime.expect("a runtime");
+    let runtime = standing_still();
     let _context = runtime.enter();
     let mut world = World::new(700, 300, 5, 1_000);
     world.log.push("s/1", "1", 0);
@@ -379,8 +381,7 @@ fn a_snapshot_that_lacks_values_is_not_complete_when_it_was_cut_before_its_end()
 /// Found by the random race: the deletion lies among what the log has lost, and one client began at the beginning and has the value.
 #[test]
 fn a_lost_deletion_reaches_who_has_the_value() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    let runtime = runtime.expect("a runtime");
+    let runtime = standing_still();
     let _context = runtime.enter();
     let mut world = World::new(700, 300, 5, 1_000_000);
     world.client.subscribe("#", &Start::Earliest, SnapshotMode::None, 0);
@@ -400,8 +401,7 @@ fn a_lost_deletion_reaches_who_has_the_value() {
 /// log has forgotten.
 #[test]
 fn ten_thousand_missed_updates_of_three_hundred_topics_are_three_hundred_messages() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    let runtime = runtime.expect("a runtime");
+    let runtime = standing_still();
     let _context = runtime.enter();
     let mut world = World::new(100_000, 3_000, 300, 1 << 24);
     let update = |world: &mut World, number: usize| {
@@ -425,8 +425,7 @@ fn ten_thousand_missed_updates_of_three_hundred_topics_are_three_hundred_message
 
 /// What a client that is conflated on purpose gets: how many messages, of updates that come one a millisecond.
 fn conflated(conflate_ms: u64, hidden: bool, event_each: usize) -> (u64, u64) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    let runtime = runtime.expect("a runtime");
+    let runtime = standing_still();
     let _context = runtime.enter();
     let mut world = World::new(100_000, 100_000, 300, 1 << 24);
     world.client.subscribe("#", &Start::Now, SnapshotMode::None, conflate_ms);
@@ -469,8 +468,7 @@ fn state_comes_as_often_as_was_asked_for_and_events_at_once() {
 /// A message for three hundred puts them all in line; who asks something then is not the three hundred and first.
 #[test]
 fn who_asks_for_little_does_not_stand_behind_the_many() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    let runtime = runtime.expect("a runtime");
+    let runtime = standing_still();
     let _context = runtime.enter();
     let mut world = World::new(100_000, 100_000, 300, 1 << 24);
     let many: Vec<Client> = (0..300)
